@@ -1,0 +1,49 @@
+"""The Typer app: which commands there are."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from styleclip_cli import __version__
+from styleclip_cli.cli import report
+from styleclip_cli.cli.demo import demo
+from styleclip_cli.cli.edit import edit
+from styleclip_cli.cli.evaluate import evaluate
+from styleclip_cli.cli.find_direction import find_direction
+from styleclip_cli.cli.invert import invert
+from styleclip_cli.cli.precompute_stats import precompute_stats
+from styleclip_cli.cli.sample import sample
+
+app = typer.Typer(
+    name="styleclip",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    rich_markup_mode="rich",
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        report.data(f"styleclip {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Edit pictures of faces from a sentence."""
+
+
+app.command("edit")(edit)
+app.command("invert")(invert)
+app.command("sample")(sample)
+app.command("find-direction")(find_direction)
+app.command("precompute-stats")(precompute_stats)
+app.command("demo")(demo)
+app.command("evaluate")(evaluate)

@@ -1,0 +1,74 @@
+"""`styleclip demo`: the tour, on generated faces and without a network."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from styleclip_cli.cli import inputs as io
+from styleclip_cli.cli import options
+from styleclip_cli.cli.report import Reporter
+
+SEEDS = (1, 2, 3)
+PROMPTS = ("with glasses", "smiling", "with a beard")
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write to.", rich_help_panel="Output")
+    ] = Path("styleclip-demo"),
+    overwrite: options.Overwrite = False,
+    models: options.Models = "toy",
+    device: options.Device = "auto",
+    quiet: options.Quiet = False,
+) -> None:
+    """Take the tour: sample faces, invert them from pixels, edit them by three sentences, one sheet.
+
+    Example: styleclip demo --out styleclip-demo
+    """
+    reporter = Reporter(quiet)
+    options.check_device(device)
+    sheet = out / "demo.png"
+    faces = [out / f"seed{seed}.png" for seed in SEEDS]
+    edits = [[out / f"seed{seed}_{io.slug(prompt)}.png" for prompt in PROMPTS] for seed in SEEDS]
+    io.check_outputs([sheet, *faces, *(path for row in edits for path in row)], overwrite=overwrite)
+
+    import torch
+
+    from styleclip_cli.engine import Engine
+    from styleclip_cli.photo import read_image, to_tensor
+    from styleclip_cli.save import contact_sheet, save_image
+
+    began = time.monotonic()
+    engine = Engine(models, device=device, progress=reporter.progress)
+    reporter.note(f"1. sample: {len(SEEDS)} faces from seeds {', '.join(map(str, SEEDS))}")
+    for path, picture in zip(faces, engine.synthesize(engine.styles(engine.sample(SEEDS))), strict=True):
+        save_image(path, picture, {"models": engine.pack.name, "fingerprint": engine.fingerprint})
+
+    reporter.note("2. invert: latents found from the pixels of those files alone")
+    originals = torch.cat([to_tensor(read_image(path), engine.pack.resolution) for path in faces])
+    styles = engine.styles(engine.invert(originals))
+    columns = [originals, engine.synthesize(styles)]
+
+    for number, prompt in enumerate(PROMPTS):
+        direction = engine.direction(prompt, "face")
+        reporter.note(
+            f'3.{number + 1} edit: "{direction.target}" instead of "{direction.neutral}", alpha '
+            f"{engine.default_alpha:g}, beta {direction.beta:.3g}, {direction.num_channels} channels"
+        )
+        columns.append(engine.edit(styles, direction, [engine.default_alpha])[:, 0])
+        for row, picture in enumerate(columns[-1]):
+            metadata = {
+                "prompt": direction.target,
+                "neutral": direction.neutral,
+                "alpha": engine.default_alpha,
+            }
+            save_image(edits[row][number], picture, metadata)
+            reporter.result(str(edits[row][number]))
+
+    rows = [[column[row] for column in columns] for row in range(len(SEEDS))]
+    save_image(sheet, contact_sheet(rows, column_labels=["original", "inverted", *PROMPTS], cell=192))
+    reporter.result(f"{sheet}  {time.monotonic() - began:.1f} s")

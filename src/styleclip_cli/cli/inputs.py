@@ -1,0 +1,218 @@
+"""Settle what is read and what is written before any model loads."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from styleclip_cli.cli.options import parse_seeds
+from styleclip_cli.errors import BadInputError, OutputError, StyleClipError, UsageError
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+OUTPUT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+
+
+@dataclass(frozen=True)
+class Item:
+    """One face to work on.
+
+    Attributes:
+        name: How to speak of it ("photos/me.jpg", "seed:7", "faces.npz[3]").
+        stem: Start of the names of its outputs.
+        path: The image or latent file, if it comes from one.
+        seed: The seed, if it is a generated face.
+        row: Which face of a latent file, if it comes from one.
+        error: Why it cannot be worked on, if it is known already.
+    """
+
+    name: str
+    stem: str
+    path: Path | None = None
+    seed: int | None = None
+    row: int | None = None
+    error: StyleClipError | None = None
+
+
+def expand(inputs: Sequence[str]) -> list[Item]:
+    """Turn command-line inputs into faces, in order, each file once.
+
+    What cannot be used becomes an item with its error, so that the others of a batch can go on.
+
+    Raises:
+        StyleClipError: The item's error, if the only input is a bad one.
+        UsageError: If a seed is malformed.
+    """
+    items: list[Item] = []
+    for text in inputs:
+        items.extend(_expand_one(text))
+    unique: dict[tuple[object, ...], Item] = {}
+    for item in items:
+        unique.setdefault(_identity(item), item)
+    items = list(unique.values())
+    if len(items) == 1 and items[0].error is not None:
+        raise items[0].error
+    return items
+
+
+def _identity(item: Item) -> tuple[object, ...]:
+    usable = item.path if item.error is None else None
+    path = os.path.realpath(usable) if usable is not None else item.name
+    return path, item.seed, item.row
+
+
+def _expand_one(text: str) -> list[Item]:
+    if text.startswith("seed:"):
+        return [Item(f"seed:{seed}", f"seed{seed}", seed=seed) for seed in parse_seeds(text[len("seed:") :])]
+    path = Path(text)
+    try:
+        if path.is_dir():
+            return _expand_folder(path)
+        if not path.exists():
+            raise BadInputError(f"{text}: no such file")
+        if path.suffix.lower() == ".npz":
+            return _expand_latents(path)
+        from styleclip_cli import photo
+
+        photo.probe(path)
+    except StyleClipError as error:
+        return [Item(text, path.stem, path=path, error=error)]
+    except (OSError, ValueError) as error:  # an unreadable parent, a name too long, a NUL in the name
+        reason = getattr(error, "strerror", None) or str(error)
+        return [Item(text, path.stem, path=path, error=BadInputError(f"{text}: cannot be read ({reason})"))]
+    return [Item(text, path.stem, path=path)]
+
+
+def _expand_folder(folder: Path) -> list[Item]:
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
+    found = [path for path in found if not path.name.startswith(".")]
+    if not found:
+        raise BadInputError(
+            f"{folder}: no images in this folder", f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}"
+        )
+    return [item for path in found for item in _expand_one(str(path))]
+
+
+def _expand_latents(path: Path) -> list[Item]:
+    from styleclip_cli import latents
+
+    count = len(latents.read(path).w_plus)
+    if count == 1:
+        return [Item(str(path), path.stem, path=path, row=0)]
+    digits = len(str(count - 1))
+    return [
+        Item(f"{path}[{row}]", f"{path.stem}-{row:0{digits}d}", path=path, row=row) for row in range(count)
+    ]
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """Turn a text into a part of a file name: "With glasses!" -> "with-glasses"."""
+    words = re.sub(r"[^\w]+", "-", text.lower(), flags=re.UNICODE).strip("-")
+    if len(words) > limit:
+        words = words[:limit].rsplit("-", 1)[0] or words[:limit]
+    return words or "edit"
+
+
+def plan_outputs(
+    items: Sequence[Item], out: Path | None, ending: str, *, overwrite: bool, suffix: str = ".png"
+) -> list[Path]:
+    """Choose and check the output of every item.
+
+    Args:
+        items: What will be written, in order.
+        out: A file (for one item), a folder, or None for the current folder.
+        ending: Put after each item's stem ("with-glasses").
+        overwrite: Whether outputs that exist may be replaced.
+        suffix: Format of outputs in a folder.
+
+    Returns:
+        One path per item, all different.
+
+    Raises:
+        OutputError: If one exists (without `overwrite`) or cannot be written.
+        UsageError: If several items are to go into one file, or the format is unknown.
+    """
+    if out is not None and _is_file_name(out):
+        if len(items) > 1:
+            raise UsageError(f"{len(items)} results do not fit into the file {out}", "--out FOLDER")
+        check_picture(out)
+        paths = [out]
+    else:
+        folder = out if out is not None else Path()
+        paths = [folder / f"{name}{suffix}" for name in _distinct(f"{i.stem}_{ending}" for i in items)]
+    check_outputs(paths, overwrite=overwrite)
+    return paths
+
+
+def check_picture(path: Path) -> None:
+    """Refuse a picture format that cannot be written.
+
+    Raises:
+        UsageError: If the suffix is not one of `OUTPUT_SUFFIXES`.
+    """
+    if path.suffix.lower() not in OUTPUT_SUFFIXES:
+        raise UsageError(
+            f"{path}: cannot write this picture format", f"one of {', '.join(sorted(OUTPUT_SUFFIXES))}"
+        )
+
+
+def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
+    """Make sure that all of these can be written, leaving nothing behind.
+
+    Raises:
+        OutputError: If one is a folder, exists (without `overwrite`), or cannot be written.
+    """
+    folders: set[Path] = set()
+    for path in paths:
+        try:
+            if path.is_dir():
+                raise OutputError(f"{path}: is a folder, not a file")
+            if path.exists() and not overwrite:
+                raise OutputError(f"{path}: exists already", "--overwrite, or another --out")
+        except (OSError, ValueError) as error:
+            raise OutputError(f"{path}: cannot be written ({_reason(error)})") from None
+        folders.add(path.parent)
+    for folder in sorted(folders):
+        _check_writable(folder)
+
+
+def _is_file_name(out: Path) -> bool:
+    return bool(out.suffix) and not out.is_dir()
+
+
+def _distinct(names: Iterable[str]) -> list[str]:
+    """Number the repeats: a/face.png and b/face.png become face and face-2 (also where case is ignored)."""
+    taken: set[str] = set()
+    distinct = []
+    for name in names:
+        candidate, number = name, 1
+        while candidate.lower() in taken:
+            number += 1
+            candidate = f"{name}-{number}"
+        taken.add(candidate.lower())
+        distinct.append(candidate)
+    return distinct
+
+
+def _check_writable(folder: Path) -> None:
+    """Write and remove a file in the folder, or in the nearest one above that exists.
+
+    Permission bits do not tell: root passes them all, and some file systems refuse all the same.
+    """
+    existing = folder
+    while not existing.exists() and existing != existing.parent:
+        existing = existing.parent
+    if not existing.is_dir():
+        raise OutputError(f"{folder}: cannot be a folder, because {existing} is a file", "another --out")
+    trial = existing / f".styleclip-{os.getpid()}.tmp"
+    try:
+        trial.open("xb").close()
+        trial.unlink()
+    except OSError as error:
+        raise OutputError(f"{existing}: cannot be written to ({_reason(error)})", "another --out") from None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or str(error)

@@ -1,0 +1,144 @@
+"""The process around the commands: signals, exit codes, and the one line a failure is told in."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from styleclip_cli.cli import report
+from styleclip_cli.errors import ExitCode, StyleClipError
+
+
+class Stopped(BaseException):
+    """A signal arrived. Like KeyboardInterrupt it unwinds the stack, so that temporary files are removed.
+
+    It stands in for KeyboardInterrupt too: when that one passes through code that Python compiled from a
+    string, as some libraries do while being imported, Python ends the process by the signal whatever
+    exit code is asked for.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: Arguments after the program's name; those of the process by default.
+
+    Returns:
+        The exit code, one of `ExitCode`.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not debugging():
+        warnings.simplefilter("ignore")  # they speak to programmers, in the middle of a person's terminal
+    try:
+        with _signals_raise():
+            code = _run(arguments)
+    except Stopped as stop:
+        code = ExitCode.TERMINATED if stop.number == signal.SIGTERM else ExitCode.INTERRUPTED
+    except KeyboardInterrupt:
+        code = ExitCode.INTERRUPTED
+    if code in (ExitCode.INTERRUPTED, ExitCode.TERMINATED):
+        report.error("interrupted" if code == ExitCode.INTERRUPTED else "terminated")
+    report.close_streams()
+    return int(code)
+
+
+def debugging() -> bool:
+    """Whether tracebacks and warnings are wanted (environment variable STYLECLIP_DEBUG)."""
+    return os.environ.get("STYLECLIP_DEBUG", "") not in ("", "0")
+
+
+def _run(arguments: list[str]) -> int:
+    import typer
+    from typer.exceptions import TyperException
+
+    from styleclip_cli.cli.app import app
+
+    try:
+        outcome = app(args=arguments, prog_name="styleclip", standalone_mode=False)
+        return outcome if isinstance(outcome, int) else ExitCode.OK
+    except StyleClipError as error:
+        if debugging():
+            _print_traceback()
+        report.error(error.message, error.hint)
+        return error.exit_code
+    except TyperException as error:
+        return _usage(error, TyperException)
+    except typer.Abort:
+        return ExitCode.INTERRUPTED
+    except SystemExit as error:  # Typer's own answer to a closed pipe, which is nobody's failure
+        return error.code if isinstance(error.code, int) and error.code != 1 else ExitCode.OK
+    except BrokenPipeError:
+        return ExitCode.OK
+    except Exception as error:
+        return _unexpected(error)
+
+
+def _usage(error: Exception, base: type[Exception]) -> int:
+    message = error.format_message() if hasattr(error, "format_message") else str(error)
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "styleclip"
+    if type(error).__name__ == "NoArgsIsHelpError":
+        report.data(message)
+    else:
+        report.error(message, f"{command} --help")
+    return ExitCode.USAGE
+
+
+def _unexpected(error: Exception) -> int:
+    if is_out_of_memory(error):
+        report.error(
+            f"out of memory ({_one_line(error)})", "fewer or smaller images at once, or another --device"
+        )
+        return ExitCode.DEVICE
+    if debugging():
+        _print_traceback()
+    report.error(
+        f"unexpected {type(error).__name__}: {_one_line(error)}",
+        "run again with STYLECLIP_DEBUG=1 to see the traceback, and report it; this is a bug",
+    )
+    return ExitCode.BUG
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the host or on the device (torch has a class only for the second)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
+
+
+def _one_line(error: BaseException) -> str:
+    text = " ".join(str(error).split())
+    return text if len(text) <= 300 else text[:297] + "..."
+
+
+def _print_traceback() -> None:
+    import traceback
+
+    traceback.print_exc()
+
+
+@contextmanager
+def _signals_raise() -> Iterator[None]:
+    def handler(signum: int, frame: FrameType | None) -> None:
+        raise Stopped(signum)
+
+    previous = {}
+    with suppress(ValueError):  # not the main thread: an embedding program owns the signals
+        for number in (signal.SIGTERM, signal.SIGINT):
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+                previous[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)

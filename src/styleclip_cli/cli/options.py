@@ -1,0 +1,185 @@
+"""Option types that several commands share, so that they mean and say the same everywhere."""
+
+from __future__ import annotations
+
+import math
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from styleclip_cli.errors import DeviceError, UsageError
+
+_COMMON = "Common"
+
+Inputs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="INPUT",
+        help="Images, folders of images, latents (.npz), or seeds of generated faces (seed:7, seed:1-5).",
+        show_default=False,
+    ),
+]
+Models = Annotated[
+    str,
+    typer.Option(
+        "--models",
+        metavar="NAME|FOLDER",
+        envvar="STYLECLIP_MODELS",
+        help="Model pack: a name, or a folder with a manifest.json.",
+        rich_help_panel=_COMMON,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda[:N]|mps",
+        envvar="STYLECLIP_DEVICE",
+        help="Where to compute.",
+        rich_help_panel=_COMMON,
+    ),
+]
+Seed = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        help="Seed of what has to be measured (default: the one the pack was measured with).",
+        show_default=False,
+        rich_help_panel=_COMMON,
+    ),
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_COMMON)
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel="Output")
+]
+Steps = Annotated[
+    int | None,
+    typer.Option(
+        "--steps",
+        min=0,
+        max=10_000,
+        help="Refine the inversion of each image by this many optimisation steps.",
+        show_default="the pack's",
+        rich_help_panel="Inversion",
+    ),
+]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        "--prompt",
+        "-p",
+        help='What the face should become: "a smiling face", or only what changes: "with glasses".',
+        show_default=False,
+        rich_help_panel="Edit",
+    ),
+]
+Neutral = Annotated[
+    str,
+    typer.Option("--neutral", help="What the face is now, in the same words.", rich_help_panel="Edit"),
+]
+Beta = Annotated[
+    float | None,
+    typer.Option(
+        "--beta",
+        help="Keep channels whose relevance is at least this; higher changes less else.",
+        show_default="chosen to keep --channels",
+        rich_help_panel="Edit",
+    ),
+]
+Channels = Annotated[
+    int | None,
+    typer.Option(
+        "--channels",
+        min=1,
+        help="Choose beta so that this many style channels change.",
+        show_default="the pack's",
+        rich_help_panel="Edit",
+    ),
+]
+Literal = Annotated[
+    bool,
+    typer.Option(
+        "--literal",
+        help='Take the prompt as it stands: do not join "with glasses" to the neutral text.',
+        rich_help_panel="Edit",
+    ),
+]
+OutFile = Annotated[Path, typer.Option("--out", "-o", help="File to write.", rich_help_panel="Output")]
+
+_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
+_SEEDS = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
+MAX_SEEDS = 10_000
+MAX_SEED = 2**32 - 1
+
+
+def check_device(text: str) -> str:
+    """Refuse a device name that no machine has, before anything heavy is imported.
+
+    Raises:
+        DeviceError: If the text is not auto, cpu, cuda, cuda:N or mps.
+    """
+    if not _DEVICE.fullmatch(text):
+        raise DeviceError(f"unknown device {text!r}", "--device auto, cpu, cuda, cuda:1 or mps")
+    return text
+
+
+def check_finite(name: str, value: float | None) -> float | None:
+    """Refuse nan and infinity, which parse as numbers but mean nothing as a setting.
+
+    Raises:
+        UsageError: If the value is not finite.
+    """
+    if value is not None and not math.isfinite(value):
+        raise UsageError(f"{name} must be a finite number, not {value}")
+    return value
+
+
+def parse_alphas(texts: list[str] | None) -> list[float]:
+    """Read strengths: `--alpha 2,4,6` or `--alpha 2 --alpha 4`.
+
+    Returns:
+        The strengths in the order given; empty if none were.
+
+    Raises:
+        UsageError: If one is not a finite number.
+    """
+    alphas = []
+    for word in (part.strip() for text in texts or [] for part in text.split(",")):
+        try:
+            value = float(word)
+        except ValueError:
+            raise UsageError(
+                f"--alpha must be a number, not {word!r}", "--alpha 4, or --alpha 2,4,6"
+            ) from None
+        if not math.isfinite(value):
+            raise UsageError(f"--alpha must be a finite number, not {word!r}", "--alpha 4, or --alpha 2,4,6")
+        alphas.append(value)
+    return alphas
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds: "7", "1-5" or "1-5,9".
+
+    Raises:
+        UsageError: If the text is no such list, runs backwards, or names more than `MAX_SEEDS`.
+    """
+    seeds: list[int] = []
+    for word in text.split(","):
+        match = _SEEDS.fullmatch(word.strip())
+        if match is None:
+            raise UsageError(f"seeds are numbers or ranges, not {text!r}", "7, or 1-5, or 1-5,9")
+        first = int(match[1])
+        last = int(match[2]) if match[2] else first
+        if last < first:
+            raise UsageError(f"the seed range {word.strip()} runs backwards", f"{last}-{first}")
+        if last > MAX_SEED or len(seeds) + last - first >= MAX_SEEDS:
+            raise UsageError(
+                f"too many or too large seeds in {text!r}", f"{MAX_SEEDS} at a time, up to {MAX_SEED}"
+            )
+        seeds.extend(range(first, last + 1))
+    return list(dict.fromkeys(seeds))

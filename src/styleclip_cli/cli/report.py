@@ -1,0 +1,166 @@
+"""The only owner of the streams: results on stdout, everything else on stderr."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+Advance = Callable[[int, int], None]
+"""Progress of one long step: (done, total)."""
+
+_PLAIN_SECONDS = 5.0
+"""Off a terminal a long step says so this often at most; a short one says nothing."""
+
+
+def error(message: str, hint: str = "") -> None:
+    """Print the one line a failure is told in, and what to do about it."""
+    _write(sys.stderr, f"styleclip: error: {_one_line(message)}")
+    if hint:
+        _write(sys.stderr, f"  try: {_one_line(hint)}")
+
+
+def data(text: str) -> None:
+    """Print what was asked for (never silenced by --quiet)."""
+    if text:
+        _write(sys.stdout, text)
+
+
+class Reporter:
+    """Tells a person what happens.
+
+    Args:
+        quiet: Say nothing but errors.
+    """
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.quiet = quiet
+        self._busy = False
+        # What deeper layers have to say ("damaged, making it again") goes the same way as notes.
+        logging.getLogger("styleclip_cli").setLevel(logging.ERROR if quiet else logging.WARNING)
+
+    def result(self, line: str) -> None:
+        """Print a result line on stdout."""
+        if not self.quiet:
+            _write(sys.stdout, line)
+
+    def note(self, line: str) -> None:
+        """Print a remark on stderr."""
+        if not self.quiet:
+            _write(sys.stderr, line)
+
+    def table(self, table: Table) -> None:
+        """Print a rich table on stdout; in plain characters, and never cut, when it is not a terminal."""
+        if self.quiet:
+            return
+        from rich.console import Console
+
+        terminal = _is_terminal(sys.stdout)
+        width = None if terminal else 120
+        console = Console(
+            file=sys.stdout, force_terminal=terminal, no_color=not terminal or None, width=width
+        )
+        with suppress(BrokenPipeError):
+            console.print(table)
+
+    @contextmanager
+    def progress(self, title: str) -> Iterator[Advance]:
+        """Show how far a long step is: a bar on a terminal, a line now and then elsewhere.
+
+        Args:
+            title: What is being done ("measuring channel statistics").
+
+        Yields:
+            A function taking (done, total).
+        """
+        if self.quiet or self._busy:  # one bar at a time: a step inside a step is told by the outer one
+            yield lambda done, total: None
+            return
+        self._busy = True
+        # Rich would draw its bar even into a pipe under FORCE_COLOR, so the stream itself is asked.
+        show = _bar if _is_terminal(sys.stderr) else _lines
+        try:
+            with show(title) as advance:
+                yield advance
+        finally:
+            self._busy = False
+
+
+@contextmanager
+def _bar(title: str) -> Iterator[Advance]:
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+@contextmanager
+def _lines(title: str) -> Iterator[Advance]:
+    start = last = time.monotonic()
+    told = False
+
+    def advance(done: int, total: int) -> None:
+        nonlocal last, told
+        now = time.monotonic()
+        if now - last >= _PLAIN_SECONDS:
+            last, told = now, True
+            _write(sys.stderr, f"{title}: {done} of {total}")
+
+    yield advance
+    if told:
+        _write(sys.stderr, f"{title}: done in {time.monotonic() - start:.1f} s")
+
+
+def close_streams() -> None:
+    """Flush at exit; a reader that left early (`styleclip ... | head`) is no error."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (BrokenPipeError, ValueError):
+            _silence(stream)
+
+
+def _is_terminal(stream: TextIO) -> bool:
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def _write(stream: TextIO, line: str) -> None:
+    try:
+        stream.write(_printable(line, stream) + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        _silence(stream)
+
+
+def _printable(line: str, stream: TextIO) -> str:
+    """Spell out what a stream's encoding or a terminal cannot take (file names may hold anything)."""
+    clean = "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in line)
+    encoding = stream.encoding or "utf-8"
+    return clean.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def _silence(stream: TextIO) -> None:
+    """Let the rest of the run write into nothing: the files are the product, the lines only tell of them."""
+    with suppress(OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, stream.fileno())
+        os.close(null)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

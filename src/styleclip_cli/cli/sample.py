@@ -1,0 +1,81 @@
+"""`styleclip sample`: generated faces, with their latents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from styleclip_cli.cli import inputs as io
+from styleclip_cli.cli import options
+from styleclip_cli.cli.report import Reporter
+
+
+def sample(
+    seed: Annotated[
+        str,
+        typer.Option(
+            "--seed", metavar="SEEDS", help="Which faces: 7, or 1-8, or 1-8,20.", rich_help_panel="Sample"
+        ),
+    ] = "1-8",
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            "--truncation",
+            help="How far faces may lie from the average one (1: all the way).",
+            show_default="the pack's",
+            rich_help_panel="Sample",
+        ),
+    ] = None,
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Folder to write to.", rich_help_panel="Output")
+    ] = Path("styleclip-samples"),
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="PICTURE",
+            help="Also write all faces on one sheet.",
+            show_default=False,
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    models: options.Models = "toy",
+    device: options.Device = "auto",
+    quiet: options.Quiet = False,
+) -> None:
+    """Make faces from seeds; each is written as a picture and as a latent.
+
+    Example: styleclip sample --seed 1-8 --out faces --sheet faces.png
+    """
+    reporter = Reporter(quiet)
+    seeds = options.parse_seeds(seed)
+    options.check_finite("--truncation", truncation)
+    options.check_device(device)
+    pictures = [out / f"seed{number}.png" for number in seeds]
+    latents = [path.with_suffix(".npz") for path in pictures]
+    if sheet is not None:
+        io.check_picture(sheet)
+    io.check_outputs([*pictures, *latents, *([sheet] if sheet is not None else [])], overwrite=overwrite)
+
+    from styleclip_cli.engine import Engine
+    from styleclip_cli.save import contact_sheet, save_image
+
+    engine = Engine(models, device=device, progress=reporter.progress)
+    made = []
+    for number, path, latent in zip(seeds, pictures, latents, strict=True):
+        w_plus = engine.sample([number], truncation)
+        picture = engine.synthesize(engine.styles(w_plus))[0]
+        if sheet is not None:
+            made.append(picture)
+        engine.save_latents(latent, w_plus, [f"seed:{number}"])
+        save_image(
+            path, picture, {"seed": number, "models": engine.pack.name, "fingerprint": engine.fingerprint}
+        )
+        reporter.result(str(path))
+    if sheet is not None:
+        rows = [made[start : start + 8] for start in range(0, len(made), 8)]
+        save_image(sheet, contact_sheet(rows))
+        reporter.result(str(sheet))

@@ -1,0 +1,1 @@
+"""Ways to edit: each turns latents into edited latents."""

@@ -1,0 +1,339 @@
+"""Global directions: a sentence becomes one step in style space, the same for every face.
+
+Paper section 7; official MapTS.GetBoundary. With r the cosines between each channel's relevance and the
+text direction: channels with |r| < beta are dropped, the rest is divided by max |r| and multiplied by each
+channel's standard deviation. A strength alpha adds alpha times that: the strongest channel moves by alpha
+standard deviations. (Dividing by the maximum and the standard deviations are in the official code, not in
+the paper's formula.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, overload
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from styleclip_cli import cache
+from styleclip_cli.edits.relevance import Relevance
+from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.settings import DirectionSettings
+from styleclip_cli.statistics import StyleStatistics
+
+if TYPE_CHECKING:
+    from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
+
+SCHEMA = "styleclip.direction/1"
+_DEFAULTS = DirectionSettings()
+
+
+class TopChannel(NamedTuple):
+    """One channel of a direction.
+
+    Attributes:
+        layer: Its style layer.
+        channel: Its index inside the layer.
+        relevance: Cosine between its effect and the text direction.
+        delta: What alpha = 1 adds to it.
+    """
+
+    layer: StyleLayer
+    channel: int
+    relevance: float
+    delta: float
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """A step in style space.
+
+    Attributes:
+        delta: [size], float32: what alpha = 1 adds to the styles; zero in channels that take no part. For
+            a direction found from a text, alpha is the strongest channel's displacement in its standard
+            deviations.
+        relevance: [size], float32: cosine of each channel that takes part with the text direction.
+        beta: Smallest |relevance| that took part.
+        num_channels: How many channels take part.
+        target: The text it leads to.
+        neutral: The text it starts from.
+        widths: Channels of each style layer.
+        fingerprint: Hash of the generator it is for ("" if not known).
+    """
+
+    delta: Tensor
+    relevance: Tensor
+    beta: float
+    num_channels: int
+    target: str
+    neutral: str
+    widths: tuple[int, ...]
+    fingerprint: str = ""
+
+    def __post_init__(self) -> None:
+        size = sum(self.widths)
+        if tuple(self.delta.shape) != (size,) or tuple(self.relevance.shape) != (size,):
+            raise ValueError(f"delta {tuple(self.delta.shape)}, widths sum to {size}")
+
+    def top(self, n: int, style_space: StyleSpace) -> list[TopChannel]:
+        """List the channels that the sentence moves most, by |relevance|.
+
+        Args:
+            n: How many at most.
+            style_space: Names the channels.
+        """
+        order = self.relevance.abs().sort(descending=True, stable=True).indices[: min(n, self.num_channels)]
+        rows = []
+        for flat in order.tolist():
+            layer, channel = style_space.locate(flat)
+            rows.append(TopChannel(layer, channel, float(self.relevance[flat]), float(self.delta[flat])))
+        return rows
+
+    def save(self, path: Path) -> None:
+        """Write it as .npz, to be used again.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        arrays = {"delta": self.delta.numpy(), "relevance": self.relevance.numpy()}
+        meta = {
+            "beta": self.beta,
+            "num_channels": self.num_channels,
+            "target": self.target,
+            "neutral": self.neutral,
+            "widths": list(self.widths),
+            "fingerprint": self.fingerprint,
+        }
+        cache.save_npz(path, arrays, meta, schema=SCHEMA)
+
+    @classmethod
+    def load(
+        cls, path: Path, widths: Sequence[int] | None = None, fingerprint: str | None = None
+    ) -> Direction:
+        """Read what `save` wrote.
+
+        Args:
+            path: File to read.
+            widths: Style layer widths of the generator it is to be used on; None accepts any.
+            fingerprint: Hash of that generator; None accepts any.
+
+        Raises:
+            BadInputError: If the file is damaged, or the direction is for another generator.
+        """
+        arrays, meta = cache.load_npz(path, schema=SCHEMA)
+        try:
+            direction = cls(
+                delta=torch.from_numpy(arrays["delta"].astype(np.float32)),
+                relevance=torch.from_numpy(arrays["relevance"].astype(np.float32)),
+                beta=float(meta["beta"]),
+                num_channels=int(meta["num_channels"]),
+                target=str(meta["target"]),
+                neutral=str(meta["neutral"]),
+                widths=tuple(int(width) for width in meta["widths"]),
+                fingerprint=str(meta["fingerprint"]),
+            )
+            if not direction.delta.isfinite().all() or not direction.relevance.isfinite().all():
+                raise ValueError("not finite")
+        except (KeyError, ValueError, TypeError) as error:
+            raise BadInputError(f"{path}: not a usable direction ({error})", "find it again") from None
+        if widths is not None and tuple(widths) != direction.widths:
+            raise BadInputError(
+                f"{path}: for {len(direction.delta)} style channels, this generator has {sum(widths)}",
+                "find the direction again with these models",
+            )
+        # A direction that does not say its generator fits by its widths alone.
+        if fingerprint is not None and direction.fingerprint not in ("", fingerprint):
+            raise BadInputError(
+                f"{path}: for another generator of the same form",
+                "find the direction again with these models",
+            )
+        return direction
+
+
+def find_direction(
+    relevance: Relevance,
+    statistics: StyleStatistics,
+    text_direction: Tensor,
+    *,
+    beta: float | None = None,
+    channels: int = _DEFAULTS.channels,
+    rule: Literal["channels", "gui"] = _DEFAULTS.rule,
+    gui_threshold: int = _DEFAULTS.gui_threshold,
+    target: str = "",
+    neutral: str = "",
+    fingerprint: str = "",
+) -> Direction:
+    """Turn a direction in CLIP space into one in style space.
+
+    Args:
+        relevance: What each channel does in CLIP space.
+        statistics: Spread of each channel.
+        text_direction: [D], unit length.
+        beta: Smallest |cosine| of a channel that takes part; None chooses it.
+        channels: For rule "channels": how many take part.
+        rule: "channels", or "gui" for the official interface's choice.
+        gui_threshold: For rule "gui": more channels than this.
+        target: Text it leads to, kept with it.
+        neutral: Text it starts from, kept with it.
+        fingerprint: Hash of the generator, kept with it.
+
+    Raises:
+        UsageError: If no channel is left, or beta is not a number from 0 to 1.
+    """
+    size = sum(statistics.widths)
+    if relevance.size != size:
+        raise UsageError(
+            f"relevance for {relevance.size} style channels, statistics of {size}", "measure both again"
+        )
+    if text_direction.shape != relevance.matrix.shape[1:]:
+        raise UsageError(
+            f"text direction {tuple(text_direction.shape)}, relevance {tuple(relevance.matrix.shape)}",
+            "use one CLIP for both",
+        )
+    if rule not in ("channels", "gui"):
+        raise UsageError(f"no rule {rule!r} for beta", "channels, or gui")
+    if beta is not None and not 0.0 <= beta <= 1.0:  # also refuses NaN
+        raise UsageError(f"beta {beta:g} is not between 0 and 1", "leave it out to have it chosen")
+    cosines = relevance.matrix.double() @ text_direction.detach().cpu().double()
+    strength = cosines.abs()
+    largest = float(strength.max()) if len(strength) else 0.0
+    if largest <= 0.0 or not math.isfinite(largest):
+        raise UsageError("no measured style channel answers to this text", "use other words, or more layers")
+    if beta is None:
+        beta = gui_beta(strength, gui_threshold) if rule == "gui" else beta_for_channels(strength, channels)
+    kept = (strength >= beta) & (strength > 0)
+    if not kept.any():
+        usable = math.floor(largest * 1000) / 1000 or math.floor(largest * 1e9) / 1e9
+        raise UsageError(
+            f"no style channel has a relevance of {beta:g} or more; the largest usable beta is {usable:g}",
+            f"--beta {usable:g} or less, or leave it out to have it chosen",
+        )
+    flat = relevance.channels[kept]
+    cosine = torch.zeros(size, dtype=torch.float64)
+    cosine[flat] = cosines[kept]
+    delta = cosine / largest * statistics.std.double()
+    return Direction(
+        delta=delta.float(),
+        relevance=cosine.float(),
+        beta=float(beta),
+        num_channels=int(kept.sum()),
+        target=target,
+        neutral=neutral,
+        widths=statistics.widths,
+        fingerprint=fingerprint,
+    )
+
+
+def beta_for_channels(strength: Tensor, channels: int) -> float:
+    """Choose beta so that a number of channels takes part (ties let in more).
+
+    Between the last channel kept and the first one dropped, the number with the fewest decimals is taken,
+    so that the beta that is printed gives the same channels when it is typed.
+
+    Args:
+        strength: [K], |cosine| of each channel.
+        channels: How many to keep, at least 1; all that answer at all if there are fewer.
+
+    Raises:
+        UsageError: If channels is less than 1.
+    """
+    if channels < 1:
+        raise UsageError(f"cannot keep {channels} style channels", "keep at least one")
+    ordered = strength[strength > 0].sort(descending=True).values
+    if len(ordered) == 0:
+        return 0.0
+    kept = float(ordered[min(channels, len(ordered)) - 1])
+    below = ordered[ordered < kept]
+    dropped = float(below[0]) if len(below) else 0.0
+    for digits in range(2, 10):
+        beta = math.floor(kept * 10**digits) / 10**digits
+        if dropped < beta <= kept:
+            return beta
+    return kept
+
+
+def gui_beta(strength: Tensor, threshold: int = _DEFAULTS.gui_threshold) -> float:
+    """Choose beta as the official interface does.
+
+    The largest of 0.10, 0.11 ... 0.29 with more than `threshold` channels, else 0.10.
+
+    Args:
+        strength: [K], |cosine| of each channel.
+        threshold: Officially 20 for FFHQ, 100 for other models.
+    """
+    grid = [step / 100 for step in range(29, 9, -1)]
+    return next((beta for beta in grid if int((strength >= beta).sum()) > threshold), 0.1)
+
+
+@overload
+def apply(styles: Tensor, direction: Direction, alpha: float | Tensor) -> Tensor: ...
+@overload
+def apply(styles: Sequence[Tensor], direction: Direction, alpha: float | Tensor) -> list[Tensor]: ...
+def apply(
+    styles: Tensor | Sequence[Tensor], direction: Direction, alpha: float | Tensor
+) -> Tensor | list[Tensor]:
+    """Move styles along a direction: s + alpha delta.
+
+    Args:
+        styles: [N, size], or a list of [N, C_l] in StyleSpace order. Not changed.
+        direction: Where to.
+        alpha: Strength, one for all or [N]; negative for the opposite.
+
+    Returns:
+        New styles of the same form.
+
+    Raises:
+        BadInputError: If the styles belong to a generator with other style layers.
+    """
+    whole = isinstance(styles, Tensor)
+    widths = (styles.shape[-1],) if isinstance(styles, Tensor) else tuple(s.shape[-1] for s in styles)
+    wanted = (len(direction.delta),) if whole else direction.widths
+    if widths != wanted:
+        raise BadInputError(
+            f"styles of {sum(widths)} channels in {len(widths)} parts, "
+            f"the direction has {len(direction.delta)} in {len(wanted)}",
+            "use the models that the direction was found with",
+        )
+    parts: list[Tensor] = [styles] if isinstance(styles, Tensor) else list(styles)
+    moved = []
+    for part, delta in zip(parts, direction.delta.split(list(widths)), strict=True):
+        factor = torch.as_tensor(alpha, dtype=part.dtype, device=part.device).reshape(-1, 1)
+        moved.append(part + factor * delta.to(part))
+    return moved[0] if whole else moved
+
+
+def combine(parts: Sequence[tuple[Direction, float]]) -> Direction:
+    """Add directions, each with its own strength, into one whose alpha scales all.
+
+    Steps in style space add up, so this equals applying them one after the other.
+
+    Args:
+        parts: Directions of one generator, with their alphas.
+
+    Raises:
+        UsageError: If there are none, or they are for different generators.
+    """
+    if not parts:
+        raise UsageError("no directions to combine", "give at least one")
+    first = parts[0][0]
+    known = {d.fingerprint for d, _ in parts if d.fingerprint}
+    if len(known) > 1 or any(d.widths != first.widths for d, _ in parts):
+        raise UsageError("the directions are for different generators", "find them with the same models")
+    delta = torch.stack([d.delta.double() * alpha for d, alpha in parts]).sum(dim=0).float()
+    signed = torch.stack([d.relevance * math.copysign(1.0, alpha) for d, alpha in parts])
+    strongest = signed.gather(0, signed.abs().argmax(dim=0, keepdim=True))[0]
+    relevance = torch.where(delta != 0, strongest, torch.zeros(()))
+    return Direction(
+        delta=delta,
+        relevance=relevance,
+        beta=min(d.beta for d, _ in parts),
+        num_channels=int((delta != 0).sum()),
+        target=" + ".join(f"{alpha:g} ({d.target})" for d, alpha in parts),
+        neutral=" + ".join(dict.fromkeys(d.neutral for d, _ in parts)),
+        widths=first.widths,
+        fingerprint=next(iter(known), ""),
+    )

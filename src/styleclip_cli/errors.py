@@ -1,0 +1,76 @@
+"""Errors a person can act on, each carrying the process exit code it ends in.
+
+This module imports nothing heavy: the command line maps these to one line of text and a code.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import ClassVar
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command; a stable part of the user interface."""
+
+    OK = 0
+    BUG = 1
+    USAGE = 2
+    BAD_INPUT = 3
+    WEIGHTS = 4
+    OUTPUT = 5
+    DEVICE = 6
+    PARTIAL = 7
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class StyleClipError(Exception):
+    """Base of all expected failures.
+
+    Args:
+        message: One line: what is wrong, and where.
+        hint: One line: what the person can do about it (may be empty).
+    """
+
+    exit_code: ClassVar[ExitCode] = ExitCode.BUG
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class UsageError(StyleClipError):
+    """The command was asked for something that makes no sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class BadInputError(StyleClipError):
+    """An input file, latent or text cannot be used."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+
+class WeightsError(StyleClipError):
+    """Weights are missing, damaged, or were refused."""
+
+    exit_code = ExitCode.WEIGHTS
+
+
+class OutputError(StyleClipError):
+    """The output exists already or cannot be written."""
+
+    exit_code = ExitCode.OUTPUT
+
+
+class DeviceError(StyleClipError):
+    """The compute device is missing or out of memory."""
+
+    exit_code = ExitCode.DEVICE
+
+
+class PartialFailure(StyleClipError):
+    """Some items of a batch failed; the others were written."""
+
+    exit_code = ExitCode.PARTIAL

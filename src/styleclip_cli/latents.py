@@ -1,0 +1,101 @@
+"""W+ latents in files: one container, `.npz` without pickle, that says which generator it belongs to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from styleclip_cli import cache
+from styleclip_cli.errors import BadInputError
+
+SCHEMA = "styleclip.w-plus/1"
+
+
+@dataclass(frozen=True)
+class Latents:
+    """Latents of some faces.
+
+    Attributes:
+        w_plus: [N, num_ws, w_dim], float32, finite.
+        provenance: Where they come from: "generator" (fingerprint), "models", "sources" (one per face).
+    """
+
+    w_plus: NDArray[np.float32]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+
+def write(path: Path, latents: Latents) -> None:
+    """Write latents, atomically.
+
+    Raises:
+        BadInputError: If they are not [N, num_ws, w_dim] or not finite.
+        OutputError: If the file cannot be written.
+    """
+    arrays = {"w_plus": _checked(latents.w_plus, str(path))}
+    cache.save_npz(path, arrays, latents.provenance, schema=SCHEMA)
+
+
+def read(path: Path) -> Latents:
+    """Read latents; those of a single face may lack the first axis.
+
+    Raises:
+        BadInputError: If the file cannot be read, holds no W+ latents, or holds values that are not finite.
+    """
+    arrays, provenance = cache.load_npz(path, schema=SCHEMA)
+    if "w_plus" not in arrays:
+        raise BadInputError(f"{path}: holds no W+ latents", "a file written by styleclip invert or sample")
+    return Latents(_checked(arrays["w_plus"], str(path)), provenance)
+
+
+def check_generator(
+    latents: Latents, num_ws: int, w_dim: int, fingerprint: str, models: str, path: Path
+) -> None:
+    """Refuse latents of another generator: they would show something, but not the face they were made from.
+
+    Args:
+        latents: What was read.
+        num_ws: How many W vectors the generator takes.
+        w_dim: Their width.
+        fingerprint: Of the generator's weights.
+        models: Name of the generator's pack.
+        path: Where the latents come from.
+
+    Raises:
+        BadInputError: If the shape or the fingerprint is another one.
+    """
+    shape = latents.w_plus.shape[1:]
+    if shape != (num_ws, w_dim):
+        raise BadInputError(
+            f"{path}: latents of {shape[0]}x{shape[1]}, but the generator of {models} takes {num_ws}x{w_dim}",
+            "the --models they were made with",
+        )
+    made_with = latents.provenance.get("generator")
+    if made_with and made_with != fingerprint:
+        theirs = latents.provenance.get("models", "another pack")
+        raise BadInputError(
+            f"{path}: made with generator {str(made_with)[:12]} ({theirs}), not {fingerprint[:12]}",
+            "the --models they were made with",
+        )
+
+
+def provenance(fingerprint: str, models: str, sources: Sequence[str]) -> dict[str, Any]:
+    """Say where latents come from, in the form `check_generator` reads."""
+    return {"generator": fingerprint, "models": models, "sources": list(sources)}
+
+
+def _checked(w_plus: NDArray[Any], where: str) -> NDArray[np.float32]:
+    if w_plus.dtype.kind != "f":
+        raise BadInputError(f"{where}: latents must be floating point, not {w_plus.dtype}")
+    if w_plus.ndim == 2:  # (num_ws, w_dim) is one face, never num_ws faces
+        w_plus = w_plus[np.newaxis]
+    if w_plus.ndim != 3 or 0 in w_plus.shape:
+        raise BadInputError(f"{where}: latents must be [N, num_ws, w_dim], not {list(w_plus.shape)}")
+    result = np.ascontiguousarray(w_plus, dtype=np.float32)
+    if not np.isfinite(result).all():
+        raise BadInputError(f"{where}: latents hold values that are not finite")
+    return result

@@ -1,0 +1,229 @@
+"""Mean and spread of every style channel over sampled faces: the units in which edits are made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from styleclip_cli import cache
+from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.settings import StatisticsSettings
+
+if TYPE_CHECKING:
+    from styleclip_cli.nets.stylegan2 import Generator
+
+SCHEMA = "styleclip.statistics/1"
+_DEFAULTS = StatisticsSettings()
+
+
+@dataclass(frozen=True, eq=False)
+class StyleStatistics:
+    """Mean and population standard deviation of each style channel.
+
+    Attributes:
+        mean: [size], float32, in StyleSpace order (toRGB layers included).
+        std: [size], float32, >= 0.
+        widths: Channels of each style layer; they sum to size.
+        n: Number of samples.
+        seed: Seed of the samples.
+        truncation_psi: Truncation of the samples.
+    """
+
+    mean: Tensor
+    std: Tensor
+    widths: tuple[int, ...]
+    n: int
+    seed: int
+    truncation_psi: float
+
+    def __post_init__(self) -> None:
+        size = sum(self.widths)
+        if tuple(self.mean.shape) != (size,) or tuple(self.std.shape) != (size,):
+            raise ValueError(
+                f"mean {tuple(self.mean.shape)} and std {tuple(self.std.shape)}, widths sum to {size}"
+            )
+
+    def save(self, path: Path, fingerprint: str = "") -> None:
+        """Write them for later.
+
+        Args:
+            path: File to write (.npz).
+            fingerprint: The generator they were measured on.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        arrays, meta = _pack(self)
+        cache.save_npz(path, arrays, meta, schema=SCHEMA, key={"generator": fingerprint})
+
+    @classmethod
+    def load(
+        cls, path: Path, fingerprint: str | None = None, widths: Sequence[int] | None = None
+    ) -> StyleStatistics:
+        """Read what `save` wrote.
+
+        Args:
+            path: File to read.
+            fingerprint: The generator they must have been measured on; None accepts any.
+            widths: The style layer widths they must have; None accepts any.
+
+        Raises:
+            BadInputError: If the file cannot be used, or belongs to another generator.
+        """
+        expect = {} if fingerprint is None else {"generator": fingerprint}
+        statistics = _unpack(*cache.load_npz(path, schema=SCHEMA, expect=expect), str(path))
+        if widths is not None and tuple(widths) != statistics.widths:
+            raise BadInputError(
+                f"{path}: for {len(statistics.mean)} style channels, this generator has {sum(widths)}",
+                "measure them again: styleclip precompute-stats",
+            )
+        return statistics
+
+
+def sample_w_plus(
+    generator: Generator, n: int, seed: int, truncation_psi: float, batch: int
+) -> Iterator[Tensor]:
+    """Draw latents the way the official preprocessing does.
+
+    The z come from one legacy numpy stream, RandomState(seed), read in order: sample i is the same
+    whatever the batch size, and the first k of n samples are the k samples of a smaller run.
+
+    Args:
+        generator: Whose latents.
+        n: How many.
+        seed: Seed of the stream.
+        truncation_psi: w = w_avg + psi (w - w_avg), on all layers.
+        batch: How many at once.
+
+    Yields:
+        W+ [<= batch, num_ws, w_dim] on the generator's device.
+    """
+    device = next(generator.parameters()).device
+    stream = np.random.RandomState(seed)
+    for start in range(0, n, batch):
+        z = stream.randn(min(batch, n - start), generator.config.z_dim).astype(np.float32)
+        with torch.inference_mode():
+            w_plus = generator.w_plus(torch.from_numpy(z).to(device), truncation_psi=truncation_psi)
+        yield w_plus
+
+
+def measure_statistics(
+    generator: Generator,
+    n: int = _DEFAULTS.n,
+    seed: int = _DEFAULTS.seed,
+    truncation_psi: float = _DEFAULTS.truncation_psi,
+    batch: int = 1000,
+    progress: Callable[[int, int], None] | None = None,
+) -> StyleStatistics:
+    """Measure mean and population standard deviation of each style channel.
+
+    As the official TensorFlow preprocessing (GetCode.py): 100,000 samples, seed 5, truncated by 0.7 on
+    every layer. The official PyTorch variant truncates only the first eight W+ layers, which makes the
+    standard deviations of its later layers larger by about 1 / 0.7.
+
+    Memory does not grow with n: batches are merged in float64 (Chan et al. 1979), so the result depends on
+    the batch size only by rounding.
+
+    Args:
+        generator: The generator to measure.
+        n: Number of samples, at least 2.
+        seed: Seed of the samples.
+        truncation_psi: Truncation of the samples.
+        batch: How many at once.
+        progress: Called with (done, n).
+
+    Raises:
+        UsageError: If n or batch makes no sense.
+    """
+    if n < 2 or batch < 1:
+        raise UsageError(
+            f"cannot measure a spread from {n} samples in batches of {batch}", "use 100000 samples"
+        )
+    space = generator.style_space
+    count = 0
+    mean = torch.zeros(space.size, dtype=torch.float64)
+    squares = torch.zeros(space.size, dtype=torch.float64)  # sum of squared distances from the mean
+    for w_plus in sample_w_plus(generator, n, seed, truncation_psi, batch):
+        with torch.inference_mode():
+            styles = space.concat(generator.styles(w_plus)).double()
+            own_mean = styles.mean(dim=0)
+            own_squares = (styles - own_mean).square().sum(dim=0).cpu()
+            own_mean = own_mean.cpu()
+        own = len(styles)
+        shift = own_mean - mean
+        squares += own_squares + shift.square() * (count * own / (count + own))
+        mean += shift * (own / (count + own))
+        count += own
+        if progress is not None:
+            progress(count, n)
+    std = (squares / count).sqrt()
+    return StyleStatistics(mean.float(), std.float(), tuple(space.widths), n, seed, truncation_psi)
+
+
+def cached_statistics(
+    generator: Generator,
+    fingerprint: str,
+    settings: StatisticsSettings = _DEFAULTS,
+    batch: int = 1000,
+    progress: Callable[[int, int], None] | None = None,
+) -> StyleStatistics:
+    """Measure the statistics once per generator and settings; read them from the cache afterwards.
+
+    Args:
+        generator: The generator.
+        fingerprint: Hash of its weights.
+        settings: How to measure.
+        batch: How many samples at once.
+        progress: Called with (done, n) while measuring.
+    """
+    key = {
+        "generator": fingerprint,
+        "n": settings.n,
+        "seed": settings.seed,
+        "truncation_psi": settings.truncation_psi,
+        "widths": list(generator.style_space.widths),
+    }
+
+    def compute() -> tuple[cache.Arrays, cache.Json]:
+        return _pack(
+            measure_statistics(generator, settings.n, settings.seed, settings.truncation_psi, batch, progress)
+        )
+
+    return _unpack(*cache.cached("statistics", key, SCHEMA, compute), "cached statistics")
+
+
+def _pack(statistics: StyleStatistics) -> tuple[cache.Arrays, cache.Json]:
+    arrays = {"mean": statistics.mean.numpy(), "std": statistics.std.numpy()}
+    meta = {
+        "widths": list(statistics.widths),
+        "n": statistics.n,
+        "seed": statistics.seed,
+        "truncation_psi": statistics.truncation_psi,
+    }
+    return arrays, meta
+
+
+def _unpack(arrays: cache.Arrays, meta: cache.Json, origin: str) -> StyleStatistics:
+    try:
+        return StyleStatistics(
+            mean=_finite(arrays["mean"]),
+            std=_finite(arrays["std"]),
+            widths=tuple(int(width) for width in meta["widths"]),
+            n=int(meta["n"]),
+            seed=int(meta["seed"]),
+            truncation_psi=float(meta["truncation_psi"]),
+        )
+    except (KeyError, ValueError, TypeError) as error:
+        raise BadInputError(f"{origin}: not usable statistics ({error})", "measure them again") from None
+
+
+def _finite(values: Any) -> Tensor:
+    if not np.isfinite(values).all():
+        raise ValueError("not finite")
+    return torch.from_numpy(np.array(values, dtype=np.float32))

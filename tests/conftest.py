@@ -1,0 +1,25 @@
+"""Every test has its own cache and one thread, and none reads the person's settings."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+# For the processes that tests start, from folders of their own:
+os.environ["OMP_NUM_THREADS"] = "1"
+if "PYTHONPATH" in os.environ:
+    os.environ["PYTHONPATH"] = os.pathsep.join(
+        str(Path(entry).absolute()) for entry in os.environ["PYTHONPATH"].split(os.pathsep)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _alone(tmp_path_factory, monkeypatch):
+    import torch
+
+    torch.set_num_threads(1)
+    for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))

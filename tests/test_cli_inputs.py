@@ -1,0 +1,154 @@
+"""What is read and written is settled before any model loads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from styleclip_cli.cli import inputs, options
+from styleclip_cli.errors import BadInputError, DeviceError, OutputError, UsageError
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def picture(path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (32, 32)).save(path)
+    return path
+
+
+def test_a_folder_gives_its_images_in_order(here: Path) -> None:
+    for name in ("b.png", "a.jpg", "C.PNG", ".hidden.png"):
+        picture(here / "photos" / name)
+    (here / "photos" / "notes.txt").write_text("")
+    (here / "photos" / "folder.png").mkdir()
+    names = [item.name for item in inputs.expand(["photos"])]
+    assert names == ["photos/C.PNG", "photos/a.jpg", "photos/b.png"]
+
+
+def test_seeds_and_ranges(here: Path) -> None:
+    items = inputs.expand(["seed:7", "seed:1-3", "seed:2"])
+    assert [item.seed for item in items] == [7, 1, 2, 3]
+
+
+def test_each_file_is_taken_once(here: Path) -> None:
+    picture(here / "a.png")
+    assert len(inputs.expand(["a.png", "./a.png", str(here / "a.png"), "."])) == 1
+
+
+def test_a_bad_one_among_several_keeps_its_error(here: Path) -> None:
+    picture(here / "a.png")
+    good, bad = inputs.expand(["a.png", "absent.png"])
+    assert good.error is None
+    assert isinstance(bad.error, BadInputError)
+
+
+def test_a_single_bad_one_raises(here: Path) -> None:
+    (here / "empty").mkdir()
+    for name in ("absent.png", "empty", "a" * 5000, "nul\0.png"):
+        with pytest.raises(BadInputError) as caught:
+            inputs.expand([name])
+        assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "3-1", "1-99999999", "4294967296", "1--2", "1,,2", "1.5"])
+def test_malformed_seeds(text: str) -> None:
+    with pytest.raises(UsageError):
+        options.parse_seeds(text)
+
+
+def test_seed_lists() -> None:
+    assert options.parse_seeds("1-3, 9,2") == [1, 2, 3, 9]
+
+
+def test_alphas() -> None:
+    assert options.parse_alphas(["2,4", "-6.5"]) == [2.0, 4.0, -6.5]
+    assert options.parse_alphas(None) == []
+
+
+@pytest.mark.parametrize("text", ["abc", "nan", "inf", "-inf", "", "1,,2", "1e999"])
+def test_malformed_alphas(text: str) -> None:
+    with pytest.raises(UsageError, match="--alpha"):
+        options.parse_alphas([text])
+
+
+@pytest.mark.parametrize("text", ["tpu", "cuda:x", "cuda:", "CPU", "", "cpu "])
+def test_unknown_devices(text: str) -> None:
+    with pytest.raises(DeviceError, match="unknown device"):
+        options.check_device(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("With glasses!", "with-glasses"), ("a/b\\c..d", "a-b-c-d"), ("???", "edit"), ("с очками", "с-очками")],
+)
+def test_slug(text: str, expected: str) -> None:
+    assert inputs.slug(text) == expected
+
+
+def test_slug_is_short_and_ends_at_a_word() -> None:
+    result = inputs.slug("word " * 100)
+    assert len(result) <= 40
+    assert set(result.split("-")) == {"word"}
+
+
+def seeds(count: int) -> list[inputs.Item]:
+    return inputs.expand([f"seed:1-{count}"])
+
+
+def plan(items: list[inputs.Item], out: str | None, overwrite: bool = False) -> list[str]:
+    path = None if out is None else Path(out)
+    return [p.as_posix() for p in inputs.plan_outputs(items, path, "smiling", overwrite=overwrite)]
+
+
+def test_one_result_goes_into_a_file_or_a_folder(here: Path) -> None:
+    (here / "dotted.folder").mkdir()
+    assert plan(seeds(1), "a.jpg") == ["a.jpg"]
+    assert plan(seeds(1), "new") == ["new/seed1_smiling.png"]
+    assert plan(seeds(1), "dotted.folder") == ["dotted.folder/seed1_smiling.png"]
+    assert plan(seeds(1), None) == ["seed1_smiling.png"]
+    assert list(here.iterdir()) == [here / "dotted.folder"]
+
+
+def test_several_results_need_a_folder(here: Path) -> None:
+    assert plan(seeds(2), "new") == ["new/seed1_smiling.png", "new/seed2_smiling.png"]
+    with pytest.raises(UsageError, match="do not fit"):
+        plan(seeds(2), "a.png")
+
+
+def test_equal_names_are_told_apart(here: Path) -> None:
+    items = inputs.expand([str(picture(here / folder / "Face.png")) for folder in "abc"])
+    assert plan(items, "o") == ["o/Face_smiling.png", "o/Face_smiling-2.png", "o/Face_smiling-3.png"]
+
+
+def test_unknown_picture_format(here: Path) -> None:
+    with pytest.raises(UsageError, match="picture format"):
+        plan(seeds(1), "a.xyz")
+
+
+def test_what_exists_is_refused(here: Path) -> None:
+    (here / "a.png").write_text("old")
+    with pytest.raises(OutputError, match="exists"):
+        plan(seeds(1), "a.png")
+    assert plan(seeds(1), "a.png", overwrite=True) == ["a.png"]
+
+
+def test_a_file_in_the_way_is_refused(here: Path) -> None:
+    (here / "file").write_text("")
+    for out in ("file", "file/a.png", "file/deep/a.png"):
+        with pytest.raises(OutputError):
+            plan(seeds(1), out)
+    with pytest.raises(OutputError):
+        plan(seeds(2), "file/a")
+
+
+@pytest.mark.skipif(not Path("/proc/self").is_dir(), reason="needs a file system that refuses even root")
+def test_an_unwritable_place_is_refused() -> None:
+    with pytest.raises(OutputError, match="cannot be written"):
+        plan(seeds(1), "/proc/self/a.png")
