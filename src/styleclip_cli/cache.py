@@ -12,7 +12,6 @@ import hashlib
 import json
 import logging
 import os
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +23,7 @@ import numpy as np
 import platformdirs
 
 from styleclip_cli import __version__
+from styleclip_cli.atomic import atomic
 from styleclip_cli.errors import BadInputError, OutputError
 
 Arrays = dict[str, np.ndarray]
@@ -84,22 +84,8 @@ def save_npz(
     header: Json = {"schema": schema, "version": __version__, "key": dict(key or {}), "meta": dict(meta)}
     header["sha256"] = _checksum(header, contents)
     payload: dict[str, Any] = {**contents, _HEADER: np.array(_canonical(header))}
-    # Not tempfile: its 0600 would hide a shared cache from the group that the umask lets read it.
-    part = path.with_name(f".{path.name}.{os.getpid()}-{uuid.uuid4().hex[:8]}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with part.open("xb") as file:
-                np.savez(file, **payload)
-                file.flush()
-                os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
-    except OSError as error:
-        raise OutputError(
-            f"{path}: cannot be written ({error.strerror or error})", "choose a folder you may write to"
-        ) from None
+    with atomic(path) as part, part.open("xb") as file:
+        np.savez(file, **payload)
 
 
 def load_npz(path: Path, *, schema: str, expect: Mapping[str, Any] | None = None) -> tuple[Arrays, Json]:

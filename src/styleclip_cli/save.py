@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import secrets
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,8 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 from torch import Tensor
 
 from styleclip_cli import __version__
-from styleclip_cli.errors import OutputError, UsageError
+from styleclip_cli.atomic import atomic
+from styleclip_cli.errors import UsageError
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
 _PAPER = (250, 249, 246)
@@ -62,33 +60,6 @@ def save_image(path: Path, image: Image.Image | Tensor, metadata: Mapping[str, o
         options["subsampling"] = 0
     with atomic(path) as temporary:
         picture.save(temporary, format=kind, **options)
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Write a file so that others see it whole or not at all.
-
-    Args:
-        path: The file to come; missing folders are made.
-
-    Yields:
-        The name of a temporary file in the same folder: moved to `path` when all went well, else removed.
-
-    Raises:
-        OutputError: If the file cannot be written.
-    """
-    temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(6)}.tmp"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def contact_sheet(

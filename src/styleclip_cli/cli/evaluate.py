@@ -57,7 +57,7 @@ def evaluate(
         io.check_outputs([json_out], overwrite=overwrite)
 
     from styleclip_cli.engine import Engine
-    from styleclip_cli.save import atomic
+    from styleclip_cli.atomic import atomic
     from styleclip_cli.toyworld.evaluate import evaluate as judge
 
     engine = Engine(models, device=device, progress=reporter.progress)

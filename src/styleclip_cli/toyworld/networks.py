@@ -38,8 +38,11 @@ class Judge(nn.Module):
             images = F.interpolate(
                 images, (RESOLUTION, RESOLUTION), mode="bicubic", align_corners=False, antialias=True
             )
-        # 0 and 1 are common truths, so the bounded output must reach them without an infinite logit.
-        return (torch.sigmoid(self.head(self.features(images).flatten(1))) * 1.04 - 0.02).clamp(0, 1)
+        return self.read(self.features(images)).clamp(0, 1)
+
+    def read(self, features: Tensor) -> Tensor:
+        """Feature maps -> amounts in [-0.02, 1.02]: 0 and 1 are common truths, reached by a finite logit."""
+        return torch.sigmoid(self.head(features.flatten(1))) * 1.04 - 0.02
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor]) -> Judge:

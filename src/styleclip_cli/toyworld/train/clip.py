@@ -17,10 +17,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.edits.templates import IMAGENET_TEMPLATES
-from styleclip_cli.nets.clip import clip_model_class, tokenize
+from styleclip_cli.nets.clip import clip_model_class, preprocess, tokenize
 from styleclip_cli.toyworld import captions
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, INDEX, NAMES, shown, visibility
-from styleclip_cli.toyworld.train.common import run
+from styleclip_cli.toyworld.train.common import half, run
 from styleclip_cli.toyworld.train.data import Pairs
 from styleclip_cli.toyworld.train.judge import disturb, held_out
 
@@ -39,7 +39,7 @@ def build(vocabulary: int) -> nn.Module:
         context_length=77,
         vocab_size=vocabulary,
         transformer_width=128,
-        transformer_heads=4,
+        transformer_heads=2,
         transformer_layers=3,
     )
     assert isinstance(model, nn.Module)
@@ -143,6 +143,7 @@ def train(data: Pairs, folder: Path, steps: int = 3000, pairs: int = 48) -> dict
     torch.manual_seed(7)
     tokens, speaker = Tokens(), Speaker()
     model = build(tokens.count)
+    model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload,operator,union-attr]
     head = nn.Linear(EMBED, COUNT)
     module = nn.ModuleDict({"clip": model, "head": head})
     attributes = data.load_attributes()
@@ -154,7 +155,7 @@ def train(data: Pairs, folder: Path, steps: int = 3000, pairs: int = 48) -> dict
         even = torch.randint(data.ready // 2, (pairs * 3 // 4,), generator=rng) * 2
         odd = torch.randint(data.ready // 2, (pairs - len(even),), generator=rng) * 2 + 1
         index = torch.cat([even, odd])
-        images = disturb(data.images(index), rng)
+        images = preprocess(disturb(data.images(index), rng), 128)
         texts, stated, true = [], [], []
         for i in index.tolist():
             both, hots = speaker.pair(saturated[i], seen_np[i], nrng)
@@ -165,9 +166,11 @@ def train(data: Pairs, folder: Path, steps: int = 3000, pairs: int = 48) -> dict
         rows, end = tokens.rows(texts)
         dropped = (torch.rand(rows.shape, generator=rng) < 0.01) & (rows > 0) & (torch.arange(rows.shape[1]) < end[:, None])
         rows = torch.where(dropped, tokens.count - 1, rows)
-        raw_image = model.encode_image(images)  # type: ignore[operator]
-        image = F.normalize(raw_image, dim=1)
-        text = F.normalize(encode_rows(model, rows, end), dim=1)
+        rows = rows[:, : int(end.max()) + 1]
+        with half():
+            raw_image = model.visual(images.contiguous(memory_format=torch.channels_last))  # type: ignore[operator]
+            raw_text = encode_rows(model, rows, end)
+        image, text = F.normalize(raw_image.float(), dim=1), F.normalize(raw_text.float(), dim=1)
         logits = model.logit_scale.exp().clamp(max=60) * image @ text.T  # type: ignore[operator,union-attr]
         facts_stated, facts_true = torch.from_numpy(np.concatenate(stated)), torch.from_numpy(np.stack(true))
         also_true = facts_true @ facts_stated.T >= facts_stated.sum(1)[None, :] - 0.5  # [image, text]
@@ -186,6 +189,7 @@ def train(data: Pairs, folder: Path, steps: int = 3000, pairs: int = 48) -> dict
         return {"loss": contrast + 2 * read + 0.5 * agree, "contrast": contrast, "read": read, "agree": agree}
 
     test_truth, test_images = held_out(400)
+    test_images = preprocess(test_images, 128)
 
     def report(trained: nn.Module) -> dict[str, float]:
         return accuracies(trained["clip"], tokens, test_truth, test_images)  # type: ignore[index]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from styleclip_cli.toyworld.attributes import NAMES, attributes_of_normals, shown, visibility
 from styleclip_cli.toyworld.networks import Judge
 from styleclip_cli.toyworld.renderer import render
-from styleclip_cli.toyworld.train.common import r2, run
+from styleclip_cli.toyworld.train.common import half, r2, run
 from styleclip_cli.toyworld.train.data import Pairs
 
 HELD_OUT = 10_000_000  # seeds from here on are never trained on
@@ -36,7 +36,7 @@ def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
 def train(data: Pairs, folder: Path, steps: int = 3000, batch: int = 96) -> dict[str, Tensor]:
     """Train and return the judge's weights."""
     torch.manual_seed(11)
-    judge = Judge()
+    judge = Judge().to(memory_format=torch.channels_last)
     attributes = data.load_attributes()
     truth_test, images_test = held_out(512)
 
@@ -45,7 +45,10 @@ def train(data: Pairs, folder: Path, steps: int = 3000, batch: int = 96) -> dict
         member = torch.randint(2, (batch,), generator=rng)
         a = attributes[index, member]
         images = disturb(data.images(index, member), rng)
-        error = torch.nn.functional.smooth_l1_loss(judge(images), shown(a), beta=0.1, reduction="none")
+        with half():
+            features = judge.features(images.contiguous(memory_format=torch.channels_last))
+        read = judge.read(features.float())
+        error = torch.nn.functional.smooth_l1_loss(read, shown(a), beta=0.1, reduction="none")
         return {"loss": (error * (0.02 + visibility(a))).mean() * 10}
 
     def report(module: nn.Module) -> dict[str, float]:

@@ -1,0 +1,170 @@
+"""CLIP behind a small adapter: pictures in generator range and sentences in, unit vectors out.
+
+The network and the tokenizer are clip-anytorch's. Its package `__init__` needs `pkg_resources` and
+torchvision, which nothing here uses, so its two modules are loaded on their own.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from styleclip_cli.errors import BadInputError, WeightsError
+
+CONTEXT_LENGTH = 77
+VOCABULARY = 49408
+START, END = 49406, 49407
+# Mean and spread of CLIP's training pictures, RGB in [0, 1] (clip.py, _transform).
+MEAN = (0.48145466, 0.4578275, 0.40821073)
+STD = (0.26862954, 0.26130258, 0.27577711)
+
+Preprocessing = Literal["clip", "styleclip"]
+
+
+@cache
+def _submodule(name: str) -> ModuleType:
+    """Load one module of the installed `clip` package without running the package's `__init__`."""
+    package = importlib.util.find_spec("clip")
+    if package is None or not package.submodule_search_locations:
+        raise ImportError("the package clip-anytorch is not installed")
+    path = Path(package.submodule_search_locations[0]) / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(f"_clip_anytorch_{name}", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def clip_model_class() -> type[nn.Module]:
+    """The class of OpenAI's CLIP network."""
+    model: type[nn.Module] = _submodule("model").CLIP
+    return model
+
+
+@cache
+def _tokenizer() -> Any:
+    return _submodule("simple_tokenizer").SimpleTokenizer()
+
+
+def tokenize(texts: Sequence[str]) -> Tensor:
+    """Turn sentences into CLIP's tokens.
+
+    Args:
+        texts: N sentences.
+
+    Returns:
+        [N, 77], int64: start, tokens, end, zeros.
+
+    Raises:
+        BadInputError: If a sentence has more than 75 tokens.
+    """
+    rows = torch.zeros(len(texts), CONTEXT_LENGTH, dtype=torch.int64)
+    for row, text in zip(rows, texts, strict=True):
+        tokens = [START, *_tokenizer().encode(text), END]
+        if len(tokens) > CONTEXT_LENGTH:
+            shortened = text if len(text) <= 60 else text[:57].rstrip() + "..."
+            raise BadInputError(
+                f'the text "{shortened}" has {len(tokens) - 2} tokens, CLIP reads {CONTEXT_LENGTH - 2}',
+                "say it in fewer words",
+            )
+        row[: len(tokens)] = torch.tensor(tokens)
+    return rows
+
+
+def preprocess(images: Tensor, resolution: int, how: Preprocessing = "clip") -> Tensor:
+    """Turn generator pictures into CLIP's input, differentiably.
+
+    Args:
+        images: [N, 3, H, W] in [-1, 1].
+        resolution: Side of CLIP's input in pixels.
+        how: "clip": antialiased bicubic resize to the shorter side, middle square, CLIP's normalisation.
+            "styleclip": nearest x7, then an average pool to the resolution, no normalisation: what the
+            official optimisation and mapper feed to CLIP (criteria/clip_loss.py), and so what published
+            results used.
+
+    Returns:
+        [N, 3, resolution, resolution].
+    """
+    if how == "styleclip":
+        return F.adaptive_avg_pool2d(F.interpolate(images, scale_factor=7, mode="nearest"), resolution)
+    height, width = images.shape[-2:]
+    if min(height, width) != resolution:
+        scale = resolution / min(height, width)
+        size = (max(resolution, round(height * scale)), max(resolution, round(width * scale)))
+        images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
+        height, width = size
+    if height != width:
+        top, left = (height - resolution) // 2, (width - resolution) // 2
+        images = images[..., top : top + resolution, left : left + resolution]
+    mean = images.new_tensor(MEAN).view(3, 1, 1)
+    std = images.new_tensor(STD).view(3, 1, 1)
+    return (images * 0.5 + 0.5 - mean) / std
+
+
+class Clip(nn.Module):
+    """A frozen CLIP.
+
+    Attributes:
+        model: clip-anytorch's network, float32.
+        resolution: Side of its input in pixels.
+        embed_dim: Length of its vectors.
+    """
+
+    def __init__(self, model: nn.Module, resolution: int, embed_dim: int) -> None:
+        super().__init__()
+        self.model: Any = model
+        self.resolution = resolution
+        self.embed_dim = embed_dim
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> Clip:
+        """Build the network that a state dict of OpenAI's CLIP describes, ViT or ResNet.
+
+        The token table may be sparse: `token_embedding.rows` [K + 1, width] for the tokens
+        `token_embedding.ids` [K], the last row standing for all other tokens.
+
+        Raises:
+            WeightsError: If it is not such a state dict.
+        """
+        full = dict(state)
+        try:
+            if "token_embedding.rows" in full:
+                rows, ids = full.pop("token_embedding.rows"), full.pop("token_embedding.ids")
+                table = rows[-1:].repeat(VOCABULARY, 1)
+                table[ids.long()] = rows[:-1]
+                full["token_embedding.weight"] = table
+            # build_model deletes entries of its argument and rounds to half precision; load again in full.
+            model = _submodule("model").build_model(dict(full)).float()
+            for extra in ("input_resolution", "context_length", "vocab_size"):
+                full.pop(extra, None)
+            model.load_state_dict(full)
+        except (KeyError, RuntimeError, ValueError, IndexError, AssertionError, AttributeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise WeightsError(f"not the weights of a CLIP ({reason})", "check which file this is") from None
+        clip = cls(model, int(model.visual.input_resolution), int(model.text_projection.shape[1]))
+        return clip.eval().requires_grad_(False)
+
+    def encode_image(self, images: Tensor, how: Preprocessing = "clip") -> Tensor:
+        """Embed pictures [N, 3, H, W] in [-1, 1] as unit vectors [N, embed_dim]; differentiable."""
+        device = self.model.text_projection.device
+        inputs = preprocess(images.to(device), self.resolution, how)
+        return F.normalize(self.model.encode_image(inputs), dim=-1)
+
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed sentences as unit vectors [N, embed_dim].
+
+        Raises:
+            BadInputError: If a sentence has more than 75 tokens.
+        """
+        tokens = tokenize(texts).to(self.model.text_projection.device)
+        return F.normalize(self.model.encode_text(tokens), dim=-1)

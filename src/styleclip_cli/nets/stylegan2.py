@@ -1,0 +1,239 @@
+"""StyleGAN2 (Karras et al. 2020), from what a state dict says: any resolution, any channel table.
+
+Three entrances: z through `w_plus`, W+ through `forward`, styles through `synthesize`. Weights are kept as
+they act: equalized-learning-rate factors of the training codes are folded in when a file is read.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from styleclip_cli.errors import WeightsError
+from styleclip_cli.nets import ops
+from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
+
+Noise = Literal["const", "none"]
+_GAIN = math.sqrt(2)
+
+
+@dataclass(frozen=True)
+class GeneratorConfig:
+    """Shape of a generator.
+
+    Attributes:
+        z_dim: Length of z.
+        w_dim: Length of a w.
+        mapping_layers: Fully connected layers from z to w.
+        channels: Feature channels by resolution, from 4 pixels up.
+    """
+
+    z_dim: int = 512
+    w_dim: int = 512
+    mapping_layers: int = 8
+    channels: Mapping[int, int] = field(default_factory=dict)
+
+    @property
+    def resolution(self) -> int:
+        """Side of the pictures in pixels."""
+        return max(self.channels)
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> GeneratorConfig:
+        """Read the shape off the weights.
+
+        Raises:
+            WeightsError: If they are not a generator's.
+        """
+        try:
+            channels = {
+                int(m.group(1)): int(weight.shape[0])
+                for key, weight in state.items()
+                if (m := re.fullmatch(r"synthesis\.b(\d+)\.conv1\.weight", key))
+            }
+            layers = sum(1 for key in state if re.fullmatch(r"mapping\.\d+\.weight", key))
+            w_dim = int(state["synthesis.b4.conv1.affine.weight"].shape[1])
+            z_dim = int(state["mapping.0.weight"].shape[1])
+            config = cls(z_dim=z_dim, w_dim=w_dim, mapping_layers=layers, channels=dict(sorted(channels.items())))
+            StyleSpace(config.channels)
+        except (KeyError, ValueError, IndexError) as error:
+            raise WeightsError(f"not the weights of a StyleGAN2 generator ({error})", "check which file this is") from None
+        return config
+
+
+class ModulatedConv(nn.Module):
+    """A convolution whose input channels are scaled by styles; with demodulation, noise and leaky ReLU.
+
+    toRGB layers have none of the last three.
+    """
+
+    def __init__(self, layer: StyleLayer, out_channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.is_rgb = layer.is_rgb
+        self.up = layer.name.endswith("conv0")
+        size = 1 if self.is_rgb else 3
+        self.weight = nn.Parameter(torch.randn(out_channels, layer.width, size, size) / math.sqrt(layer.width * size**2))
+        self.bias = nn.Parameter(torch.zeros(out_channels))
+        self.affine = nn.Linear(w_dim, layer.width)
+        nn.init.normal_(self.affine.weight, std=1 / math.sqrt(w_dim))
+        nn.init.ones_(self.affine.bias)
+        if not self.is_rgb:
+            self.noise_strength = nn.Parameter(torch.zeros(()))
+            self.noise_const: Tensor
+            self.register_buffer("noise_const", torch.randn(layer.resolution, layer.resolution))
+        self._resampled: Tensor | None = None
+
+    def forward(self, x: Tensor, styles: Tensor, noise: Noise) -> Tensor:
+        """Features [N, I, H, W] and styles [N, I] -> features or colours [N, O, H', W']."""
+        if self.is_rgb:
+            return ops.modulated_conv(x, self.weight, styles, None, up=False) + self.bias[:, None, None]
+        power = self.weight.square().sum(dim=(2, 3))
+        demodulation = torch.rsqrt(styles.square() @ power.T + 1e-8)
+        weight = self._resampled_weight() if self.up else self.weight
+        x = ops.modulated_conv(x, weight, styles, demodulation, self.up)
+        shift = self.bias[:, None, None]
+        if noise == "const":
+            shift = shift + self.noise_const * self.noise_strength
+        return F.leaky_relu(x + shift, 0.2) * _GAIN
+
+    def _resampled_weight(self) -> Tensor:
+        """The weight for upsampling: made anew while it is trained, kept once it is frozen."""
+        if self.weight.requires_grad:
+            return ops.resampled(self.weight)
+        if self._resampled is None:
+            with torch.inference_mode(False), torch.no_grad():
+                self._resampled = ops.resampled(self.weight).contiguous(memory_format=torch.channels_last)
+        return self._resampled
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        self._resampled = None  # the weight moves to another device or type
+        return super()._apply(fn, recurse)
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._resampled = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        """Freeze or thaw; a thawed weight may change, so nothing made from it is kept."""
+        self._resampled = None
+        return super().requires_grad_(requires_grad)
+
+
+class Block(nn.Module):
+    """All layers of one resolution."""
+
+    conv0: ModulatedConv | None
+
+    def __init__(self, layers: Sequence[StyleLayer], channels: int, w_dim: int) -> None:
+        super().__init__()
+        self.conv0 = ModulatedConv(layers[0], channels, w_dim) if len(layers) == 3 else None
+        self.conv1 = ModulatedConv(layers[-2], channels, w_dim)
+        self.torgb = ModulatedConv(layers[-1], 3, w_dim)
+
+
+class Generator(nn.Module):
+    """A StyleGAN2 generator.
+
+    Attributes:
+        config: Its shape.
+        style_space: Names and wiring of its style channels.
+        w_avg: Mean of w, [w_dim]; what truncation moves toward.
+    """
+
+    w_avg: Tensor
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.style_space = StyleSpace(config.channels)
+        widths = [config.z_dim, *[config.w_dim] * config.mapping_layers]
+        self.mapping = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.register_buffer("w_avg", torch.zeros(config.w_dim))
+        self.synthesis = nn.ModuleDict()
+        for resolution, channels in sorted(config.channels.items()):
+            layers = [layer for layer in self.style_space.layers if layer.resolution == resolution]
+            self.synthesis[f"b{resolution}"] = Block(layers, channels, config.w_dim)
+        self.const = nn.Parameter(torch.randn(config.channels[4], 4, 4))
+        self.to(memory_format=torch.channels_last)
+
+    def _convs(self) -> list[ModulatedConv]:
+        convs: list[ModulatedConv] = []
+        for block in self.synthesis.values():
+            assert isinstance(block, Block)
+            convs += [conv for conv in (block.conv0, block.conv1, block.torgb) if conv is not None]
+        return convs
+
+    def map(self, z: Tensor) -> Tensor:
+        """Turn z [N, z_dim] into w [N, w_dim]."""
+        x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+        for layer in self.mapping:
+            x = F.leaky_relu(layer(x), 0.2) * _GAIN
+        return x
+
+    def w_plus(self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> Tensor:
+        """Turn z into W+, the same w on all layers.
+
+        Args:
+            z: [N, z_dim], standard normal.
+            truncation_psi: w = w_avg + psi (w - w_avg).
+            truncation_cutoff: Only the first so many W+ vectors are truncated; None: all.
+
+        Returns:
+            [N, num_ws, w_dim].
+        """
+        w_plus = self.map(z).unsqueeze(1).repeat(1, self.style_space.num_ws, 1)
+        if truncation_psi != 1.0:
+            part = slice(None) if truncation_cutoff is None else slice(truncation_cutoff)
+            w_plus[:, part] = self.w_avg.lerp(w_plus[:, part], truncation_psi)
+        return w_plus
+
+    def styles(self, w_plus: Tensor) -> list[Tensor]:
+        """Turn W+ [N, num_ws, w_dim] into one [N, width] per style layer, in StyleSpace order.
+
+        Raises:
+            ValueError: If the shape is not that of this generator's W+.
+        """
+        wanted = (self.style_space.num_ws, self.config.w_dim)
+        if w_plus.ndim != 3 or w_plus.shape[1:] != wanted:
+            raise ValueError(f"w_plus {tuple(w_plus.shape)}, expected (N, {wanted[0]}, {wanted[1]})")
+        layers = self.style_space.layers
+        return [
+            conv.affine(w_plus[:, layer.ws_index]) for conv, layer in zip(self._convs(), layers, strict=True)
+        ]
+
+    def synthesize(self, styles: Sequence[Tensor], noise: Noise = "const", stop_at: int | None = None) -> Tensor:
+        """Render styles.
+
+        Args:
+            styles: One [N, width] per layer, in StyleSpace order.
+            noise: "const": the fixed noise buffers; "none": no noise.
+            stop_at: Return the picture of this lower resolution (skip outputs summed so far).
+
+        Returns:
+            [N, 3, R, R], nominally in [-1, 1].
+        """
+        part = iter(styles)
+        x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
+        image: Tensor | None = None
+        for resolution, block in zip(sorted(self.config.channels), self.synthesis.values(), strict=True):
+            assert isinstance(block, Block)
+            if block.conv0 is not None:
+                x = block.conv0(x, next(part), noise)
+            x = block.conv1(x, next(part), noise)
+            colour = block.torgb(x, next(part), noise)
+            image = colour if image is None else ops.upsample_rgb(image) + colour
+            if resolution == stop_at:
+                break
+        assert image is not None
+        return image
+
+    def forward(self, w_plus: Tensor, noise: Noise = "const", stop_at: int | None = None) -> Tensor:
+        """Render W+ [N, num_ws, w_dim] to pictures [N, 3, R, R], nominally in [-1, 1]."""
+        return self.synthesize(self.styles(w_plus), noise, stop_at)
