@@ -65,8 +65,18 @@ def test_a_prompt_that_says_only_what_changes_is_joined_to_the_neutral(prompt, t
 
 @pytest.mark.parametrize(
     "prompt",
-    ["a smiling face", "old man with a hat", "smiling woman", "portrait of a king", "bald head", "zombie"]
-    + ["Taylor Swift", "Jared", "a person with purple hair", "the Joker"],
+    [
+        "a smiling face",
+        "old man with a hat",
+        "smiling woman",
+        "portrait of a king",
+        "bald head",
+        "zombie",
+        "Taylor Swift",
+        "Jared",
+        "a person with purple hair",
+        "the Joker",
+    ],
 )
 def test_a_prompt_that_stands_on_its_own_is_left_as_it_is(prompt):
     assert resolve_prompt(prompt, "face") == (prompt, "face")

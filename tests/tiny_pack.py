@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 import torch
+
 from styleclip_cli.weights.files import save_weights
 
 SIDE = 32

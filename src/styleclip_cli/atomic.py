@@ -32,7 +32,9 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
-        raise OutputError(f"{path}: cannot be written ({error.strerror or error})", "choose a folder you may write to") from error
+        raise OutputError(
+            f"{path}: cannot be written ({error.strerror or error})", "choose a folder you may write to"
+        ) from error
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)

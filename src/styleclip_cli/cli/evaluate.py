@@ -56,8 +56,8 @@ def evaluate(
     if json_out is not None and not to_stdout:
         io.check_outputs([json_out], overwrite=overwrite)
 
-    from styleclip_cli.engine import Engine
     from styleclip_cli.atomic import atomic
+    from styleclip_cli.engine import Engine
     from styleclip_cli.toyworld.evaluate import evaluate as judge
 
     engine = Engine(models, device=device, progress=reporter.progress)

@@ -1,0 +1,1 @@
+"""The networks, as state dicts describe them."""

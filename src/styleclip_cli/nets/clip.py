@@ -38,7 +38,8 @@ def _submodule(name: str) -> ModuleType:
         raise ImportError("the package clip-anytorch is not installed")
     path = Path(package.submodule_search_locations[0]) / f"{name}.py"
     spec = importlib.util.spec_from_file_location(f"_clip_anytorch_{name}", path)
-    assert spec is not None and spec.loader is not None
+    assert spec is not None
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -106,7 +106,9 @@ class Encoder(nn.Module):
             net.latent_avg.copy_(latent_avg.expand(num_ws, w_dim))
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise WeightsError(f"not the weights of an e4e encoder ({reason})", "check which file this is") from None
+            raise WeightsError(
+                f"not the weights of an e4e encoder ({reason})", "check which file this is"
+            ) from None
         return net
 
     def codes(self, images: Tensor) -> Tensor:

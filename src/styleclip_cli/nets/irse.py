@@ -105,7 +105,9 @@ def shapes_of(state: Mapping[str, Tensor]) -> list[BlockShape]:
         squeeze = state[f"body.{i}.res_layer.5.fc1.weight"]
         wider = weight.shape[0] != weight.shape[1]
         stride = 2 if i == 0 or wider else 1
-        shapes.append(BlockShape(weight.shape[1], weight.shape[0], stride, weight.shape[0] // squeeze.shape[0]))
+        shapes.append(
+            BlockShape(weight.shape[1], weight.shape[0], stride, weight.shape[0] // squeeze.shape[0])
+        )
     return shapes
 
 
@@ -149,7 +151,9 @@ class ArcFace(nn.Module):
             net.load_state_dict(dict(state))
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
             reason = " ".join(str(error).split())[:200]
-            raise WeightsError(f"not the weights of an ArcFace network ({reason})", "check which file this is") from None
+            raise WeightsError(
+                f"not the weights of an ArcFace network ({reason})", "check which file this is"
+            ) from None
         return net.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:

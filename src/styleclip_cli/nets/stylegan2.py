@@ -10,6 +10,7 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Literal, Self
 
 import torch
@@ -61,10 +62,14 @@ class GeneratorConfig:
             layers = sum(1 for key in state if re.fullmatch(r"mapping\.\d+\.weight", key))
             w_dim = int(state["synthesis.b4.conv1.affine.weight"].shape[1])
             z_dim = int(state["mapping.0.weight"].shape[1])
-            config = cls(z_dim=z_dim, w_dim=w_dim, mapping_layers=layers, channels=dict(sorted(channels.items())))
+            config = cls(
+                z_dim=z_dim, w_dim=w_dim, mapping_layers=layers, channels=dict(sorted(channels.items()))
+            )
             StyleSpace(config.channels)
         except (KeyError, ValueError, IndexError) as error:
-            raise WeightsError(f"not the weights of a StyleGAN2 generator ({error})", "check which file this is") from None
+            raise WeightsError(
+                f"not the weights of a StyleGAN2 generator ({error})", "check which file this is"
+            ) from None
         return config
 
 
@@ -79,7 +84,9 @@ class ModulatedConv(nn.Module):
         self.is_rgb = layer.is_rgb
         self.up = layer.name.endswith("conv0")
         size = 1 if self.is_rgb else 3
-        self.weight = nn.Parameter(torch.randn(out_channels, layer.width, size, size) / math.sqrt(layer.width * size**2))
+        self.weight = nn.Parameter(
+            torch.randn(out_channels, layer.width, size, size) / math.sqrt(layer.width * size**2)
+        )
         self.bias = nn.Parameter(torch.zeros(out_channels))
         self.affine = nn.Linear(w_dim, layer.width)
         nn.init.normal_(self.affine.weight, std=1 / math.sqrt(w_dim))
@@ -154,14 +161,14 @@ class Generator(nn.Module):
         self.config = config
         self.style_space = StyleSpace(config.channels)
         widths = [config.z_dim, *[config.w_dim] * config.mapping_layers]
-        self.mapping = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.mapping = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.register_buffer("w_avg", torch.zeros(config.w_dim))
         self.synthesis = nn.ModuleDict()
         for resolution, channels in sorted(config.channels.items()):
             layers = [layer for layer in self.style_space.layers if layer.resolution == resolution]
             self.synthesis[f"b{resolution}"] = Block(layers, channels, config.w_dim)
         self.const = nn.Parameter(torch.randn(config.channels[4], 4, 4))
-        self.to(memory_format=torch.channels_last)
+        ops.channels_last(self)
 
     def _convs(self) -> list[ModulatedConv]:
         convs: list[ModulatedConv] = []
@@ -208,7 +215,9 @@ class Generator(nn.Module):
             conv.affine(w_plus[:, layer.ws_index]) for conv, layer in zip(self._convs(), layers, strict=True)
         ]
 
-    def synthesize(self, styles: Sequence[Tensor], noise: Noise = "const", stop_at: int | None = None) -> Tensor:
+    def synthesize(
+        self, styles: Sequence[Tensor], noise: Noise = "const", stop_at: int | None = None
+    ) -> Tensor:
         """Render styles.
 
         Args:

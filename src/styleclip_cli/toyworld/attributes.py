@@ -111,8 +111,8 @@ def attributes_of_w(w: Tensor) -> Tensor:
 def visibility(attributes: Tensor) -> Tensor:
     """How far each attribute can be seen at all in the picture that the attributes give.
 
-    Sunglasses hide eyes, a bald head has no hair colour, a hat hides fringe and hair volume; a
-    hidden attribute can neither be judged nor leak.
+    Sunglasses hide eyes, a bald head has no hair colour, a hat hides fringe and hair volume,
+    fringe, brim and dark lenses cover the brows; a hidden attribute can neither be judged nor leak.
 
     Args:
         attributes: Shape [N, 32], any range (saturated to [0, 1]).
@@ -139,7 +139,9 @@ def visibility(attributes: Tensor) -> Tensor:
     hide("hair_length", of("hat") * 0.9)
     hide("eye_size eye_blue glasses", of("sunglasses") * 2)
     hide("eye_spacing", of("sunglasses"))
-    hide("earrings", ((of("hair_length") - 0.85) / 0.1).clamp(0, 1) * 0)
+    hide("brow_thickness", of("fringe") * (1 - bald))
+    hide("brow_thickness", of("hat"))
+    hide("brow_thickness", of("sunglasses"))
     return seen
 
 

@@ -208,7 +208,7 @@ def choose(
 
 def vocabulary() -> list[str]:
     """Every phrase the grammar can use, for collecting the words a toy CLIP has seen."""
-    phrases = list(NOUNS) + ["with", "without", "with no", "that has", "having", "and", ",", "a an the of no"]
+    phrases = [*NOUNS, "with", "without", "with no", "that has", "having", "and", ",", "a an the of no"]
     for table in (_HIGH, _LOW, _HAIR_COLOURS):
         for words in table.values():
             phrases += [*words.nouns, *words.adjectives]
@@ -219,7 +219,10 @@ def vocabulary() -> list[str]:
 def yes_no_questions() -> dict[str, tuple[list[str], list[str]]]:
     """For each presence, phrases that say yes and phrases that say no (for zero-shot accuracy)."""
     return {
-        name: ([f"face with {n}" for n in _HIGH[name].nouns], [f"face without {n}" for n in _HIGH[name].nouns])
+        name: (
+            [f"face with {n}" for n in _HIGH[name].nouns],
+            [f"face without {n}" for n in _HIGH[name].nouns],
+        )
         for name in NAMES
         if ATTRIBUTES[INDEX[name]].presence and name not in ("hair_red", "hair_grey")
     }

@@ -45,7 +45,9 @@ def _box(x: Tensor, y: Tensor, hx: Tensor | float, hy: Tensor | float, radius: T
     return outside + torch.maximum(qx, qy).clamp(max=0) - radius
 
 
-def _segment(x: Tensor, y: Tensor, ax: float | Tensor, ay: float | Tensor, bx: float | Tensor, by: float | Tensor) -> Tensor:
+def _segment(
+    x: Tensor, y: Tensor, ax: float | Tensor, ay: float | Tensor, bx: float | Tensor, by: float | Tensor
+) -> Tensor:
     """Distance to the line piece from (ax, ay) to (bx, by)."""
     dx, dy = bx - ax, by - ay
     t = (((x - ax) * dx + (y - ay) * dy) / (dx * dx + dy * dy)).clamp(0, 1)
@@ -145,7 +147,13 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     hair_top = cy - ry * (1.08 + 0.22 * volume)
     hair_bottom = cy - 0.05 + _ramp(length, 0.35, 1.0) * 0.82
     mid = (hair_top + hair_bottom) / 2
-    back = _box(x, y - mid, hair_rx, (hair_bottom - hair_top) / 2, torch.minimum(hair_rx, (hair_bottom - hair_top) / 2) * 0.92)
+    back = _box(
+        x,
+        y - mid,
+        hair_rx,
+        (hair_bottom - hair_top) / 2,
+        torch.minimum(hair_rx, (hair_bottom - hair_top) / 2) * 0.92,
+    )
     back_shine = 0.90 + 0.10 * torch.sin(ax * 46)
     paint(hair_dark * back_shine, inside(back) * hairy)
 
@@ -157,7 +165,10 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     cloth = _mix(c(0.16, 0.30, 0.62), c(0.80, 0.18, 0.22), a["clothes"])
     shoulders = _ellipse(x, y - 1.16, 0.80, 0.50)
     collar = _ellipse(x, y - 0.655, 0.20, 0.12)
-    paint((cloth * (1.02 - 0.35 * _ramp(ax, 0.2, 0.85)) * shade_side).clamp(0, 1), inside(torch.maximum(shoulders, -collar)))
+    paint(
+        (cloth * (1.02 - 0.35 * _ramp(ax, 0.2, 0.85)) * shade_side).clamp(0, 1),
+        inside(torch.maximum(shoulders, -collar)),
+    )
 
     # ---- ears and earrings --------------------------------------------------------------------
     ear_y = cy + 0.02
@@ -187,7 +198,12 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     spots = torch.zeros_like(x)
     for fx, fy, fr in _FRECKLES:
         for side in (1.0, -1.0):
-            d = torch.sqrt((x - side * fx) ** 2 + (y - (eye_y + 0.185) - fy * (1.0 if side > 0 else 0.6)) ** 2) - fr
+            d = (
+                torch.sqrt(
+                    (x - side * fx) ** 2 + (y - (eye_y + 0.185) - fy * (1.0 if side > 0 else 0.6)) ** 2
+                )
+                - fr
+            )
             spots = torch.maximum(spots, (0.5 - d / pixel).clamp(0, 1))
     paint(skin * c(0.60, 0.42, 0.34), spots * on["freckles"] * 0.85)
 
@@ -200,7 +216,9 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
         _segment(ax, y, eye_x + 0.105, eye_y - 0.005, eye_x + 0.165, eye_y - 0.040),
         _segment(ax, y, eye_x + 0.105, eye_y + 0.022, eye_x + 0.165, eye_y + 0.050),
     )
-    bag = torch.maximum((_ellipse(ax - eye_x, y - eye_y - 0.012, 0.088, 0.105)).abs() - 0.003, eye_y + 0.075 - y)
+    bag = torch.maximum(
+        (_ellipse(ax - eye_x, y - eye_y - 0.012, 0.088, 0.105)).abs() - 0.003, eye_y + 0.075 - y
+    )
     fold = _segment(ax, y, nose_w + 0.055, nose_y - 0.01, mouth_w + 0.055, mouth_y + 0.01)
     lines = torch.minimum(torch.minimum(forehead, torch.minimum(crow, fold) - 0.010), bag - 0.006)
     paint(skin * 0.58, inside(lines) * on["wrinkles"] * 0.85 * detail)
@@ -222,7 +240,9 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     side_shadow = blob(x + lit * 0.055, y - (nose_y - 0.07), 0.030, 0.10)
     paint(skin * 0.70, 0.35 * side_shadow * lit.abs() * detail)
     tip = _ellipse(x, y - nose_y, nose_w + 0.012, 0.036)
-    paint(skin * 0.80, inside(torch.maximum(tip, -_ellipse(x, y - nose_y + 0.018, nose_w + 0.012, 0.040))) * 0.9)
+    paint(
+        skin * 0.80, inside(torch.maximum(tip, -_ellipse(x, y - nose_y + 0.018, nose_w + 0.012, 0.040))) * 0.9
+    )
     paint(skin * 0.42, inside(_ellipse(ax - nose_w * 0.56, y - nose_y - 0.010, 0.015, 0.010)) * 0.85)
 
     # ---- mouth: two lips along a bent line, with an opening between them -------------------
@@ -243,7 +263,9 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     paint(lip_colour, inside(torch.minimum(lip_top, lip_low)))
     closed = (y - bend).abs()
     paint(lip_colour * 0.45, inside(torch.maximum(closed - 0.007, end)) * (1 - on["mouth_open"]))
-    image = image + 0.16 * blob(x, y - lower - thick * 0.6, mouth_w * 0.35, 0.012) * (0.4 + 0.6 * on["lipstick"])
+    image = image + 0.16 * blob(x, y - lower - thick * 0.6, mouth_w * 0.35, 0.012) * (
+        0.4 + 0.6 * on["lipstick"]
+    )
 
     # ---- eyes ---------------------------------------------------------------------------------
     ex, ey = ax - eye_x, y - eye_y
@@ -260,12 +282,19 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     paint(iris_colour, inside(iris) * white_mask)
     paint(c(0.03, 0.03, 0.04), inside(_ellipse(ex, ey, eye_r * 0.32, eye_r * 0.32)) * white_mask)
     sx = x - torch.where(x > 0, eye_x, -eye_x)  # highlights stand on the same side of both eyes
-    paint(c(1.0, 1.0, 1.0), inside(_ellipse(sx - eye_r * 0.26, ey + eye_r * 0.28, eye_r * 0.19, eye_r * 0.19)) * 0.95)
+    paint(
+        c(1.0, 1.0, 1.0),
+        inside(_ellipse(sx - eye_r * 0.26, ey + eye_r * 0.28, eye_r * 0.19, eye_r * 0.19)) * 0.95,
+    )
 
     # ---- brows --------------------------------------------------------------------------------
     brow_y = eye_y - eye_r - 0.055
-    brow = (y - brow_y - 1.7 * ex * ex + 0.16 * ex).abs() - (0.009 + 0.026 * a["brow_thickness"]) * (1.05 - 2.2 * ex.clamp(-0.1, 0.2))
-    paint(_mix(hair_dark, skin * 0.35, 0.25 + 0.35 * (1 - hairy)), inside(torch.maximum(brow, ex.abs() - 0.092)))
+    brow = (y - brow_y - 1.7 * ex * ex + 0.16 * ex).abs() - (0.009 + 0.026 * a["brow_thickness"]) * (
+        1.05 - 2.2 * ex.clamp(-0.1, 0.2)
+    )
+    paint(
+        _mix(hair_dark, skin * 0.35, 0.25 + 0.35 * (1 - hairy)), inside(torch.maximum(brow, ex.abs() - 0.092))
+    )
 
     # ---- hair on the head: a cap minus the face's opening, and a fringe -----------------------
     cap = _ellipse(x, y - cy + 0.02, hair_rx, ry * (1.08 + 0.20 * volume))
@@ -286,7 +315,10 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     hoop = torch.sqrt((ax - rx * 1.02) ** 2 + (y - ear_y - 0.150) ** 2 + 1e-8)
     ring = (hoop - 0.050).abs() - 0.017
     paint(c(0.98, 0.80, 0.22), inside(ring) * on["earrings"])
-    paint(c(1.0, 0.97, 0.80), inside(_ellipse(ax - rx * 1.02 + 0.018, y - ear_y - 0.185, 0.014, 0.010)) * on["earrings"])
+    paint(
+        c(1.0, 0.97, 0.80),
+        inside(_ellipse(ax - rx * 1.02 + 0.018, y - ear_y - 0.185, 0.014, 0.010)) * on["earrings"],
+    )
 
     # ---- hat: dome, band and brim -------------------------------------------------------------
     hat_y = cy - ry * 0.50
@@ -296,13 +328,23 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     paint(c(0.90, 0.86, 0.70), inside(torch.maximum(dome, hat_y - 0.10 - y)) * on["hat"])
     brim = _box(x, y - hat_y - 0.01 - 0.10 * x * x, rx * 1.52, 0.038, 0.036)
     paint((c(0.10, 0.34, 0.33) * (1.0 + 0.2 * lit * x)).clamp(0, 1), inside(brim) * on["hat"])
-    paint(c(0.05, 0.03, 0.03), 0.30 * on["hat"] * _ramp(-(y - hat_y - 0.15), 0.0, 0.10) * head_mask * (y > hat_y + 0.05).to(x.dtype) * (1 - hair_mask))
+    paint(
+        c(0.05, 0.03, 0.03),
+        0.30
+        * on["hat"]
+        * _ramp(-(y - hat_y - 0.15), 0.0, 0.10)
+        * head_mask
+        * (y > hat_y + 0.05).to(x.dtype)
+        * (1 - hair_mask),
+    )
 
     # ---- glasses and sunglasses ---------------------------------------------------------------
     lens_x, lens_rx, lens_ry = eye_x + 0.005, 0.112, 0.098
     lens = _box(ax - lens_x, y - eye_y - 0.012, lens_rx, lens_ry, 0.062)
     bridge = torch.maximum((y - eye_y + 0.022).abs() - 0.014, ax - (lens_x - lens_rx))
-    arm = torch.maximum((y - eye_y + 0.024).abs() - 0.014, torch.maximum(lens_x + lens_rx - ax, ax - rx * 1.03))
+    arm = torch.maximum(
+        (y - eye_y + 0.024).abs() - 0.014, torch.maximum(lens_x + lens_rx - ax, ax - rx * 1.03)
+    )
     frame = torch.minimum(torch.minimum((lens - 0.002).abs() - 0.0165, bridge), arm)
     worn = on["glasses"] * (1 - on["sunglasses"])
     glare = inside(torch.maximum(lens, ((ax - lens_x) * 0.8 + (y - eye_y) + 0.045).abs() - 0.016))

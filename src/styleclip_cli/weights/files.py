@@ -36,16 +36,22 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         raise WeightsError(f"{path}: no such file", "install the model pack again") from None
     except (SafetensorError, OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path}: not a usable weight file ({reason})", "install the model pack again") from None
+        raise WeightsError(
+            f"{path}: not a usable weight file ({reason})", "install the model pack again"
+        ) from None
     for name, tensor in state.items():
         if tensor.is_floating_point():
             state[name] = tensor.float()
             if not bool(torch.isfinite(state[name]).all()):
-                raise WeightsError(f"{path}: {name} holds values that are not finite", "install the model pack again")
+                raise WeightsError(
+                    f"{path}: {name} holds values that are not finite", "install the model pack again"
+                )
     return state, notes
 
 
-def save_weights(path: Path, state: Mapping[str, Tensor], notes: Mapping[str, str], half: bool = True) -> None:
+def save_weights(
+    path: Path, state: Mapping[str, Tensor], notes: Mapping[str, str], half: bool = True
+) -> None:
     """Write a state dict.
 
     Args:

@@ -7,15 +7,21 @@ output channels after, gives the same numbers with one ordinary convolution for 
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+
+M = TypeVar("M", bound=nn.Module)
 
 # StyleGAN2's low-pass filter; its gain of 4 makes up for the zeros between samples when upsampling.
 FILTER = (1.0, 3.0, 3.0, 1.0)
 
 
-def modulated_conv(x: Tensor, weight: Tensor, styles: Tensor, demodulation: Tensor | None, up: bool) -> Tensor:
+def modulated_conv(
+    x: Tensor, weight: Tensor, styles: Tensor, demodulation: Tensor | None, up: bool
+) -> Tensor:
     """Convolve with weights scaled by styles.
 
     Args:
@@ -66,3 +72,8 @@ def upsample_rgb(x: Tensor) -> Tensor:
     """
     padded = F.pad(x, (1, 1, 1, 1))
     return F.interpolate(padded, scale_factor=2, mode="bilinear", align_corners=False)[:, :, 2:-2, 2:-2]
+
+
+def channels_last(module: M) -> M:
+    """Lay out a network's kernels with the channels last, as CPUs and tensor cores like them; returns it."""
+    return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

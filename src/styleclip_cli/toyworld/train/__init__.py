@@ -1,0 +1,1 @@
+"""Scripts that make the toy pack from nothing."""

@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.edits.templates import IMAGENET_TEMPLATES
-from styleclip_cli.nets.clip import clip_model_class, preprocess, tokenize
+from styleclip_cli.nets.clip import Clip, clip_model_class, preprocess, tokenize
+from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.toyworld import captions
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, INDEX, NAMES, shown, visibility
 from styleclip_cli.toyworld.train.common import half, run
@@ -143,7 +144,7 @@ def train(data: Pairs, folder: Path, steps: int = 3000, pairs: int = 48) -> dict
     torch.manual_seed(7)
     tokens, speaker = Tokens(), Speaker()
     model = build(tokens.count)
-    model.visual.to(memory_format=torch.channels_last)  # type: ignore[call-overload,operator,union-attr]
+    channels_last(model)
     head = nn.Linear(EMBED, COUNT)
     module = nn.ModuleDict({"clip": model, "head": head})
     attributes = data.load_attributes()
@@ -164,14 +165,18 @@ def train(data: Pairs, folder: Path, steps: int = 3000, pairs: int = 48) -> dict
             stated.append(hots)
             true += [speaker.all_facts(saturated[i, j], seen_np[i, j]) for j in range(2)]
         rows, end = tokens.rows(texts)
-        dropped = (torch.rand(rows.shape, generator=rng) < 0.01) & (rows > 0) & (torch.arange(rows.shape[1]) < end[:, None])
+        dropped = (
+            (torch.rand(rows.shape, generator=rng) < 0.01)
+            & (rows > 0)
+            & (torch.arange(rows.shape[1]) < end[:, None])
+        )
         rows = torch.where(dropped, tokens.count - 1, rows)
         rows = rows[:, : int(end.max()) + 1]
         with half():
             raw_image = model.visual(images.contiguous(memory_format=torch.channels_last))  # type: ignore[operator]
             raw_text = encode_rows(model, rows, end)
         image, text = F.normalize(raw_image.float(), dim=1), F.normalize(raw_text.float(), dim=1)
-        logits = model.logit_scale.exp().clamp(max=60) * image @ text.T  # type: ignore[operator,union-attr]
+        logits = model.logit_scale.exp().clamp(max=60) * image @ text.T  # type: ignore[operator]
         facts_stated, facts_true = torch.from_numpy(np.concatenate(stated)), torch.from_numpy(np.stack(true))
         also_true = facts_true @ facts_stated.T >= facts_stated.sum(1)[None, :] - 0.5  # [image, text]
         also_true.fill_diagonal_(False)
@@ -185,14 +190,16 @@ def train(data: Pairs, folder: Path, steps: int = 3000, pairs: int = 48) -> dict
         image_step, text_step = image[1::2] - image[0::2], text[1::2] - text[0::2]
         moved = (text_step.norm(dim=1) > 1e-3).float()
         moved[len(even) :] = 0
-        agree = (moved * (1 - F.cosine_similarity(image_step, text_step, dim=1, eps=1e-4))).sum() / moved.sum()
+        agree = (
+            moved * (1 - F.cosine_similarity(image_step, text_step, dim=1, eps=1e-4))
+        ).sum() / moved.sum()
         return {"loss": contrast + 2 * read + 0.5 * agree, "contrast": contrast, "read": read, "agree": agree}
 
     test_truth, test_images = held_out(400)
-    test_images = preprocess(test_images, 128)
 
     def report(trained: nn.Module) -> dict[str, float]:
-        return accuracies(trained["clip"], tokens, test_truth, test_images)  # type: ignore[index]
+        state = pack_state(trained["clip"].state_dict(), tokens)  # type: ignore[index]
+        return accuracies(Clip.from_state_dict(state), test_truth, test_images)
 
     state = run(
         "clip", folder, module, step, steps=steps, lr=1.5e-3, betas=(0.9, 0.98), weight_decay=0.02,
@@ -210,13 +217,19 @@ def pack_state(state: dict[str, Tensor], tokens: Tokens) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def accuracies(model: nn.Module, tokens: Tokens, truth: Tensor, images: Tensor) -> dict[str, float]:
-    """Balanced zero-shot accuracy on every yes/no attribute that can be seen; the mean and the worst."""
+def accuracies(clip: Clip, truth: Tensor, images: Tensor) -> dict[str, float]:
+    """Balanced zero-shot accuracy on every yes/no attribute that can be seen; the mean, then worst first."""
     seen, a = visibility(truth), shown(truth)
-    image = F.normalize(torch.cat([model.encode_image(x) for x in images.split(64)]), dim=1)  # type: ignore[operator]
+    image = torch.cat([clip.encode_image(x) for x in images.split(64)])
     scores: dict[str, float] = {}
     for name, (yes, no) in captions.yes_no_questions().items():
-        side = [encode_bank(model, tokens, phrases) for phrases in (yes, no)]
+        side = [
+            F.normalize(
+                clip.encode_text([t.format(p) for p in phrases for t in IMAGENET_TEMPLATES[::8]]).mean(0),
+                dim=0,
+            )
+            for phrases in (yes, no)
+        ]
         says_yes = image @ (side[0] - side[1]) > 0
         k = INDEX[name]
         clear = (seen[:, k] > 0.5) & ((a[:, k] > 0.9) | (a[:, k] < 0.1))
@@ -225,9 +238,3 @@ def accuracies(model: nn.Module, tokens: Tokens, truth: Tensor, images: Tensor) 
         scores[name] = float(sum(hits) / 2)
     worst = sorted(scores, key=lambda n: scores[n])
     return {"mean": sum(scores.values()) / len(scores)} | {n: scores[n] for n in worst}
-
-
-def encode_bank(model: nn.Module, tokens: Tokens, phrases: list[str]) -> Tensor:
-    """Unit embedding of phrases averaged over a few templates, [EMBED]."""
-    texts = [t.format(p) for p in phrases for t in IMAGENET_TEMPLATES[::8]]
-    return F.normalize(F.normalize(encode_rows(model, *tokens.rows(texts)), dim=1).mean(0), dim=0)

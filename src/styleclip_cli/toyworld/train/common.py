@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -109,7 +108,7 @@ def run(
         }
         temporary = path.with_suffix(".tmp")
         torch.save(state, temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
 
     def measured() -> str:
         if report is None:
@@ -143,7 +142,15 @@ def run(
         if done % 25 == 0 or done == steps:
             pace = (time.perf_counter() - started) / (done - first)
             terms = " ".join(f"{k} {v:.4g}" for k, v in running.items())
-            log.info("%s %d/%d  %s  %.2f s/step, %.0f min left", name, done, steps, terms, pace, pace * (steps - done) / 60)
+            log.info(
+                "%s %d/%d  %s  %.2f s/step, %.0f min left",
+                name,
+                done,
+                steps,
+                terms,
+                pace,
+                pace * (steps - done) / 60,
+            )
         if done % save_every == 0 or done == steps:
             save(done)
         if done % report_every == 0 or done == steps:

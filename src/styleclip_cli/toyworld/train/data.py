@@ -23,7 +23,9 @@ BLOCK = 32  # items drawn at once; each block has its own seed, so any number of
 def draw_pairs(seed: int, n: int) -> Tensor:
     """Attributes of n pairs, shape [n, 2, 32]; presences are there in 40% of the faces."""
     rng = torch.Generator().manual_seed(seed)
-    pairs = attributes_of_normals(torch.randn(n * 2, COUNT, generator=rng), presence_rate=0.4).view(n, 2, COUNT)
+    pairs = attributes_of_normals(torch.randn(n * 2, COUNT, generator=rng), presence_rate=0.4).view(
+        n, 2, COUNT
+    )
     for i in range(n):
         if i % 2 == 0:
             flipped = int(torch.randint(COUNT, (1,), generator=rng))
@@ -63,7 +65,9 @@ class Pairs:
                 with torch.no_grad():
                     images = render(draw_pairs(block, BLOCK).flatten(0, 1), RESOLUTION)
                 pixels = ((images + 1) * 127.5).round().to(torch.uint8).numpy()
-                self._images[block * BLOCK : (block + 1) * BLOCK] = pixels.reshape(BLOCK, 2, 3, RESOLUTION, RESOLUTION)
+                self._images[block * BLOCK : (block + 1) * BLOCK] = pixels.reshape(
+                    BLOCK, 2, 3, RESOLUTION, RESOLUTION
+                )
                 self._done[block] = 1
 
     @property
@@ -78,5 +82,10 @@ class Pairs:
 
     def images(self, index: Tensor, member: Tensor | int | None = None) -> Tensor:
         """Pictures in [-1, 1]: [B, 3, R, R] for one member of the pairs, [2 B, 3, R, R] for both."""
-        rows = self._images[index.numpy()] if member is None else self._images[index.numpy(), np.asarray(member)]
-        return torch.from_numpy(np.ascontiguousarray(rows)).view(-1, 3, RESOLUTION, RESOLUTION).float() / 127.5 - 1
+        rows = (
+            self._images[index.numpy()] if member is None else self._images[index.numpy(), np.asarray(member)]
+        )
+        return (
+            torch.from_numpy(np.ascontiguousarray(rows)).view(-1, 3, RESOLUTION, RESOLUTION).float() / 127.5
+            - 1
+        )

@@ -37,9 +37,7 @@ log = logging.getLogger("styleclip.toyworld")
 def build() -> Generator:
     """A generator whose style channels each listen to one attribute."""
     torch.manual_seed(3)
-    generator = Generator(
-        GeneratorConfig(z_dim=Z_DIM, w_dim=COUNT, mapping_layers=4, channels=CHANNELS)
-    )
+    generator = Generator(GeneratorConfig(z_dim=Z_DIM, w_dim=COUNT, mapping_layers=4, channels=CHANNELS))
     for module in generator.modules():
         if isinstance(module, ModulatedConv):
             width = module.affine.weight.shape[0]
@@ -84,7 +82,7 @@ def weights(resolution: int) -> Tensor:
     """How much each pixel counts, [1, 1, R, R]: the features of the face most. Mean 1."""
     at = (torch.arange(resolution) + 0.5) / resolution * 2 - 1
     x, y = at[None, :].abs(), at[:, None]
-    eyes = torch.exp(-((x - 0.2) / 0.24) ** 2 - ((y + 0.02) / 0.2) ** 2)
+    eyes = torch.exp(-(((x - 0.2) / 0.24) ** 2) - ((y + 0.02) / 0.2) ** 2)
     mouth = torch.exp(-((x / 0.24) ** 2) - ((y - 0.42) / 0.16) ** 2)
     ears = torch.exp(-(((x - 0.5) / 0.1) ** 2) - ((y - 0.28) / 0.14) ** 2)
     w = 1 + 2 * eyes + 2 * mouth + 1.5 * ears
@@ -162,7 +160,17 @@ def train_mapping(generator: Generator, folder: Path, steps: int = 3000) -> dict
         error = generator.map(z) - w_of_attributes(attributes_of_z(z))
         return {"error": float(error.abs().mean())}
 
-    state = run("mapping", folder, mapping, step, steps=steps, lr=3e-3, average=0.998, report=report, report_every=1000)
+    state = run(
+        "mapping",
+        folder,
+        mapping,
+        step,
+        steps=steps,
+        lr=3e-3,
+        average=0.998,
+        report=report,
+        report_every=1000,
+    )
     mapping.load_state_dict(state)
     with torch.no_grad():
         z = torch.randn(50_000, Z_DIM, generator=torch.Generator().manual_seed(2))

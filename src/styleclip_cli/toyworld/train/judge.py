@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.toyworld.attributes import NAMES, attributes_of_normals, shown, visibility
 from styleclip_cli.toyworld.networks import Judge
 from styleclip_cli.toyworld.renderer import render
@@ -36,7 +37,7 @@ def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
 def train(data: Pairs, folder: Path, steps: int = 3000, batch: int = 96) -> dict[str, Tensor]:
     """Train and return the judge's weights."""
     torch.manual_seed(11)
-    judge = Judge().to(memory_format=torch.channels_last)
+    judge = channels_last(Judge())
     attributes = data.load_attributes()
     truth_test, images_test = held_out(512)
 
@@ -56,4 +57,6 @@ def train(data: Pairs, folder: Path, steps: int = 3000, batch: int = 96) -> dict
         worst = values.argsort()[:5]
         return {"R2 mean": float(values.mean())} | {NAMES[i]: float(values[i]) for i in worst}
 
-    return run("judge", folder, judge, step, steps=steps, lr=2e-3, weight_decay=1e-3, average=0.998, report=report)
+    return run(
+        "judge", folder, judge, step, steps=steps, lr=2e-3, weight_decay=1e-3, average=0.998, report=report
+    )

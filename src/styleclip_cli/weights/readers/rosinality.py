@@ -40,7 +40,15 @@ def read(path: Path) -> dict[str, Tensor]:
             content: Any = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except (
+        pickle.UnpicklingError,
+        RuntimeError,
+        OSError,
+        EOFError,
+        ValueError,
+        KeyError,
+        AttributeError,
+    ) as error:
         reason = " ".join(str(error).split())[:200]
         raise WeightsError(f"{path}: damaged, or refused as unsafe ({reason})") from None
     if not isinstance(content, dict) or not isinstance(content.get("g_ema"), Mapping):
@@ -48,7 +56,9 @@ def read(path: Path) -> dict[str, Tensor]:
     return convert(content["g_ema"], content.get("latent_avg"), str(path))
 
 
-def convert(state: Mapping[str, Tensor], latent_avg: Tensor | None = None, name: str = "checkpoint") -> dict[str, Tensor]:
+def convert(
+    state: Mapping[str, Tensor], latent_avg: Tensor | None = None, name: str = "checkpoint"
+) -> dict[str, Tensor]:
     """Rename and rescale the tensors of a rosinality generator.
 
     Args:

@@ -1,0 +1,310 @@
+"""How good edits are, where the truth is known: toy faces, inverted from pixels, and an independent judge.
+
+The judge is a network that reads all 32 attributes off a picture; no editing method ever sees it, and it
+is not the CLIP that the edits are made with. For each prompt, held-out faces that do not have the wanted
+attribute are drawn by the renderer, inverted from their pixels, edited, and read by the judge before and
+after. "Before" is the inverted picture, so that the numbers are the edit's; what inversion itself loses is
+given separately.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from styleclip_cli.errors import UsageError
+from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals, shown, visibility
+from styleclip_cli.toyworld.networks import Judge
+from styleclip_cli.toyworld.renderer import render
+from styleclip_cli.weights.files import load_weights
+
+if TYPE_CHECKING:
+    from styleclip_cli.engine import Engine
+
+FIRST_SEED = 20_000_000  # no network was trained on faces from here on
+ALPHAS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+_BATCH = 64
+
+
+@dataclass(frozen=True)
+class Case:
+    """One edit and what counts as its success.
+
+    Attributes:
+        prompt: What is typed.
+        attribute: What should change.
+        up: Toward 1, or toward 0.
+        bar: The judge must read at least this (at most, if not up).
+        neutral: What the face is before.
+    """
+
+    prompt: str
+    attribute: str
+    up: bool = True
+    bar: float = 0.5
+    neutral: str = "face"
+
+    def holds(self, read: Tensor) -> Tensor:
+        """Whether readings [..., 32] show what the prompt asks for, [...]."""
+        value = read[..., INDEX[self.attribute]]
+        return value >= self.bar if self.up else value <= self.bar
+
+
+# A presence is there from one half on; an amount has arrived two thirds of the way.
+CASES: tuple[Case, ...] = (
+    Case("with glasses", "glasses"),
+    Case("without glasses", "glasses", up=False),
+    Case("with sunglasses", "sunglasses"),
+    Case("without sunglasses", "sunglasses", up=False),
+    Case("with a beard", "beard"),
+    Case("clean-shaven", "beard", up=False),
+    Case("with a moustache", "moustache"),
+    Case("without a moustache", "moustache", up=False),
+    Case("with a hat", "hat"),
+    Case("without a hat", "hat", up=False),
+    Case("with earrings", "earrings"),
+    Case("without earrings", "earrings", up=False),
+    Case("with makeup", "makeup"),
+    Case("without makeup", "makeup", up=False),
+    Case("with red lipstick", "lipstick"),
+    Case("with freckles", "freckles"),
+    Case("with wrinkles", "wrinkles"),
+    Case("young", "wrinkles", up=False),
+    Case("with an open mouth", "mouth_open"),
+    Case("with a closed mouth", "mouth_open", up=False),
+    Case("with bangs", "fringe"),
+    Case("with red hair", "hair_red"),
+    Case("with grey hair", "hair_grey"),
+    Case("with blond hair", "hair_light", bar=0.67),
+    Case("with black hair", "hair_light", up=False, bar=0.33),
+    Case("with long hair", "hair_length", bar=0.67),
+    Case("bald", "hair_length", up=False, bar=0.2),
+    Case("smiling", "smile", bar=0.67),
+    Case("sad", "smile", up=False, bar=0.33),
+    Case("with dark skin", "skin_tone", bar=0.67),
+    Case("with pale skin", "skin_tone", up=False, bar=0.33),
+    Case("with blue eyes", "eye_blue", bar=0.67),
+)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What was measured.
+
+    Attributes:
+        rows: One per prompt: prompt, neutral, attribute, success, leak, leak_default, identity, alpha, n.
+        mean: Averages of success, leak, leak_default and identity; the lowest success; and what inversion
+            alone changes (inversion: mean change of what the judge reads; psnr in dB).
+    """
+
+    rows: list[dict[str, Any]]
+    mean: dict[str, float | None]
+
+
+def load_judge(engine: Engine) -> Judge:
+    """The judge of the engine's pack.
+
+    Raises:
+        UsageError: If the pack is not of the toy world.
+    """
+    if "judge" not in engine.pack.components:
+        raise UsageError(
+            f"the model pack {engine.pack.name} has no judge: its faces have no known truth", "--models toy"
+        )
+    return Judge.from_state_dict(load_weights(engine.pack.component("judge"))[0]).to(engine.device)
+
+
+def evaluate(
+    engine: Engine,
+    n: int = 200,
+    prompts: Sequence[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Outcome:
+    """Edit n faces by each prompt and measure.
+
+    - success: share of the faces in which, at the default alpha, the judge reads the wanted attribute.
+    - leak: mean absolute change of the other attributes in sight before and after, at the smallest alpha of
+      the grid at which that face succeeds (faces that never do have none).
+    - leak_default: the same at the default alpha, over all faces.
+    - identity: mean cosine of the identity network's embeddings, before and after, at the default alpha.
+
+    Args:
+        engine: Edits with its defaults.
+        n: Faces per prompt: held-out, without the wanted attribute, and with it in sight.
+        prompts: Only these of `CASES`.
+        progress: Called with (done, total) cases.
+
+    Raises:
+        UsageError: If a prompt is not one whose truth is known, or the pack has no judge.
+    """
+    judge = load_judge(engine)
+    cases = chosen_cases(prompts)
+    faces = Faces(engine, judge)
+    rows = []
+    for done, case in enumerate(cases):
+        if progress is not None:
+            progress(done, len(cases))
+        rows.append(_row(engine, judge, case, faces.for_case(case, n)))
+    if progress is not None:
+        progress(len(cases), len(cases))
+    mean: dict[str, float | None] = {
+        name: _average([row[name] for row in rows])
+        for name in ("success", "leak", "leak_default", "identity")
+    }
+    mean["lowest_success"] = min((row["success"] for row in rows if row["n"]), default=None)
+    return Outcome(rows, mean | faces.inversion())
+
+
+def chosen_cases(prompts: Sequence[str] | None) -> list[Case]:
+    """The cases of some prompts, or all.
+
+    Raises:
+        UsageError: If a prompt is not among `CASES`.
+    """
+    if prompts is None:
+        return list(CASES)
+    known = {case.prompt: case for case in CASES}
+    for prompt in prompts:
+        if prompt not in known:
+            raise UsageError(f'no truth is known for "{prompt}"', f"one of: {', '.join(known)}")
+    return [known[prompt] for prompt in prompts]
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Faces of one case: styles [n, size], what the judge read before [n, 32], embeddings [n, D]."""
+
+    styles: Tensor
+    read: Tensor
+    embedded: Tensor
+
+
+class Faces:
+    """Held-out faces, drawn and inverted as cases need them; each depends on its place in the row alone."""
+
+    def __init__(self, engine: Engine, judge: Judge) -> None:
+        self._engine, self._judge = engine, judge
+        self._attributes: list[Tensor] = []
+        self._styles: list[Tensor] = []
+        self._read: list[Tensor] = []
+        self._embedded: list[Tensor] = []
+        self._changes: list[Tensor] = []
+        self._errors: list[Tensor] = []
+
+    def for_case(self, case: Case, n: int, limit: int = 40) -> Chosen:
+        """The first n faces, of at most `limit` * 64, that the prompt makes sense for."""
+        for count in range(1, limit + 1):
+            while len(self._attributes) < count:
+                self._draw()
+            found = self._eligible(case)
+            if len(found) >= n:
+                break
+        found = found[:n]
+        styles, read, embedded = (torch.cat(x)[found] for x in (self._styles, self._read, self._embedded))
+        return Chosen(styles, read, embedded)
+
+    def _eligible(self, case: Case) -> Tensor:
+        truth, read = torch.cat(self._attributes), torch.cat(self._read)
+        k = INDEX[case.attribute]
+        value, seen = shown(truth)[:, k], visibility(truth)
+        # Clearly without the attribute, in truth and in the inverted picture, and where it can be seen.
+        without = value < 0.45 if case.up else value > 0.55
+        sight = torch.ones_like(value, dtype=torch.bool)
+        if case.attribute.startswith("hair_") and case.attribute != "hair_length":
+            sight &= (truth[:, INDEX["hair_length"]] > 0.35) & (truth[:, INDEX["hat"]] < 0.25)
+        if case.attribute in ("hair_light", "hair_red"):
+            sight &= truth[:, INDEX["hair_grey"]] < 0.25
+        if case.attribute == "hair_light":
+            sight &= truth[:, INDEX["hair_red"]] < 0.25
+        sight &= seen[:, k] > 0.9 if case.attribute != "hair_length" else truth[:, INDEX["hat"]] < 0.25
+        return (without & sight & ~case.holds(read)).nonzero().flatten()
+
+    @torch.inference_mode()
+    def _draw(self) -> None:
+        rng = torch.Generator().manual_seed(FIRST_SEED + len(self._attributes))
+        attributes = attributes_of_normals(torch.randn(_BATCH, COUNT, generator=rng))
+        pictures = torch.cat([render(part) for part in attributes.split(32)])
+        # Eight bits per colour, as a file would hold them.
+        pictures = ((pictures + 1) * 127.5).round() / 127.5 - 1
+        styles = self._engine.styles(self._engine.invert(pictures)).cpu()
+        inverted = self._engine.synthesize(styles).clamp(-1, 1)
+        self._attributes.append(attributes)
+        self._styles.append(styles)
+        self._read.append(read_all(self._judge, inverted))
+        self._embedded.append(embed_all(self._engine, inverted))
+        original = read_all(self._judge, pictures)
+        seen = torch.minimum(visibility(original), visibility(self._read[-1]))
+        self._changes.append(_weighted((original - self._read[-1]).abs(), seen))
+        self._errors.append(((pictures - inverted) / 2).square().flatten(1).mean(1))
+
+    def inversion(self) -> dict[str, float | None]:
+        """What inversion alone changes, over all faces drawn."""
+        decibels = -10 * torch.log10(torch.cat(self._errors).clamp_min(1e-10))
+        return {"inversion": float(torch.cat(self._changes).mean()), "psnr": float(decibels.mean())}
+
+
+def _row(engine: Engine, judge: Judge, case: Case, faces: Chosen) -> dict[str, Any]:
+    direction = engine.direction(case.prompt, case.neutral)
+    n, default = len(faces.styles), engine.default_alpha
+    others = torch.ones(COUNT)
+    others[INDEX[case.attribute]] = 0
+    smallest = torch.full((n,), float("nan"))
+    success, leak_default, identity = torch.zeros(n), torch.zeros(n), torch.zeros(n)
+    for alpha in sorted({*ALPHAS, default}):
+        waiting = torch.isnan(smallest)
+        wanted = torch.ones(n, dtype=torch.bool) if alpha == default else waiting
+        if not wanted.any():
+            continue
+        pictures = engine.edit(faces.styles[wanted], direction, [alpha])[:, 0].clamp(-1, 1)
+        read = read_all(judge, pictures)
+        before = faces.read[wanted]
+        seen = torch.minimum(visibility(before), visibility(read)) * others
+        leak = _weighted((read - before).abs(), seen)
+        holds = case.holds(read)
+        spread = torch.full((n,), float("nan"))
+        spread[wanted] = torch.where(holds, leak, torch.nan)
+        smallest = torch.where(waiting, spread, smallest)
+        if alpha == default:
+            success, leak_default = holds.float(), leak
+            identity = (embed_all(engine, pictures) * faces.embedded).sum(dim=1)
+    succeeded = smallest[~torch.isnan(smallest)]
+    return {
+        "prompt": case.prompt,
+        "neutral": case.neutral,
+        "attribute": case.attribute,
+        "success": _average(success.tolist()),
+        "leak": _average(succeeded.tolist()),
+        "leak_default": _average(leak_default.tolist()),
+        "identity": _average(identity.tolist()),
+        "alpha": default,
+        "beta": direction.beta,
+        "channels": direction.num_channels,
+        "ever": len(succeeded) / n if n else 0.0,
+        "n": n,
+    }
+
+
+@torch.inference_mode()
+def read_all(judge: Judge, pictures: Tensor) -> Tensor:
+    """What the judge reads off pictures [N, 3, H, W]: [N, 32], on the CPU."""
+    device = next(judge.parameters()).device
+    return torch.cat([judge(part.to(device)).cpu() for part in pictures.split(_BATCH)])
+
+
+@torch.inference_mode()
+def embed_all(engine: Engine, pictures: Tensor) -> Tensor:
+    """Identity embeddings of pictures [N, 3, H, W]: [N, D], on the CPU."""
+    return torch.cat([engine.identity.embed(part.to(engine.device)).cpu() for part in pictures.split(_BATCH)])
+
+
+def _weighted(values: Tensor, weight: Tensor) -> Tensor:
+    return (values * weight).sum(dim=1) / weight.sum(dim=1).clamp_min(1e-6)
+
+
+def _average(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return sum(known) / len(known) if known else None

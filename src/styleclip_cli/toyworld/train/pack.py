@@ -1,0 +1,113 @@
+"""Put the trained networks into a pack, measure them as a user would load them, and write it all down."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from styleclip_cli.atomic import atomic
+from styleclip_cli.engine import Engine
+from styleclip_cli.toyworld.attributes import ATTRIBUTES, NAMES, shown, visibility, w_of_attributes
+from styleclip_cli.toyworld.evaluate import load_judge, read_all
+from styleclip_cli.toyworld.networks import RESOLUTION
+from styleclip_cli.toyworld.train import clip, identity
+from styleclip_cli.toyworld.train.common import psnr, r2
+from styleclip_cli.toyworld.train.encoder import reconstruction
+from styleclip_cli.toyworld.train.judge import held_out
+from styleclip_cli.weights.files import save_weights
+from styleclip_cli.weights.packs import FORMAT, MANIFEST
+
+# What suits these networks, found with `styleclip evaluate`.
+DEFAULTS: dict[str, Any] = {"alpha": 4.0, "channels": 20}
+_BACKDROP = ("background_warm", "background_light", "light", "clothes", "texture")
+log = logging.getLogger("styleclip.toyworld")
+
+
+def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Mapping[str, Any]) -> None:
+    """Write a pack.
+
+    Args:
+        folder: Where to.
+        states: State dicts of generator, clip, encoder, identity and judge.
+        training: How they were trained, for the manifest.
+    """
+    for name, state in states.items():
+        save_weights(folder / f"{name}.safetensors", state, {})
+    manifest: dict[str, Any] = {
+        "format": FORMAT,
+        "name": "toy",
+        "resolution": RESOLUTION,
+        "alignment": "none",
+        "licence": "MIT",
+        "components": {name: _entry(folder / f"{name}.safetensors") for name in sorted(states)},
+        "data": {},
+        "defaults": DEFAULTS,
+        "training": dict(training),
+        "quality": {},
+    }
+    _write_manifest(folder, manifest)
+    engine = Engine(folder, progress=_progress)
+    log.info("measuring style statistics and channel relevance")
+    engine.publish(folder)
+    manifest["data"] = {kind: _entry(folder / f"{kind}.npz") for kind in ("statistics", "relevance")}
+    manifest["quality"] = quality(Engine(folder))
+    _write_manifest(folder, manifest)
+    size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    log.info("%s: %.1f MB", folder, size / 1e6)
+
+
+@torch.inference_mode()
+def quality(engine: Engine, n: int = 512) -> dict[str, Any]:
+    """Measure the pack's networks on held-out faces."""
+    judge, generator = load_judge(engine), engine.generator
+    truth, pictures = held_out(n)
+    in_sight = (visibility(truth) > 0.9).float()
+    fit = r2(read_all(judge, pictures), shown(truth), in_sight)
+    face = [i for i, attribute in enumerate(ATTRIBUTES) if attribute.name not in _BACKDROP]
+    zero_shot = clip.accuracies(engine.clip, truth, pictures)
+    usual, usual_pictures = held_out(256, presence_rate=0.25)
+    w_plus = w_of_attributes(usual)[:, None].expand(-1, generator.style_space.num_ws, -1)
+    drawn = torch.cat([generator(w).clamp(-1, 1) for w in w_plus.split(32)])
+    return {
+        "generator_psnr_db": round(float(psnr(drawn, usual_pictures).mean()), 2),
+        "judge_r2_lowest": round(float(fit[face].min()), 4),
+        "judge_r2": {NAMES[i]: round(float(fit[i]), 4) for i in range(len(NAMES))},
+        "clip_zero_shot_mean": round(zero_shot["mean"], 4),
+        "clip_zero_shot": {name: round(value, 4) for name, value in zero_shot.items() if name != "mean"},
+        "encoder_psnr_db": round(reconstruction(engine.encoder, generator, usual_pictures), 2),
+        "identity": {
+            name: round(value, 4)
+            for name, value in identity.similarities(engine.identity, *identity.same_and_other(256)).items()
+        },
+    }
+
+
+def _entry(path: Path) -> dict[str, str]:
+    return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    with atomic(folder / MANIFEST) as part:
+        part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+
+
+@contextmanager
+def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+    reported = -1
+
+    def advance(done: int, total: int) -> None:
+        nonlocal reported
+        percent = done * 100 // max(total, 1)
+        if percent // 5 > reported:
+            reported = percent // 5
+            log.info("%s: %d of %d", title, done, total)
+
+    yield advance
