@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -63,16 +62,6 @@ def test_bare_command_shows_the_commands() -> None:
     done, _ = probe()
     assert "find-direction" in done.stdout
     assert "error" not in done.stderr
-
-
-def test_help_is_quick() -> None:
-    """The aim is 0.3 s on an idle machine; this bound only tells it from importing torch (over 1 s)."""
-    times = []
-    for _ in range(5):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "styleclip_cli", "--help"], capture_output=True, check=True)
-        times.append(time.perf_counter() - start)
-    assert min(times) < 0.6
 
 
 def test_importing_the_package_is_light() -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from styleclip_cli.edits.templates import IMAGENET_TEMPLATES
-from styleclip_cli.errors import UsageError
+from styleclip_cli.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.clip import Clip
@@ -127,10 +127,14 @@ def text_embedding(clip: Clip, text: str, templates: Sequence[str] = IMAGENET_TE
         [D], float32, unit length, on the CPU.
 
     Raises:
-        UsageError: If the text is too long for CLIP.
+        BadInputError: If the text is too long for CLIP.
     """
     with torch.inference_mode():
-        encoded = clip.encode_text([template.replace("{}", text) for template in templates])
+        try:
+            encoded = clip.encode_text([template.replace("{}", text) for template in templates])
+        except BadInputError as error:
+            begun = text if len(text) <= 60 else f"{text[:57].rstrip()}..."
+            raise BadInputError(f'the text "{begun}" is too long: {error.message}', error.hint) from None
         rows = _unit(encoded.detach().cpu().double())
     return _unit(rows.mean(dim=0)).float().clone()
 
@@ -150,7 +154,8 @@ def text_direction(
         [D], float32, unit length, on the CPU.
 
     Raises:
-        UsageError: If CLIP sees no difference between the texts, or one is too long.
+        UsageError: If CLIP sees no difference between the texts.
+        BadInputError: If a text is too long for CLIP.
     """
     difference = text_embedding(clip, target, templates).double()
     difference -= text_embedding(clip, neutral, templates).double()

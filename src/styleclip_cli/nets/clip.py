@@ -73,9 +73,9 @@ def tokenize(texts: Sequence[str]) -> Tensor:
     for row, text in zip(rows, texts, strict=True):
         tokens = [START, *_tokenizer().encode(text), END]
         if len(tokens) > CONTEXT_LENGTH:
-            shortened = text if len(text) <= 60 else text[:57].rstrip() + "..."
+            begun = text if len(text) <= 40 else f"{text[:37].rstrip()}..."
             raise BadInputError(
-                f'the text "{shortened}" has {len(tokens) - 2} tokens, CLIP reads {CONTEXT_LENGTH - 2}',
+                f'"{begun}" has {len(tokens) - 2} tokens, CLIP reads {CONTEXT_LENGTH - 2}',
                 "say it in fewer words",
             )
         row[: len(tokens)] = torch.tensor(tokens)

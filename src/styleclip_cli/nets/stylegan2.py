@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Literal, Self
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -95,7 +95,6 @@ class ModulatedConv(nn.Module):
             self.noise_strength = nn.Parameter(torch.zeros(()))
             self.noise_const: Tensor
             self.register_buffer("noise_const", torch.randn(layer.resolution, layer.resolution))
-        self._resampled: Tensor | None = None
 
     def forward(self, x: Tensor, styles: Tensor, noise: Noise) -> Tensor:
         """Features [N, I, H, W] and styles [N, I] -> features or colours [N, O, H', W']."""
@@ -103,34 +102,11 @@ class ModulatedConv(nn.Module):
             return ops.modulated_conv(x, self.weight, styles, None, up=False) + self.bias[:, None, None]
         power = self.weight.square().sum(dim=(2, 3))
         demodulation = torch.rsqrt(styles.square() @ power.T + 1e-8)
-        weight = self._resampled_weight() if self.up else self.weight
-        x = ops.modulated_conv(x, weight, styles, demodulation, self.up)
+        x = ops.modulated_conv(x, self.weight, styles, demodulation, self.up)
         shift = self.bias[:, None, None]
         if noise == "const":
             shift = shift + self.noise_const * self.noise_strength
         return F.leaky_relu(x + shift, 0.2) * _GAIN
-
-    def _resampled_weight(self) -> Tensor:
-        """The weight for upsampling: made anew while it is trained, kept once it is frozen."""
-        if self.weight.requires_grad:
-            return ops.resampled(self.weight)
-        if self._resampled is None:
-            with torch.inference_mode(False), torch.no_grad():
-                self._resampled = ops.resampled(self.weight).contiguous(memory_format=torch.channels_last)
-        return self._resampled
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        self._resampled = None  # the weight moves to another device or type
-        return super()._apply(fn, recurse)
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._resampled = None
-        super()._load_from_state_dict(*args, **kwargs)
-
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
-        """Freeze or thaw; a thawed weight may change, so nothing made from it is kept."""
-        self._resampled = None
-        return super().requires_grad_(requires_grad)
 
 
 class Block(nn.Module):

@@ -26,43 +26,32 @@ def modulated_conv(
 
     Args:
         x: [N, I, H, W].
-        weight: [O, I, k, k] for a plain convolution; for upsampling, what `resampled` makes of it.
+        weight: [O, I, k, k].
         styles: [N, I].
-        demodulation: [N, O], what the result is divided by; None for toRGB.
-        up: Double the resolution.
+        demodulation: [N, O], what the result is multiplied by; None for toRGB.
+        up: Double the resolution: a transposed convolution of stride 2, then the low-pass filter.
 
     Returns:
         [N, O, H, W], or twice the height and width.
     """
     x = x * styles[:, :, None, None]
     if up:
-        x = F.pixel_shuffle(F.conv2d(x, weight, padding=1), 2)
+        x = low_pass(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
     else:
         x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
     return x if demodulation is None else x * demodulation[:, :, None, None]
 
 
-def resampled(weight: Tensor) -> Tensor:
-    """Merge upsampling, convolution and low-pass filter into one 3x3 convolution on the low resolution.
+def low_pass(x: Tensor) -> Tensor:
+    """StyleGAN2's filter after a transposed convolution, [N, C, 2 H + 1, 2 W + 1] -> [N, C, 2 H, 2 W].
 
-    A transposed convolution of stride 2 followed by the 4-tap filter is one transposed 6x6 convolution;
-    each of its 2x2 output phases sees 3x3 input pixels, so all four are one convolution with 4 O outputs,
-    to be pixel-shuffled.
-
-    Args:
-        weight: [O, I, 3, 3].
-
-    Returns:
-        [4 O, I, 3, 3].
+    Rows, then columns: 8 multiplications for each number instead of 16.
     """
-    taps = weight.new_tensor(FILTER) / 4  # gain 2 per axis over the filter's sum of 8
-    kernel = torch.outer(taps, taps)[None, None]
-    outputs, inputs = weight.shape[:2]
-    merged = F.conv2d(weight.reshape(-1, 1, 3, 3), kernel.flip(2, 3), padding=3).view(outputs, inputs, 6, 6)
-    # Output row 2 i + a takes input row i + d through kernel row a + 2 - 2 d, for d = -1, 0, 1.
-    rows = [merged[:, :, [a + 4, a + 2, a]] for a in (0, 1)]
-    phases = [part[:, :, :, [b + 4, b + 2, b]] for part in rows for b in (0, 1)]
-    return torch.stack(phases, dim=1).reshape(outputs * 4, inputs, 3, 3)
+    channels = x.shape[1]
+    taps = x.new_tensor(FILTER) / 4  # a gain of 2 per axis over the filter's sum of 8
+    rows = taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1)
+    x = F.conv2d(x, rows, padding=(1, 0), groups=channels)
+    return F.conv2d(x, rows.transpose(2, 3), padding=(0, 1), groups=channels)
 
 
 def upsample_rgb(x: Tensor) -> Tensor:

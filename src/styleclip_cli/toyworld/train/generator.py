@@ -29,7 +29,7 @@ from styleclip_cli.toyworld.train.judge import held_out
 
 CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16}
 # (resolution, steps, batch): most of the time goes to the last.
-STAGES = ((32, 1500, 32), (64, 2000, 16), (128, 6000, 12))
+STAGES = ((32, 1500, 32), (64, 2000, 16), (128, 7500, 12))
 SPARSITY = 5e-6
 log = logging.getLogger("styleclip.toyworld")
 
