@@ -264,9 +264,8 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str] | None]
         progress(1, 1)
         return OUTCOME
 
-    module = types.ModuleType("styleclip_cli.toyworld.evaluate")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    module.evaluate = evaluate
+    monkeypatch.setattr("styleclip_cli.toyworld.evaluate.evaluate", evaluate)
+    monkeypatch.setattr("styleclip_cli.toyworld.evaluate.load_judge", lambda engine: None)
     return asked
 
 
@@ -278,6 +277,13 @@ def test_evaluate_prints_a_table_and_writes_json(here: Path, judged, capsys) -> 
     assert "0.950" in out
     written = json.loads((here / "e.json").read_text())
     assert written == {"rows": OUTCOME.rows, "mean": OUTCOME.mean}
+
+
+def test_evaluate_refuses_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["evaluate", "-p", "with a monocle"]) == 2
+    assert "monocle" in one_error(capsys.readouterr().err)
+    assert main(["evaluate"]) == 2  # the tiny pack has no judge
+    assert "no judge" in one_error(capsys.readouterr().err)
 
 
 def test_evaluate_can_print_json_alone(here: Path, judged, capsys) -> None:
@@ -356,6 +362,11 @@ BAD = {
     "alpha inf": (["good.png", "--alpha", "1,inf"], 2, "inf"),
     "alpha beyond reason": (["good.png", "--alpha", "1e39"], 2, "finite"),
     "beta nan": (["good.png", "--beta", "nan"], 2, "--beta"),
+    "beta beyond one": (["good.png", "--beta", "2"], 2, "between 0 and 1"),
+    "unknown layers": (["good.png", "--layers", "some"], 2, "some"),
+    "seed too large": (["good.png", "--seed", "4294967296"], 2, "--seed"),
+    "name too long": (["good.png", "--direction", "d" * 300], 3, "ddd"),
+    "pack name too long": (["good.png", "--models", "m" * 300], 4, "mmm"),
     "beta too high": (["good.png", "--beta", "0.999"], 2, "largest usable beta"),
     "beta and channels": (["good.png", "--beta", "0.1", "--channels", "5"], 2, "exclude"),
     "unknown device": (["good.png", "--device", "tpu"], 6, "tpu"),

@@ -1,7 +1,7 @@
 """Parity with the official implementations.
 
 The fixtures hold small random networks in the official layouts and what the official code computes with
-them, in float32 on a CPU. Right code reproduces them to rounding; the bar is 1e-4 relative.
+them, in float32 on a CPU. Right code reproduces them to rounding: the bar is 1e-5 relative.
 """
 
 from __future__ import annotations
@@ -86,15 +86,6 @@ def test_without_noise_the_picture_is_another(generator: Generator, expected: di
     assert float((generator(w_plus, noise="none") - generator(w_plus)).abs().max()) > 1e-3
 
 
-def test_the_picture_does_not_depend_on_training_mode(
-    generator: Generator, expected: dict[str, np.ndarray]
-) -> None:
-    w_plus = torch.from_numpy(expected["w_plus"])
-    learning = Generator(generator.config)
-    learning.load_state_dict(generator.state_dict())  # merges the upsampling filters at each call
-    same(learning(w_plus).detach(), expected["image_w_plus"])
-
-
 def test_clip_vit() -> None:
     found = arrays("clip")
     clip = Clip.from_state_dict(state(found))
@@ -152,12 +143,12 @@ def test_style_space_of_the_published_generators() -> None:
     assert space.num_ws == 18
     assert list(space.widths) == [512] * 15 + [256] * 3 + [128] * 3 + [64] * 3 + [32] * 2
     assert space.size == 9088
-    assert sum(layer.width for layer in space.editable()) == 6048
-    assert sum(layer.width for layer in space.editable(128)) == 5376
+    assert sum(layer.width for layer in space.editable("conv")) == 6048
+    assert sum(layer.width for layer in space.editable("fs3")) == 5376
     assert [layer.index for layer in space.layers if layer.is_rgb] == [1, 4, 7, 10, 13, 16, 19, 22, 25]
     assert [layer.ws_index for layer in space.layers][:6] == [0, 1, 1, 2, 3, 3]
     half = StyleSpace({4 << i: min(512, 16384 // (4 << i)) for i in range(9)})
-    assert (half.size, sum(layer.width for layer in half.editable())) == (7616, 5072)
+    assert (half.size, sum(layer.width for layer in half.editable("conv"))) == (7616, 5072)
 
 
 def test_flat_indices_and_layers_agree() -> None:

@@ -93,7 +93,7 @@ def test_strength_zero_changes_nothing(engine: Engine) -> None:
 def test_published_measurements_belong_to_the_pack(engine: Engine) -> None:
     assert engine.pack.published("relevance") is not None
     assert len(engine.relevance().channels) == sum(
-        layer.width for layer in engine.generator.style_space.editable(128)
+        layer.width for layer in engine.generator.style_space.editable("all")
     )
     assert engine.statistics().n == 100_000
 

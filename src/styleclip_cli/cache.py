@@ -41,6 +41,7 @@ _DAMAGE = (
     MemoryError,
     RecursionError,
     RuntimeError,
+    OverflowError,
     zipfile.BadZipFile,
     zlib.error,
 )
@@ -49,7 +50,10 @@ _DAMAGE = (
 def cache_dir() -> Path:
     """Folder of everything measured: $STYLECLIP_CACHE_DIR, else the platform's cache folder."""
     chosen = os.environ.get("STYLECLIP_CACHE_DIR")
-    return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("styleclip")
+    try:
+        return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("styleclip")
+    except RuntimeError as error:  # ~nobody
+        raise OutputError(f"STYLECLIP_CACHE_DIR={chosen}: {error}") from None
 
 
 def cache_path(kind: str, key: Mapping[str, Any]) -> Path:
@@ -165,7 +169,7 @@ def _locked(path: Path) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            _log.info("%s: waiting for another process that is making it", path)
+            _log.warning("%s: waiting for another process that is making it", path)
             lock.acquire()
     except (OSError, NotImplementedError) as error:
         _log.debug("%s: not locked (%s)", path, error)
@@ -176,9 +180,9 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _read(path: Path) -> tuple[Json, Arrays]:
-    if not path.is_file():
-        raise BadInputError(f"{path}: no such file")
     try:
+        if not path.is_file():
+            raise BadInputError(f"{path}: no such file")
         if not zipfile.is_zipfile(path):
             raise ValueError("not an .npz archive")
         with np.load(path, allow_pickle=False) as file:

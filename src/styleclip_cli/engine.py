@@ -31,8 +31,14 @@ from styleclip_cli.latents import Latents
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
-from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
-from styleclip_cli.settings import DirectionSettings, InversionSettings, RelevanceSettings, StatisticsSettings
+from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.settings import (
+    DirectionSettings,
+    InversionSettings,
+    LayerChoice,
+    RelevanceSettings,
+    StatisticsSettings,
+)
 from styleclip_cli.statistics import StyleStatistics, cached_statistics
 from styleclip_cli.synthesize import styles_of, synthesize
 from styleclip_cli.weights.files import load_weights
@@ -55,6 +61,7 @@ class Engine:
         models: Name of a model pack, or a folder with a manifest.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: Seed of the measurements; None takes the one the pack was measured with.
+        layers: Which style layers edits may move: "fs3", "conv" or "all"; None takes the pack's choice.
         progress: Reports long steps.
 
     Raises:
@@ -67,6 +74,7 @@ class Engine:
         models: str | Path = "toy",
         device: str = "auto",
         seed: int | None = None,
+        layers: LayerChoice | None = None,
         progress: Progress = silent,
     ) -> None:
         self.pack = find_pack(str(models))
@@ -74,7 +82,7 @@ class Engine:
         self.progress = progress
         defaults = self.pack.defaults
         self.statistics_settings = _adjusted(StatisticsSettings(), defaults, seed=seed)
-        self.relevance_settings = _adjusted(RelevanceSettings(), defaults, seed=seed)
+        self.relevance_settings = _adjusted(RelevanceSettings(), defaults, seed=seed, layers=layers)
         self.direction_settings = _adjusted(DirectionSettings(), defaults)
         self.inversion_settings = _adjusted(InversionSettings(), defaults)
 
@@ -97,8 +105,7 @@ class Engine:
     def generator(self) -> Generator:
         """The generator: W+ or styles -> pictures."""
         state, _ = load_weights(self.pack.component("generator"))
-        generator = Generator(GeneratorConfig.from_state_dict(state))
-        generator.load_state_dict(state)
+        generator = Generator.from_state_dict(state)
         return generator.eval().requires_grad_(False).to(self.device)
 
     @cached_property
@@ -114,7 +121,14 @@ class Engine:
         average = state.pop("latent_avg", None)
         if average is None:
             average = self.generator.w_avg.detach().cpu()
-        return Encoder.from_state_dict(state, average).eval().requires_grad_(False).to(self.device)
+        encoder = Encoder.from_state_dict(state, average)
+        wanted = (self.generator.style_space.num_ws, self.generator.config.w_dim)
+        if tuple(encoder.latent_avg.shape) != wanted:
+            raise WeightsError(
+                f"the encoder gives W+ of {tuple(encoder.latent_avg.shape)}, the generator takes {wanted}",
+                "use an encoder that was trained for this generator",
+            )
+        return encoder.eval().requires_grad_(False).to(self.device)
 
     @cached_property
     def identity(self) -> ArcFace:
@@ -138,18 +152,28 @@ class Engine:
         with torch.inference_mode():
             return self.generator.w_plus(torch.from_numpy(z).to(self.device), truncation_psi=psi)
 
-    def invert(self, images: Tensor, steps: int | None = None) -> Tensor:
+    def invert(self, images: Tensor, steps: int | None = None, keep: bool = True) -> Tensor:
         """Find the latents of pictures; what was found once is kept in the cache.
 
         Args:
             images: [N, 3, H, W] in [-1, 1].
             steps: Refinement steps after the encoder's answer; None takes the pack's default.
+            keep: Use the cache.
 
         Returns:
             W+ [N, num_ws, w_dim].
         """
         settings = self.inversion_settings if steps is None else replace(self.inversion_settings, steps=steps)
+        if not keep:
+            return self._found(images, settings)
         return torch.cat([self._invert_one(image, settings) for image in images.split(1)])
+
+    def _found(self, images: Tensor, settings: InversionSettings) -> Tensor:
+        codes = inversion.encode(self.encoder, images)
+        if settings.steps:
+            with self.progress("refining the inversion") as advance:
+                codes = inversion.refine(self.generator, codes, images, settings, self.clip, advance)
+        return codes
 
     def _invert_one(self, image: Tensor, settings: InversionSettings) -> Tensor:
         parts = ["generator", "encoder"] + (["clip"] if settings.steps else [])
@@ -160,11 +184,7 @@ class Engine:
         }
 
         def compute() -> tuple[cache.Arrays, cache.Json]:
-            codes = inversion.encode(self.encoder, image)
-            if settings.steps:
-                with self.progress("refining the inversion") as advance:
-                    codes = inversion.refine(self.generator, codes, image, settings, self.clip, advance)
-            return {"w_plus": codes.cpu().numpy()}, {}
+            return {"w_plus": self._found(image, settings).cpu().numpy()}, {}
 
         arrays, _ = cache.cached("inversions", key, latents.SCHEMA, compute)
         return torch.from_numpy(arrays["w_plus"]).to(self.device)
@@ -211,17 +231,18 @@ class Engine:
         wanted = self.relevance_settings
         fingerprint = self.pack.fingerprint_of("generator", "clip")
         space = self.generator.style_space
-        layers = space.editable(wanted.max_resolution)
+        layers = space.editable(wanted.layers)
         published = self.pack.published("relevance")
         if published is not None:
             with _as_weights_error():
                 found = Relevance.load(published, fingerprint, space.size)
             indices = [flat for layer in layers for flat in range(layer.offset, layer.offset + layer.width)]
+            chosen = found.select(torch.tensor(indices))
             same = all(
                 getattr(found, n) == getattr(wanted, n) for n in ("n_images", "sigma", "seed", "stop_at")
             )
-            if same and found.channels.tolist() == indices:
-                return found
+            if same and chosen is not None:
+                return chosen
         statistics = self.statistics()
         with self.progress("measuring channel relevance") as advance:
             return measure_relevance(
@@ -366,11 +387,17 @@ def choose_device(name: str) -> torch.device:
 S = TypeVar("S", StatisticsSettings, RelevanceSettings, DirectionSettings, InversionSettings)
 
 
-def _adjusted(settings: S, defaults: Mapping[str, Any], seed: int | None = None) -> S:
-    """Lay a pack's defaults, then the person's seed, over the program's."""
-    names = {f.name for f in fields(settings)}
-    changes = {name: value for name, value in defaults.items() if name in names}
-    return replace(settings, **changes if seed is None else changes | {"seed": seed})
+def _adjusted(settings: S, defaults: Mapping[str, Any], **chosen: Any) -> S:
+    """Lay a pack's defaults, then the person's choices, over the program's."""
+    changes: dict[str, Any] = {}
+    for f in fields(settings):
+        if f.name in defaults:
+            value, usual = defaults[f.name], getattr(settings, f.name)
+            numbers = isinstance(usual, int | float) and isinstance(value, int | float)
+            if not numbers and usual is not None and not isinstance(value, type(usual)):
+                raise WeightsError(f"the model pack's default {f.name} is {value!r}", "install it again")
+            changes[f.name] = value
+    return replace(settings, **changes | {name: value for name, value in chosen.items() if value is not None})
 
 
 @contextmanager

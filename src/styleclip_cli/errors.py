@@ -74,3 +74,8 @@ class PartialFailure(StyleClipError):
     """Some items of a batch failed; the others were written."""
 
     exit_code = ExitCode.PARTIAL
+
+
+def one_line(problem: object, limit: int = 200) -> str:
+    """What an exception (or any text) says, on one line of limited length; its type when it says nothing."""
+    return " ".join(str(problem).split())[:limit] or type(problem).__name__

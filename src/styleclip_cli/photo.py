@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageOps
 
-from styleclip_cli.errors import BadInputError
+from styleclip_cli.errors import BadInputError, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -56,7 +56,7 @@ def read_image(path: Path) -> Image.Image:
             raise
         except Exception as error:  # decoders of damaged files raise anything; all of it is the file's fault
             raise BadInputError(
-                f"{path}: damaged or cut off ({_one_line(error)})", "save it again from another program"
+                f"{path}: damaged or cut off ({one_line(error)})", "save it again from another program"
             ) from None
 
 
@@ -100,9 +100,9 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             f"{path}: not a picture in a known format", f"{', '.join(FORMATS)} can be read"
         ) from None
     except OSError as error:
-        raise BadInputError(f"{path}: cannot be read ({error.strerror or _one_line(error)})") from None
+        raise BadInputError(f"{path}: cannot be read ({error.strerror or one_line(error)})") from None
     except Exception as error:  # as in read_image
-        raise BadInputError(f"{path}: damaged or cut off ({_one_line(error)})") from None
+        raise BadInputError(f"{path}: damaged or cut off ({one_line(error)})") from None
     with image:
         width, height = image.size
         if width * height > MAX_PIXELS:
@@ -140,7 +140,3 @@ def _to_8_bit(image: Image.Image) -> Image.Image:
     else:
         full = 1.0 if peak <= 1.0 else 255.0 if peak <= 255.0 else 65535.0
     return Image.fromarray(np.rint(np.clip(values / full, 0.0, 1.0) * 255.0).astype(np.uint8))
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:200] or type(error).__name__

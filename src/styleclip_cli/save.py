@@ -34,7 +34,9 @@ def to_image(tensor: Tensor) -> Image.Image:
             raise ValueError(f"one picture expected, got {len(tensor)}")
         tensor = tensor[0]
     if not bool(torch.isfinite(tensor).all()):
-        raise UsageError("the picture has values that are not finite", "an --alpha nearer to zero")
+        raise UsageError(
+            "the picture has values that are not finite", "a strength or truncation nearer to zero"
+        )
     pixels = ((tensor.detach().float() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
     return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+LayerChoice = Literal["fs3", "conv", "all"]
+
 
 @dataclass(frozen=True)
 class StatisticsSettings:
@@ -32,14 +34,15 @@ class RelevanceSettings:
     Attributes:
         n_images: Pairs of pictures per channel.
         sigma: How far a channel is pushed to both sides of its mean, in standard deviations.
-        max_resolution: Layers above this resolution in pixels are left out; None takes all.
+        layers: Which style layers take part: "fs3" (all but toRGB, up to 128 pixels, as published), "conv"
+            (all but toRGB) or "all".
         seed: Seed of the pictures.
         stop_at: Render the pictures at this lower resolution only; None renders in full.
     """
 
     n_images: int = 100
     sigma: float = 5.0
-    max_resolution: int | None = 128
+    layers: LayerChoice = "fs3"
     seed: int = 5
     stop_at: int | None = None
 
@@ -49,7 +52,6 @@ class DirectionSettings:
     """How a sentence becomes a step in style space.
 
     Attributes:
-        neutral: What a face is before the edit.
         alpha: Strength: displacement of the strongest channel in standard deviations.
         beta: Smallest |relevance| of a channel that takes part; None chooses it by `rule`.
         rule: "channels": keep a number of channels; "gui": the official interface's rule.
@@ -57,7 +59,6 @@ class DirectionSettings:
         gui_threshold: The rule "gui" wants more channels than this (officially 20 for FFHQ, else 100).
     """
 
-    neutral: str = "face"
     alpha: float = 4.0
     beta: float | None = None
     rule: Literal["channels", "gui"] = "channels"

@@ -151,10 +151,9 @@ def measure_statistics(
     squares = torch.zeros(space.size, dtype=torch.float64)  # sum of squared distances from the mean
     for w_plus in sample_w_plus(generator, n, seed, truncation_psi, batch):
         with torch.inference_mode():
-            styles = space.concat(generator.styles(w_plus)).double()
+            styles = space.concat(generator.styles(w_plus)).cpu().double()
             own_mean = styles.mean(dim=0)
-            own_squares = (styles - own_mean).square().sum(dim=0).cpu()
-            own_mean = own_mean.cpu()
+            own_squares = (styles - own_mean).square().sum(dim=0)
         own = len(styles)
         shift = own_mean - mean
         squares += own_squares + shift.square() * (count * own / (count + own))
@@ -212,8 +211,8 @@ def _pack(statistics: StyleStatistics) -> tuple[cache.Arrays, cache.Json]:
 def _unpack(arrays: cache.Arrays, meta: cache.Json, origin: str) -> StyleStatistics:
     try:
         return StyleStatistics(
-            mean=_finite(arrays["mean"]),
-            std=_finite(arrays["std"]),
+            mean=finite(arrays["mean"]),
+            std=finite(arrays["std"]),
             widths=tuple(int(width) for width in meta["widths"]),
             n=int(meta["n"]),
             seed=int(meta["seed"]),
@@ -223,7 +222,8 @@ def _unpack(arrays: cache.Arrays, meta: cache.Json, origin: str) -> StyleStatist
         raise BadInputError(f"{origin}: not usable statistics ({error})", "measure them again") from None
 
 
-def _finite(values: Any) -> Tensor:
+def finite(values: Any) -> Tensor:
+    """Stored numbers as a float32 tensor; ValueError if one of them is not finite."""
     if not np.isfinite(values).all():
         raise ValueError("not finite")
     return torch.from_numpy(np.array(values, dtype=np.float32))

@@ -57,7 +57,7 @@ def demo(
         direction = engine.direction(prompt, "face")
         reporter.note(
             f'3.{number + 1} edit: "{direction.target}" instead of "{direction.neutral}", alpha '
-            f"{engine.default_alpha:g}, beta {direction.beta:.3g}, {direction.num_channels} channels"
+            f"{engine.default_alpha:g}, beta {direction.beta:.9g}, {direction.num_channels} channels"
         )
         columns.append(engine.edit(styles, direction, [engine.default_alpha])[:, 0])
         for row, picture in enumerate(columns[-1]):

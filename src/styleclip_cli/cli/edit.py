@@ -34,7 +34,7 @@ def edit(
             rich_help_panel="Edit",
         ),
     ] = None,
-    neutral: options.Neutral = "face",
+    neutral: options.Neutral = None,
     direction: Annotated[
         Path | None,
         typer.Option(
@@ -59,6 +59,7 @@ def edit(
     beta: options.Beta = None,
     channels: options.Channels = None,
     literal: options.Literal = False,
+    layers: options.Layers = None,
     steps: options.Steps = None,
     out: Annotated[
         Path | None,
@@ -93,11 +94,12 @@ def edit(
             "say what to change, by either --prompt or --direction",
             'styleclip edit face.png --prompt "smiling"',
         )
-    if direction is not None and (beta is not None or channels is not None or literal):
-        raise UsageError("--beta, --channels and --literal are fixed in a saved direction", "leave them out")
-    if beta is not None and channels is not None:
-        raise UsageError("--beta and --channels exclude each other", "give one of them")
-    options.check_finite("--beta", beta)
+    fixed = {"--beta": beta, "--channels": channels, "--layers": layers, "--seed": seed, "--neutral": neutral}
+    given = [name for name, value in fixed.items() if value is not None] + ["--literal"] * literal
+    if direction is not None and given:
+        raise UsageError(f"{', '.join(given)}: fixed in a saved direction", "leave out what is not --alpha")
+    options.check_beta(beta, channels)
+    chosen_layers = options.check_layers(layers)
     alphas = options.parse_alphas(alpha)
     options.check_device(device)
 
@@ -111,12 +113,13 @@ def edit(
 
     from styleclip_cli.engine import Engine
 
-    engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
+    engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
 
     @cache
     def chosen() -> Direction:
         try:
-            found = _choose_direction(engine, prompt, neutral, direction, beta, channels, literal)
+            before = options.DEFAULT_NEUTRAL if neutral is None else neutral
+            found = _choose_direction(engine, prompt, before, direction, beta, channels, literal)
         except StyleClipError as error:
             raise StopBatch(error) from error
         reporter.note(f'target "{found.target}", neutral "{found.neutral}"')
@@ -178,9 +181,9 @@ class _Job:
                 "prompt": direction.target,
                 "neutral": direction.neutral,
                 "alpha": strengths,
-                "beta": f"{direction.beta:g}",
+                "beta": f"{direction.beta:.9g}",
                 "channels": direction.num_channels,
-                "seed": self.engine.seed,
+                "measurement-seed": self.engine.seed,
                 "models": self.engine.pack.name,
                 "fingerprint": self.engine.fingerprint,
             },
@@ -188,7 +191,7 @@ class _Job:
         if self.save_latent:
             self.engine.save_latents(_latent_path(path), w_plus, [item.name])
         self.reporter.result(
-            f"{path}  alpha {strengths}  beta {direction.beta:.3g}  {direction.num_channels} channels  "
+            f"{path}  alpha {strengths}  beta {direction.beta:.9g}  {direction.num_channels} channels  "
             f"{time.monotonic() - began:.1f} s"
         )
 

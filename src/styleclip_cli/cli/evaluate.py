@@ -45,8 +45,9 @@ def evaluate(
 ) -> None:
     """Edit held-out toy faces, inverted from pixels, and let an independent judge look at the results.
 
-    Success: how often the wanted attribute appeared. Leak: mean change of all others, at the smallest
-    strength that succeeds and at the default strength. Identity: cosine similarity of face embeddings.
+    Success: how often the wanted attribute appeared. Leak: mean change of all others in sight, at the
+    smallest strength that succeeds and at the default strength. Identity: cosine similarity of face
+    embeddings.
 
     Example: styleclip evaluate --n 50 --json evaluation.json
     """
@@ -58,9 +59,12 @@ def evaluate(
 
     from styleclip_cli.atomic import atomic
     from styleclip_cli.engine import Engine
+    from styleclip_cli.toyworld.evaluate import chosen_cases, load_judge
     from styleclip_cli.toyworld.evaluate import evaluate as judge
 
+    chosen_cases(prompt or None)  # before anything is measured
     engine = Engine(models, device=device, progress=reporter.progress)
+    load_judge(engine)
     engine.relevance()  # measured under a progress bar of its own, where it is missing
     with reporter.progress("evaluating") as progress:
         outcome = judge(engine, n, prompt or None, progress)

@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 
 def find_direction(
     prompt: options.Prompt,
-    neutral: options.Neutral = "face",
+    neutral: options.Neutral = None,
     beta: options.Beta = None,
     channels: options.Channels = None,
     literal: options.Literal = False,
+    layers: options.Layers = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -47,9 +48,8 @@ def find_direction(
     Example: styleclip find-direction --prompt "with glasses" --out glasses.npz
     """
     reporter = Reporter(quiet)
-    if beta is not None and channels is not None:
-        raise UsageError("--beta and --channels exclude each other", "give one of them")
-    options.check_finite("--beta", beta)
+    options.check_beta(beta, channels)
+    chosen_layers = options.check_layers(layers)
     options.check_device(device)
     path = out if out is not None else Path(f"{io.slug(prompt)}.npz")
     if path.suffix.lower() != ".npz":
@@ -58,13 +58,14 @@ def find_direction(
 
     from styleclip_cli.engine import Engine
 
-    engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
-    direction = engine.direction(prompt, neutral, beta=beta, channels=channels, literal=literal)
+    engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
+    before = options.DEFAULT_NEUTRAL if neutral is None else neutral
+    direction = engine.direction(prompt, before, beta=beta, channels=channels, literal=literal)
     reporter.note(f'target "{direction.target}", neutral "{direction.neutral}"')
     direction.save(path)
     if top:
         _print_top(engine, direction, top, reporter)
-    reporter.result(f"{path}  beta {direction.beta:.3g}  {direction.num_channels} channels")
+    reporter.result(f"{path}  beta {direction.beta:.9g}  {direction.num_channels} channels")
 
 
 def _print_top(engine: Engine, direction: Direction, top: int, reporter: Reporter) -> None:

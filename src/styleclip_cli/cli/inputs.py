@@ -179,7 +179,10 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
 
 
 def _is_file_name(out: Path) -> bool:
-    return bool(out.suffix) and not out.is_dir()
+    try:
+        return bool(out.suffix) and not out.is_dir()
+    except OSError:  # a name too long: told when the output is checked
+        return bool(out.suffix)
 
 
 def _distinct(names: Iterable[str]) -> list[str]:

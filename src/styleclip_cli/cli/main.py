@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from styleclip_cli.cli import report
-from styleclip_cli.errors import ExitCode, StyleClipError
+from styleclip_cli.errors import ExitCode, StyleClipError, one_line
 
 
 class Stopped(BaseException):
@@ -97,13 +97,13 @@ def _usage(error: Exception, base: type[Exception]) -> int:
 def _unexpected(error: Exception) -> int:
     if is_out_of_memory(error):
         report.error(
-            f"out of memory ({_one_line(error)})", "fewer or smaller images at once, or another --device"
+            f"out of memory ({one_line(error)})", "fewer or smaller images at once, or another --device"
         )
         return ExitCode.DEVICE
     if debugging():
         _print_traceback()
     report.error(
-        f"unexpected {type(error).__name__}: {_one_line(error)}",
+        f"unexpected {type(error).__name__}: {one_line(error)}",
         "run again with STYLECLIP_DEBUG=1 to see the traceback, and report it; this is a bug",
     )
     return ExitCode.BUG
@@ -114,11 +114,6 @@ def is_out_of_memory(error: BaseException) -> bool:
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
     return isinstance(error, RuntimeError) and "allocate memory" in str(error)
-
-
-def _one_line(error: BaseException) -> str:
-    text = " ".join(str(error).split())
-    return text if len(text) <= 300 else text[:297] + "..."
 
 
 def _print_traceback() -> None:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 import re
-from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
 from styleclip_cli.errors import DeviceError, UsageError
+from styleclip_cli.settings import LayerChoice
 
 _COMMON = "Common"
+DEFAULT_NEUTRAL = "face"
 
 Inputs = Annotated[
     list[str],
@@ -46,6 +47,7 @@ Seed = Annotated[
     typer.Option(
         "--seed",
         min=0,
+        max=2**32 - 1,
         help="Seed of what has to be measured (default: the one the pack was measured with).",
         show_default=False,
         rich_help_panel=_COMMON,
@@ -79,8 +81,13 @@ Prompt = Annotated[
     ),
 ]
 Neutral = Annotated[
-    str,
-    typer.Option("--neutral", help="What the face is now, in the same words.", rich_help_panel="Edit"),
+    str | None,
+    typer.Option(
+        "--neutral",
+        help="What the face is now, in the same words.",
+        show_default=DEFAULT_NEUTRAL,
+        rich_help_panel="Edit",
+    ),
 ]
 Beta = Annotated[
     float | None,
@@ -109,7 +116,16 @@ Literal = Annotated[
         rich_help_panel="Edit",
     ),
 ]
-OutFile = Annotated[Path, typer.Option("--out", "-o", help="File to write.", rich_help_panel="Output")]
+Layers = Annotated[
+    str | None,
+    typer.Option(
+        "--layers",
+        metavar="fs3|conv|all",
+        help="Style layers that may change: fs3 (no toRGB, up to 128 pixels), conv (no toRGB), or all.",
+        show_default="the pack's",
+        rich_help_panel="Edit",
+    ),
+]
 
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _SEEDS = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
@@ -126,6 +142,29 @@ def check_device(text: str) -> str:
     if not _DEVICE.fullmatch(text):
         raise DeviceError(f"unknown device {text!r}", "--device auto, cpu, cuda, cuda:1 or mps")
     return text
+
+
+def check_layers(text: str | None) -> LayerChoice | None:
+    """Refuse an unknown choice of layers.
+
+    Raises:
+        UsageError: If it is not fs3, conv or all.
+    """
+    if text is not None and text not in get_args(LayerChoice):
+        raise UsageError(f"unknown layers {text!r}", "--layers fs3, conv or all")
+    return cast("LayerChoice | None", text)
+
+
+def check_beta(beta: float | None, channels: int | None) -> None:
+    """Refuse thresholds that no cosine can meet, and two ways to choose at once.
+
+    Raises:
+        UsageError: If beta is not between 0 and 1, or both are given.
+    """
+    if beta is not None and channels is not None:
+        raise UsageError("--beta and --channels exclude each other", "give one of them")
+    if beta is not None and not 0 <= beta <= 1:
+        raise UsageError(f"--beta must be between 0 and 1, not {beta:g}", "leave it out to have it chosen")
 
 
 def check_finite(name: str, value: float | None) -> float | None:

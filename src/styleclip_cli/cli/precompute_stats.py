@@ -25,6 +25,7 @@ def precompute_stats(
             rich_help_panel="Output",
         ),
     ] = None,
+    layers: options.Layers = None,
     overwrite: options.Overwrite = False,
     models: options.Models = "toy",
     device: options.Device = "auto",
@@ -39,12 +40,13 @@ def precompute_stats(
     """
     reporter = Reporter(quiet)
     options.check_device(device)
+    chosen_layers = options.check_layers(layers)
     paths = [] if out is None else [out / "statistics.npz", out / "relevance.npz"]
     io.check_outputs(paths, overwrite=overwrite)
 
     from styleclip_cli.engine import Engine
 
-    engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
+    engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
     began = time.monotonic()
     statistics = engine.statistics()
     reporter.result(f"statistics of {len(statistics.mean)} channels  {time.monotonic() - began:.1f} s")

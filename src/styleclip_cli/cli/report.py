@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
+from styleclip_cli.errors import OutputError
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -57,13 +59,16 @@ class Reporter:
             _write(sys.stderr, line)
 
     def table(self, table: Table) -> None:
-        """Print a rich table on stdout; in plain characters, and never cut, when it is not a terminal."""
+        """Print a rich table on stdout; in plain characters, and 160 columns wide, when it is not a terminal."""
         if self.quiet:
             return
+        from rich import box
         from rich.console import Console
 
         terminal = _is_terminal(sys.stdout)
-        width = None if terminal else 120
+        width = None if terminal else 160
+        if not terminal:
+            table.box = box.ASCII
         console = Console(
             file=sys.stdout, force_terminal=terminal, no_color=not terminal or None, width=width
         )
@@ -131,7 +136,7 @@ def close_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (BrokenPipeError, ValueError):
+        except (OSError, ValueError):
             _silence(stream)
 
 
@@ -145,6 +150,10 @@ def _write(stream: TextIO, line: str) -> None:
         stream.flush()
     except BrokenPipeError:
         _silence(stream)
+    except OSError as error:  # a full disk behind a redirection
+        _silence(stream)
+        if stream is sys.stdout:
+            raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
 def _printable(line: str, stream: TextIO) -> str:

@@ -70,10 +70,9 @@ def sample(
         picture = engine.synthesize(engine.styles(w_plus))[0]
         if sheet is not None:
             made.append(picture)
+        metadata = {"seed": number, "models": engine.pack.name, "fingerprint": engine.fingerprint}
+        save_image(path, picture, metadata)
         engine.save_latents(latent, w_plus, [f"seed:{number}"])
-        save_image(
-            path, picture, {"seed": number, "models": engine.pack.name, "fingerprint": engine.fingerprint}
-        )
         reporter.result(str(path))
     if sheet is not None:
         rows = [made[start : start + 8] for start in range(0, len(made), 8)]

@@ -8,7 +8,7 @@ equation 7 and the text after it; official SingleChannel.py).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from torch import Tensor
 from styleclip_cli import cache
 from styleclip_cli.errors import BadInputError, UsageError
 from styleclip_cli.settings import RelevanceSettings
-from styleclip_cli.statistics import StyleStatistics, sample_w_plus
+from styleclip_cli.statistics import StyleStatistics, finite, sample_w_plus
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.clip import Clip
@@ -65,6 +65,20 @@ class Relevance:
         ):
             raise ValueError("channels must ascend and lie inside the StyleSpace")
 
+    def select(self, channels: Tensor) -> Relevance | None:
+        """Only the rows of some channels.
+
+        Args:
+            channels: Flat indices, ascending.
+
+        Returns:
+            The rows, or None if one of the channels was not measured.
+        """
+        rows = torch.searchsorted(self.channels, channels).clamp_max(max(len(self.channels) - 1, 0))
+        if not len(self.channels) or not torch.equal(self.channels[rows], channels):
+            return None
+        return replace(self, matrix=self.matrix[rows], channels=channels)
+
     def save(self, path: Path, fingerprint: str = "") -> None:
         """Write it for later.
 
@@ -102,7 +116,7 @@ class Relevance:
         try:
             stop_at = meta["stop_at"]
             relevance = cls(
-                matrix=_finite(arrays["matrix"]),
+                matrix=finite(arrays["matrix"]),
                 channels=torch.from_numpy(arrays["channels"].astype(np.int64)),
                 size=int(meta["size"]),
                 n_images=int(meta["n_images"]),
@@ -167,9 +181,7 @@ def measure_relevance(
             f"statistics of {len(statistics.mean)} style channels for a generator with {space.size}",
             "measure the statistics of this generator",
         )
-    chosen = sorted(
-        space.editable(_DEFAULTS.max_resolution) if layers is None else layers, key=lambda x: x.index
-    )
+    chosen = sorted(space.editable(_DEFAULTS.layers) if layers is None else layers, key=lambda x: x.index)
     total = sum(layer.width for layer in chosen)
     probe = _Probe(generator, clip, statistics, n_images, sigma, seed, stop_at, batch)
     rows: list[Tensor] = []
@@ -293,9 +305,3 @@ def _cached_layer(
 
     arrays, _ = cache.cached("relevance", key, LAYER_SCHEMA, compute)
     return torch.from_numpy(np.array(arrays["rows"], dtype=np.float32))
-
-
-def _finite(values: Any) -> Tensor:
-    if not np.isfinite(values).all():
-        raise ValueError("not finite")
-    return torch.from_numpy(np.array(values, dtype=np.float32))

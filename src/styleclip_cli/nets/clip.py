@@ -18,7 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import BadInputError, WeightsError
+from styleclip_cli.errors import BadInputError, WeightsError, one_line
+from styleclip_cli.nets.ops import channels_last
 
 CONTEXT_LENGTH = 77
 VOCABULARY = 49408
@@ -150,10 +151,11 @@ class Clip(nn.Module):
                 full.pop(extra, None)
             model.load_state_dict(full)
         except (KeyError, RuntimeError, ValueError, IndexError, AssertionError, AttributeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise WeightsError(f"not the weights of a CLIP ({reason})", "check which file this is") from None
+            raise WeightsError(
+                f"not the weights of a CLIP ({one_line(error)})", "check which file this is"
+            ) from None
         clip = cls(model, int(model.visual.input_resolution), int(model.text_projection.shape[1]))
-        return clip.eval().requires_grad_(False)
+        return channels_last(clip.eval().requires_grad_(False))
 
     def encode_image(self, images: Tensor, how: Preprocessing = "clip") -> Tensor:
         """Embed pictures [N, 3, H, W] in [-1, 1] as unit vectors [N, embed_dim]; differentiable."""

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import WeightsError, one_line
 from styleclip_cli.nets.irse import BlockShape, Bottleneck, input_layer, shapes_of
 
 # The first W+ vectors read the deepest map, those from MIDDLE the second, those from FINE the third.
@@ -105,9 +105,8 @@ class Encoder(nn.Module):
             net.load_state_dict(dict(state))
             net.latent_avg.copy_(latent_avg.expand(num_ws, w_dim))
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise WeightsError(
-                f"not the weights of an e4e encoder ({reason})", "check which file this is"
+                f"not the weights of an e4e encoder ({one_line(error)})", "check which file this is"
             ) from None
         return net
 

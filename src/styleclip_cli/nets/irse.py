@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import WeightsError, one_line
 
 
 class BlockShape(NamedTuple):
@@ -150,9 +150,8 @@ class ArcFace(nn.Module):
             net = cls(shapes, linear.shape[0], side)
             net.load_state_dict(dict(state))
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
             raise WeightsError(
-                f"not the weights of an ArcFace network ({reason})", "check which file this is"
+                f"not the weights of an ArcFace network ({one_line(error)})", "check which file this is"
             ) from None
         return net.eval().requires_grad_(False)
 

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import WeightsError, one_line
 from styleclip_cli.nets import ops
 from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
 
@@ -145,6 +145,22 @@ class Generator(nn.Module):
             self.synthesis[f"b{resolution}"] = Block(layers, channels, config.w_dim)
         self.const = nn.Parameter(torch.randn(config.channels[4], 4, 4))
         ops.channels_last(self)
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor]) -> Generator:
+        """Build the generator that a state dict describes.
+
+        Raises:
+            WeightsError: If it is not such a state dict.
+        """
+        generator = cls(GeneratorConfig.from_state_dict(state))
+        try:
+            generator.load_state_dict(dict(state))
+        except RuntimeError as error:
+            raise WeightsError(
+                f"not the weights of a StyleGAN2 generator ({one_line(error)})", "check which file this is"
+            ) from None
+        return generator
 
     def _convs(self) -> list[ModulatedConv]:
         convs: list[ModulatedConv] = []

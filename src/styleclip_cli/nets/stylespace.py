@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from styleclip_cli.settings import LayerChoice
+
 
 @dataclass(frozen=True)
 class StyleLayer:
@@ -106,13 +108,15 @@ class StyleSpace:
             raise IndexError(f"channel {channel} of {found.width} in {found.name}")
         return found.offset + channel
 
-    def editable(self, max_resolution: int | None = None) -> list[StyleLayer]:
-        """Layers that edits may move: all but toRGB, up to a resolution (None: all).
+    def editable(self, layers: LayerChoice = "fs3") -> list[StyleLayer]:
+        """Layers that edits may move.
 
-        128 pixels gives the layers of the published relevance files (official SingleChannel.py).
+        Args:
+            layers: "fs3": all but toRGB, up to 128 pixels, as in the published relevance files (official
+                SingleChannel.py); "conv": all but toRGB; "all": all.
         """
         return [
             layer
             for layer in self.layers
-            if not layer.is_rgb and (max_resolution is None or layer.resolution <= max_resolution)
+            if layers == "all" or (not layer.is_rgb and (layers == "conv" or layer.resolution <= 128))
         ]

@@ -44,7 +44,7 @@ _HIGH: dict[str, Words] = {
     "mouth_open": Words(("an open mouth", "teeth showing", "mouth open"), ("open-mouthed",)),
     "lipstick": Words(("lipstick", "red lipstick", "red lips"), ()),
     "makeup": Words(("makeup", "heavy makeup", "eye shadow", "blush", "eye shadow and blush"), ()),
-    "glasses": Words(("glasses", "eyeglasses", "spectacles", "reading glasses"), ("bespectacled",)),
+    "glasses": Words(("glasses",) * 4 + ("eyeglasses", "spectacles", "reading glasses"), ("bespectacled",)),
     "sunglasses": Words(("sunglasses", "dark sunglasses", "shades"), ()),
     "beard": Words(("a beard", "a full beard", "beard"), ("bearded",)),
     "moustache": Words(("a moustache", "a mustache", "moustache", "mustache"), ()),
@@ -58,13 +58,20 @@ _HIGH: dict[str, Words] = {
     "clothes": Words(("red clothes", "a red shirt"), ()),
     "texture": Words(("a patterned background",), ()),
 }
+
+
+def _denied(name: str, *adjectives: str) -> Words:
+    """The other side of a presence: every noun for it, denied."""
+    return Words(tuple(f"no {noun}" for noun in _HIGH[name].nouns), adjectives)
+
+
 _LOW: dict[str, Words] = {
     "skin_tone": Words(("pale skin", "light skin", "fair skin", "white skin"), ("pale",)),
     "face_width": Words(("a narrow face", "a thin face"), ("narrow", "thin", "slim")),
     "face_height": Words(("a short face",), ()),
     "hair_length": Words(("no hair", "a bald head"), ("bald", "hairless")),
     "hair_volume": Words(("flat hair", "thin hair"), ()),
-    "fringe": Words(("no fringe", "no bangs"), ()),
+    "fringe": _denied("fringe"),
     "eye_size": Words(("small eyes",), ()),
     "eye_spacing": Words(("close-set eyes",), ()),
     "eye_blue": Words(("brown eyes", "dark eyes"), ("brown-eyed",)),
@@ -73,16 +80,16 @@ _LOW: dict[str, Words] = {
     "mouth_width": Words(("a small mouth", "a narrow mouth"), ()),
     "smile": Words(("a frown", "a sad frown"), ("sad", "frowning", "unhappy", "angry")),
     "mouth_open": Words(("a closed mouth", "mouth closed"), ()),
-    "lipstick": Words(("no lipstick",), ()),
-    "makeup": Words(("no makeup",), ()),
-    "glasses": Words(("no glasses",), ()),
-    "sunglasses": Words(("no sunglasses",), ()),
-    "beard": Words(("no beard",), ("clean-shaven", "shaved", "beardless")),
-    "moustache": Words(("no moustache", "no mustache"), ()),
+    "lipstick": _denied("lipstick"),
+    "makeup": _denied("makeup"),
+    "glasses": _denied("glasses"),
+    "sunglasses": _denied("sunglasses"),
+    "beard": _denied("beard", "clean-shaven", "shaved", "beardless"),
+    "moustache": _denied("moustache"),
     "wrinkles": Words(("smooth skin", "no wrinkles"), ("young", "youthful")),
-    "hat": Words(("no hat",), ()),
-    "earrings": Words(("no earrings",), ()),
-    "freckles": Words(("no freckles",), ()),
+    "hat": _denied("hat"),
+    "earrings": _denied("earrings"),
+    "freckles": _denied("freckles"),
     "background_warm": Words(("a blue background", "a cold background"), ()),
     "background_light": Words(("a dark background", "a black background"), ()),
     "light": Words(("light from the left",), ()),
@@ -98,7 +105,14 @@ _HAIR_COLOURS: dict[str, Words] = {
     "grey": Words(("grey hair", "gray hair", "white hair", "silver hair"), ("grey-haired", "gray-haired")),
 }
 # The backdrop is spoken of less often than the face.
-_INTEREST = {"background_warm": 0.4, "background_light": 0.4, "light": 0.4, "clothes": 0.4, "texture": 0.4}
+_INTEREST = {
+    "hair": 0.3,
+    "background_warm": 0.4,
+    "background_light": 0.4,
+    "light": 0.4,
+    "clothes": 0.4,
+    "texture": 0.4,
+}
 
 
 def hair_colour(face: np.ndarray) -> str:
@@ -139,9 +153,11 @@ def facts(face: np.ndarray, seen: np.ndarray) -> dict[str, Words]:
             told[attribute.name] = _HIGH[attribute.name]
         elif face[index] < low:
             told[attribute.name] = _LOW[attribute.name]
-    colour = hair_colour(face)
-    if colour and face[INDEX["hair_length"]] > 0.28 and seen[INDEX["hair_grey"]] > 0.5:
-        told["hair_colour"] = _HAIR_COLOURS[colour]
+    if face[INDEX["hair_length"]] > 0.28 and seen[INDEX["hair_grey"]] > 0.5:
+        told["hair"] = Words(("hair",), ())
+        colour = hair_colour(face)
+        if colour:
+            told["hair_colour"] = _HAIR_COLOURS[colour]
     return told
 
 
@@ -162,7 +178,10 @@ def compose(words: Sequence[Words], rng: np.random.Generator) -> str:
         link = str(rng.choice(("with", "with", "with", "that has", "having")))
         phrase += f" {link} " + _listed(positive, rng)
     if negative:
-        phrase += f" {rng.choice(('without', 'with no'))} " + _listed(negative, rng)
+        link = str(rng.choice(("without", "with no")))
+        if link == "with no" or rng.random() < 0.5:  # "with no beard", "without beard", "without a beard"
+            negative = [noun.removeprefix("a ") for noun in negative]
+        phrase += f" {link} " + _listed(negative, rng)
     return phrase
 
 
@@ -218,14 +237,23 @@ def vocabulary() -> list[str]:
 
 def yes_no_questions() -> dict[str, tuple[list[str], list[str]]]:
     """For each presence, phrases that say yes and phrases that say no (for zero-shot accuracy)."""
-    return {
-        name: (
-            [f"face with {n}" for n in _HIGH[name].nouns],
-            [f"face without {n}" for n in _HIGH[name].nouns],
-        )
-        for name in NAMES
-        if ATTRIBUTES[INDEX[name]].presence and name not in ("hair_red", "hair_grey")
-    }
+    questions = {}
+    for name in NAMES:
+        if not ATTRIBUTES[INDEX[name]].presence:
+            continue
+        if name in ("hair_red", "hair_grey"):  # what people say instead of "no" is another colour
+            colour = name.removeprefix("hair_")
+            others = [c for c in _HAIR_COLOURS if c != colour]
+            yes = [f"face with {noun}" for noun in _HAIR_COLOURS[colour].nouns]
+            no = [f"face with {noun}" for other in others for noun in _HAIR_COLOURS[other].nouns]
+        else:
+            yes = [f"face with {noun}" for noun in _HIGH[name].nouns]
+            no = [
+                f"face without {noun[3:]}" if noun.startswith("no ") else f"face with {noun}"
+                for noun in _LOW[name].nouns
+            ]
+        questions[name] = (yes, no)
+    return questions
 
 
 def to_numpy(attributes: Tensor) -> np.ndarray:

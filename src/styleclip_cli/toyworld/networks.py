@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from styleclip_cli.errors import WeightsError, one_line
 from styleclip_cli.toyworld.attributes import COUNT
 
 RESOLUTION = 128
@@ -46,7 +47,16 @@ class Judge(nn.Module):
 
     @classmethod
     def from_state_dict(cls, state: dict[str, Tensor]) -> Judge:
-        """Build a frozen judge whose width is read off its weights."""
-        judge = cls(width=state["features.0.weight"].shape[0])
-        judge.load_state_dict(state)
+        """Build a frozen judge whose width is read off its weights.
+
+        Raises:
+            WeightsError: If they are not a judge's.
+        """
+        try:
+            judge = cls(width=state["features.0.weight"].shape[0])
+            judge.load_state_dict(state)
+        except (KeyError, RuntimeError) as error:
+            raise WeightsError(
+                f"not the weights of a judge ({one_line(error)})", "install the pack again"
+            ) from None
         return judge.eval().requires_grad_(False)

@@ -11,7 +11,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from styleclip_cli.atomic import atomic
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import WeightsError, one_line
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -35,9 +35,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file", "install the model pack again") from None
     except (SafetensorError, OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
         raise WeightsError(
-            f"{path}: not a usable weight file ({reason})", "install the model pack again"
+            f"{path}: not a usable weight file ({one_line(error)})", "install the model pack again"
         ) from None
     for name, tensor in state.items():
         if tensor.is_floating_point():

@@ -118,8 +118,12 @@ def find_pack(name: str) -> Pack:
     """
     folder = _BUILT_IN.get(name) or Path(name)
     manifest = folder / MANIFEST
-    if not manifest.is_file():
-        if name not in _BUILT_IN and not folder.is_dir():
+    try:
+        there, is_folder = manifest.is_file(), folder.is_dir()
+    except OSError as error:  # a name too long, a folder that may not be searched
+        raise WeightsError(f"{name}: cannot be read ({error.strerror})") from None
+    if not there:
+        if name not in _BUILT_IN and not is_folder:
             raise WeightsError(
                 f"no model pack {name!r}", f"--models {', '.join(installed())}, or a folder with a {MANIFEST}"
             )
@@ -137,10 +141,13 @@ def find_pack(name: str) -> Pack:
 def _parse(content: dict[str, Any], folder: Path) -> Pack:
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}, expected {FORMAT!r}")
+    resolution = content["resolution"]
+    if not isinstance(resolution, int) or not 4 <= resolution <= 8192:
+        raise ValueError(f"resolution {resolution!r}")
     return Pack(
         name=str(content["name"]),
         folder=folder,
-        resolution=int(content["resolution"]),
+        resolution=resolution,
         alignment=str(content.get("alignment", "none")),
         licence=str(content.get("licence", "")),
         components=_files(content["components"], folder),

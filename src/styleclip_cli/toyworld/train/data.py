@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, IDENTITY, attributes_of_normals
+from styleclip_cli.toyworld.networks import RESOLUTION
 from styleclip_cli.toyworld.renderer import render
 
-RESOLUTION = 128
 BLOCK = 32  # items drawn at once; each block has its own seed, so any number of workers gives the same data
 
 

@@ -27,7 +27,7 @@ from styleclip_cli.toyworld.train.judge import disturb, held_out
 def build(num_ws: int) -> Encoder:
     """The e4e encoder at toy size."""
     torch.manual_seed(9)
-    shapes = stages((16, 32, 64, 96), (2, 2, 3, 2), reduction=8)
+    shapes = stages((8, 32, 64, 96), (1, 2, 3, 2), reduction=8)
     return Encoder(shapes, num_ws, COUNT, RESOLUTION)
 
 
@@ -37,7 +37,7 @@ def codes_of(attributes: Tensor) -> Tensor:
 
 
 def train(
-    data: Pairs, folder: Path, num_ws: int = 12, steps: int = 3000, batch: int = 32
+    data: Pairs, folder: Path, num_ws: int = 12, steps: int = 2200, batch: int = 32
 ) -> dict[str, Tensor]:
     """Train against the true codes and return the weights."""
     encoder = channels_last(build(num_ws))
@@ -80,7 +80,7 @@ def refine(
     folder: Path,
     generator: Generator,
     state: dict[str, Tensor],
-    steps: int = 800,
+    steps: int = 600,
     batch: int = 12,
 ) -> dict[str, Tensor]:
     """Go on through the frozen generator, so that what it shows is the picture; return the weights."""
@@ -108,10 +108,12 @@ def refine(
     def report(trained: nn.Module) -> dict[str, float]:
         return {"PSNR": reconstruction(trained, generator, images_test)}
 
-    return run(
+    refined = run(
         "encoder", folder, encoder, step, steps=steps, lr=5e-4, weight_decay=5e-4, average=0.995,
         report=report, stage="-refined", report_every=200,
     )  # fmt: skip
+    # The codes are absolute here; the file must say so, or a reader takes the generator's mean.
+    return refined | {"latent_avg": torch.zeros(COUNT)}
 
 
 @torch.no_grad()

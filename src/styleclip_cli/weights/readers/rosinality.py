@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import WeightsError, one_line
 
 _MAPPING_LR = 0.01
 
@@ -49,8 +49,7 @@ def read(path: Path) -> dict[str, Tensor]:
         KeyError,
         AttributeError,
     ) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise WeightsError(f"{path}: damaged, or refused as unsafe ({reason})") from None
+        raise WeightsError(f"{path}: damaged, or refused as unsafe ({one_line(error)})") from None
     if not isinstance(content, dict) or not isinstance(content.get("g_ema"), Mapping):
         raise WeightsError(f"{path}: no StyleGAN2 generator (g_ema) in it")
     return convert(content["g_ema"], content.get("latent_avg"), str(path))
