@@ -59,7 +59,7 @@ class Reporter:
             _write(sys.stderr, line)
 
     def table(self, table: Table) -> None:
-        """Print a rich table on stdout; in plain characters, and 160 columns wide, when it is not a terminal."""
+        """Print a rich table on stdout; off a terminal in plain characters, 160 columns wide."""
         if self.quiet:
             return
         from rich import box

@@ -17,7 +17,6 @@ import torch
 from torch import Tensor
 
 from styleclip_cli import __version__
-from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
 from styleclip_cli.toyworld.train import clip, encoder, generator, identity, judge, pack
 from styleclip_cli.toyworld.train.data import Pairs
 
@@ -51,16 +50,12 @@ def main() -> None:
 
 def train(name: str, data: Pairs, folder: Path) -> dict[str, Tensor]:
     """Train one network, or take the finished one from its checkpoint."""
-    if name == "encoder":
-        state = generator.train(data, folder)
-        frozen = Generator(GeneratorConfig.from_state_dict(state))
-        frozen.load_state_dict(state)
-        return encoder.refine(data, folder, frozen, encoder.train(data, folder, frozen.style_space.num_ws))
     trainers = {
         "judge": judge.train,
         "identity": identity.train,
         "clip": clip.train,
         "generator": generator.train,
+        "encoder": encoder.train,
     }
     return trainers[name](data, folder)
 

@@ -1,7 +1,6 @@
 """Train the toy e4e encoder: picture -> W+.
 
-First against the true codes (the world knows them), then, through the frozen generator, against the
-picture as well.
+Against the true codes, which the world knows; what is hidden hardly counts.
 """
 
 from __future__ import annotations
@@ -20,7 +19,6 @@ from styleclip_cli.toyworld.attributes import COUNT, shown, visibility
 from styleclip_cli.toyworld.networks import RESOLUTION
 from styleclip_cli.toyworld.train.common import half, psnr, run
 from styleclip_cli.toyworld.train.data import Pairs
-from styleclip_cli.toyworld.train.generator import distance
 from styleclip_cli.toyworld.train.judge import disturb, held_out
 
 
@@ -62,7 +60,7 @@ def train(
         error = (codes - codes_of(truth_test)[:, None]).abs() / 2 * visibility(truth_test)[:, None]
         return {"error": float(error.mean()), "spread": float(codes.std(dim=1).mean())}
 
-    return run(
+    state = run(
         "encoder",
         folder,
         encoder,
@@ -73,47 +71,8 @@ def train(
         average=0.998,
         report=report,
     )
-
-
-def refine(
-    data: Pairs,
-    folder: Path,
-    generator: Generator,
-    state: dict[str, Tensor],
-    steps: int = 600,
-    batch: int = 12,
-) -> dict[str, Tensor]:
-    """Go on through the frozen generator, so that what it shows is the picture; return the weights."""
-    encoder = channels_last(build(generator.style_space.num_ws))
-    encoder.load_state_dict(state)
-    attributes = data.load_attributes()
-    _, images_test = held_out(128, presence_rate=0.25)
-    generator.eval().requires_grad_(False)
-
-    def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
-        index = torch.randint(data.ready, (batch,), generator=rng)
-        member = torch.randint(2, (batch,), generator=rng)
-        a = attributes[index, member]
-        truth = data.images(index, member)
-        with half():
-            codes = encoder(disturb(truth, rng).contiguous(memory_format=torch.channels_last))
-            picture = generator(codes.float(), noise="none")
-        error = F.smooth_l1_loss(
-            codes.float(), codes_of(a)[:, None].expand_as(codes), beta=0.1, reduction="none"
-        )
-        code = (error * (0.05 + visibility(a))[:, None]).mean() * 10
-        image = distance(picture.float(), truth)
-        return {"loss": code + image, "code": code, "image": image}
-
-    def report(trained: nn.Module) -> dict[str, float]:
-        return {"PSNR": reconstruction(trained, generator, images_test)}
-
-    refined = run(
-        "encoder", folder, encoder, step, steps=steps, lr=5e-4, weight_decay=5e-4, average=0.995,
-        report=report, stage="-refined", report_every=200,
-    )  # fmt: skip
     # The codes are absolute here; the file must say so, or a reader takes the generator's mean.
-    return refined | {"latent_avg": torch.zeros(COUNT)}
+    return state | {"latent_avg": torch.zeros(COUNT)}
 
 
 @torch.no_grad()

@@ -29,7 +29,7 @@ def build() -> ArcFace:
     return ArcFace(stages((16, 32, 64, 96), (1, 1, 2, 1), reduction=8), EMBED, 112)
 
 
-def train(data: Pairs, folder: Path, steps: int = 1000, pairs: int = 32) -> dict[str, Tensor]:
+def train(data: Pairs, folder: Path, steps: int = 650, pairs: int = 32) -> dict[str, Tensor]:
     """Train and return the identity network's weights."""
     net = channels_last(build())
     head = nn.Linear(EMBED, len(IDENTITY))
