@@ -12,7 +12,7 @@ from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
 from styleclip_cli.cli.report import Reporter
 
-SEEDS = (1, 2, 3)
+SEEDS = (2, 3, 15)
 PROMPTS = ("with glasses", "smiling", "with a beard")
 
 

@@ -25,7 +25,7 @@ from styleclip_cli.weights.files import load_weights
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
 
-FIRST_SEED = 20_000_000  # no network was trained on faces from here on
+FIRST_SEED = 30_000_000  # no network was trained, and no default chosen, on faces from here on
 ALPHAS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
 _BATCH = 64
 
@@ -81,7 +81,7 @@ CASES: tuple[Case, ...] = (
     Case("with blond hair", "hair_light", bar=0.67, neutral="face with black hair"),
     Case("with black hair", "hair_light", up=False, bar=0.33, neutral="face with blond hair"),
     Case("with long hair", "hair_length", bar=0.67),
-    Case("bald", "hair_length", up=False, bar=0.2),
+    Case("a bald head", "hair_length", up=False, bar=0.2, neutral="a head with hair"),
     Case("smiling", "smile", bar=0.67),
     Case("sad", "smile", up=False, bar=0.33),
     Case("with dark skin", "skin_tone", bar=0.67),

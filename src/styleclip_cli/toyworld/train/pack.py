@@ -26,7 +26,7 @@ from styleclip_cli.weights.files import save_weights
 from styleclip_cli.weights.packs import FORMAT, MANIFEST
 
 # What suits these networks, found with `styleclip evaluate`.
-DEFAULTS: dict[str, Any] = {"alpha": 4.0, "channels": 40, "layers": "all"}
+DEFAULTS: dict[str, Any] = {"alpha": 4.0, "channels": 100, "layers": "all"}
 _BACKDROP = ("background_warm", "background_light", "light", "clothes", "texture")
 log = logging.getLogger("styleclip.toyworld")
 
