@@ -34,7 +34,7 @@ def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
     return torch.lerp(images, blurred, amount) + 0.02 * torch.randn(images.shape, generator=rng)
 
 
-def train(data: Pairs, folder: Path, steps: int = 2500, batch: int = 96) -> dict[str, Tensor]:
+def train(data: Pairs, folder: Path, steps: int = 3500, batch: int = 96) -> dict[str, Tensor]:
     """Train and return the judge's weights."""
     torch.manual_seed(11)
     judge = channels_last(Judge())
