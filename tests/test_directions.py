@@ -22,7 +22,7 @@ from styleclip_cli.edits.directions import (
 from styleclip_cli.edits.relevance import Relevance, measure_relevance
 from styleclip_cli.errors import BadInputError, UsageError
 from styleclip_cli.nets.clip import Clip
-from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
+from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import StatisticsSettings
 from styleclip_cli.statistics import StyleStatistics, cached_statistics, measure_statistics
 
@@ -30,9 +30,7 @@ from styleclip_cli.statistics import StyleStatistics, cached_statistics, measure
 @pytest.fixture(scope="module")
 def generator() -> Generator:
     torch.manual_seed(0)
-    state = generator_state()
-    made = Generator(GeneratorConfig.from_state_dict(state))
-    made.load_state_dict(state)
+    made = Generator.from_state_dict(generator_state())
     return made.eval().requires_grad_(False)
 
 

@@ -19,7 +19,7 @@ from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.nets.clip import Clip, tokenize
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
-from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
+from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.nets.stylespace import StyleSpace
 from styleclip_cli.statistics import StyleStatistics
 from styleclip_cli.weights.readers import rosinality
@@ -44,9 +44,7 @@ def same(ours: Tensor, theirs: np.ndarray) -> None:
 
 @pytest.fixture(scope="module")
 def generator() -> Generator:
-    tensors = rosinality.read(GOLDEN / "rosinality_generator.pt")
-    made = Generator(GeneratorConfig.from_state_dict(tensors))
-    made.load_state_dict(tensors)
+    made = Generator.from_state_dict(rosinality.read(GOLDEN / "rosinality_generator.pt"))
     return made.eval().requires_grad_(False)
 
 

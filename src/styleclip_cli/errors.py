@@ -76,6 +76,11 @@ class PartialFailure(StyleClipError):
     exit_code = ExitCode.PARTIAL
 
 
+def shortened(text: str, limit: int) -> str:
+    """The beginning of a long text, for a message."""
+    return text if len(text) <= limit else f"{text[: limit - 3].rstrip()}..."
+
+
 def one_line(problem: object, limit: int = 200) -> str:
     """What an exception (or any text) says, on one line of limited length; its type when it says nothing."""
     return " ".join(str(problem).split())[:limit] or type(problem).__name__

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from styleclip_cli.edits.templates import IMAGENET_TEMPLATES
-from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.errors import BadInputError, UsageError, shortened
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.clip import Clip
@@ -133,8 +133,8 @@ def text_embedding(clip: Clip, text: str, templates: Sequence[str] = IMAGENET_TE
         try:
             encoded = clip.encode_text([template.replace("{}", text) for template in templates])
         except BadInputError as error:
-            begun = text if len(text) <= 60 else f"{text[:57].rstrip()}..."
-            raise BadInputError(f'the text "{begun}" is too long: {error.message}', error.hint) from None
+            message = f'the text "{shortened(text, 60)}" is too long: {error.message}'
+            raise BadInputError(message, error.hint) from None
         rows = _unit(encoded.detach().cpu().double())
     return _unit(rows.mean(dim=0)).float().clone()
 

@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import BadInputError, WeightsError, one_line
+from styleclip_cli.errors import BadInputError, WeightsError, one_line, shortened
 from styleclip_cli.nets.ops import channels_last
 
 CONTEXT_LENGTH = 77
@@ -74,9 +74,8 @@ def tokenize(texts: Sequence[str]) -> Tensor:
     for row, text in zip(rows, texts, strict=True):
         tokens = [START, *_tokenizer().encode(text), END]
         if len(tokens) > CONTEXT_LENGTH:
-            begun = text if len(text) <= 40 else f"{text[:37].rstrip()}..."
             raise BadInputError(
-                f'"{begun}" has {len(tokens) - 2} tokens, CLIP reads {CONTEXT_LENGTH - 2}',
+                f'"{shortened(text, 40)}" has {len(tokens) - 2} tokens, CLIP reads {CONTEXT_LENGTH - 2}',
                 "say it in fewer words",
             )
         row[: len(tokens)] = torch.tensor(tokens)

@@ -19,7 +19,8 @@ from torch import Tensor
 from styleclip_cli.errors import UsageError
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals, shown, visibility
 from styleclip_cli.toyworld.networks import Judge
-from styleclip_cli.toyworld.renderer import render
+from styleclip_cli.toyworld.renderer import render_all
+from styleclip_cli.toyworld.train.common import psnr
 from styleclip_cli.weights.files import load_weights
 
 if TYPE_CHECKING:
@@ -193,7 +194,7 @@ class Faces:
         self._read: list[Tensor] = []
         self._embedded: list[Tensor] = []
         self._changes: list[Tensor] = []
-        self._errors: list[Tensor] = []
+        self._decibels: list[Tensor] = []
 
     def for_case(self, case: Case, n: int, limit: int = 40) -> Chosen:
         """The first n faces, of at most `limit` * 64, that the prompt makes sense for."""
@@ -227,7 +228,7 @@ class Faces:
         rng = torch.Generator().manual_seed(FIRST_SEED + len(self._attributes))
         attributes = attributes_of_normals(torch.randn(_BATCH, COUNT, generator=rng))
         with torch.no_grad():
-            pictures = torch.cat([render(part) for part in attributes.split(32)])
+            pictures = render_all(attributes)
         # Eight bits per colour, as a file would hold them.
         pictures = ((pictures + 1) * 127.5).round() / 127.5 - 1
         styles = self._engine.styles(self._engine.invert(pictures, keep=False)).cpu()
@@ -239,12 +240,12 @@ class Faces:
         original = read_all(self._judge, pictures)
         seen = torch.minimum(visibility(original), visibility(self._read[-1]))
         self._changes.append(_weighted((original - self._read[-1]).abs(), seen))
-        self._errors.append(((pictures - inverted) / 2).square().flatten(1).mean(1))
+        self._decibels.append(psnr(pictures, inverted))
 
     def inversion(self) -> dict[str, float | None]:
         """What inversion alone changes, over all faces drawn."""
-        decibels = -10 * torch.log10(torch.cat(self._errors).clamp_min(1e-10))
-        return {"inversion": float(torch.cat(self._changes).mean()), "psnr": float(decibels.mean())}
+        changes, decibels = torch.cat(self._changes), torch.cat(self._decibels)
+        return {"inversion": float(changes.mean()), "psnr": float(decibels.mean())}
 
 
 def _row(engine: Engine, judge: Judge, case: Case, faces: Chosen) -> dict[str, Any]:

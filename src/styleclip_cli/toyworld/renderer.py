@@ -357,3 +357,8 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     paint(c(0.75, 0.80, 0.90), glare * on["sunglasses"] * 0.45)
 
     return image.clamp(0, 1) * 2 - 1
+
+
+def render_all(attributes: Tensor, batch: int = 32) -> Tensor:
+    """Draw any number of faces, a few at once so that memory stays bounded; as `render` otherwise."""
+    return torch.cat([render(part) for part in attributes.split(batch)])

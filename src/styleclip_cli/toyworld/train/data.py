@@ -80,6 +80,10 @@ class Pairs:
         """All attributes, shape [N, 2, 32] (computed, not stored)."""
         return torch.cat([draw_pairs(block, BLOCK) for block in range(self.n // BLOCK)])
 
+    def choose(self, n: int, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Item and member of n single pictures, drawn from all that are ready: two of [n]."""
+        return torch.randint(self.ready, (n,), generator=rng), torch.randint(2, (n,), generator=rng)
+
     def images(self, index: Tensor, member: Tensor | int | None = None) -> Tensor:
         """Pictures in [-1, 1]: [B, 3, R, R] for one member of the pairs, [2 B, 3, R, R] for both."""
         rows = (

@@ -43,8 +43,7 @@ def train(
     truth_test, images_test = held_out(256, presence_rate=0.25)
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
-        index = torch.randint(data.ready, (batch,), generator=rng)
-        member = torch.randint(2, (batch,), generator=rng)
+        index, member = data.choose(batch, rng)
         a = attributes[index, member]
         images = disturb(data.images(index, member), rng)
         with half():

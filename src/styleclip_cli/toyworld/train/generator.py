@@ -14,8 +14,8 @@ StyleSpace a good place for edits:
 
 from __future__ import annotations
 
-import logging
 import math
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -33,7 +33,6 @@ CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16}
 STAGES = ((32, 1500, 32), (64, 2000, 16), (128, 8600, 12))
 SPARSITY = 5e-6
 RGB_SPARSITY = 1e-4  # colours must come from the layers that edits may move
-log = logging.getLogger("styleclip.toyworld")
 
 
 def build() -> Generator:
@@ -80,6 +79,7 @@ def overshoot(attributes: Tensor, layers: int, rng: torch.Generator) -> Tensor:
     return w_of_attributes(a)
 
 
+@cache
 def weights(resolution: int) -> Tensor:
     """How much each pixel counts, [1, 1, R, R]: the features of the face most. Mean 1."""
     at = (torch.arange(resolution) + 0.5) / resolution * 2 - 1
@@ -112,8 +112,7 @@ def train(data: Pairs, folder: Path) -> dict[str, Tensor]:
     attributes = data.load_attributes()
     truth_test, images_test = held_out(192, presence_rate=0.25)
     w_test = w_of_attributes(truth_test)[:, None].expand(-1, generator.style_space.num_ws, -1)
-    for module in (generator.mapping,):
-        module.requires_grad_(False)
+    generator.mapping.requires_grad_(False)
     for name, parameter in generator.named_parameters():
         if name.endswith("noise_strength"):
             parameter.requires_grad_(False)
@@ -124,8 +123,7 @@ def train(data: Pairs, folder: Path) -> dict[str, Tensor]:
         def step(
             number: int, rng: torch.Generator, resolution: int = resolution, batch: int = batch
         ) -> dict[str, Tensor]:
-            index = torch.randint(data.ready, (batch,), generator=rng)
-            member = torch.randint(2, (batch,), generator=rng)
+            index, member = data.choose(batch, rng)
             truth = F.adaptive_avg_pool2d(data.images(index, member), resolution)
             w_plus = overshoot(attributes[index, member], generator.style_space.num_ws, rng)
             with half():

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from styleclip_cli.nets.irse import ArcFace, stages
 from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.toyworld.attributes import IDENTITY, attributes_of_normals, visibility
-from styleclip_cli.toyworld.renderer import render
+from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.toyworld.train.common import half, run
 from styleclip_cli.toyworld.train.data import Pairs
 from styleclip_cli.toyworld.train.judge import HELD_OUT, disturb
@@ -74,7 +74,7 @@ def same_and_other(n: int) -> tuple[Tensor, Tensor]:
     rng = torch.Generator().manual_seed(HELD_OUT + 7)
     first, second = (attributes_of_normals(torch.randn(n, 32, generator=rng), 0.25) for _ in range(2))
     second[:, list(IDENTITY)] = first[:, list(IDENTITY)]
-    return tuple(torch.cat([render(part) for part in a.split(32)]) for a in (first, second))  # type: ignore[return-value]
+    return tuple(render_all(a) for a in (first, second))  # type: ignore[return-value]
 
 
 @torch.no_grad()

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.toyworld.attributes import NAMES, attributes_of_normals, shown, visibility
 from styleclip_cli.toyworld.networks import Judge
-from styleclip_cli.toyworld.renderer import render
+from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.toyworld.train.common import half, r2, run
 from styleclip_cli.toyworld.train.data import Pairs
 
@@ -21,7 +21,7 @@ def held_out(n: int, seed: int = HELD_OUT, presence_rate: float = 0.4) -> tuple[
     """Faces no network has been trained on: attributes [n, 32] and pictures [n, 3, 128, 128]."""
     u = torch.randn(n, 32, generator=torch.Generator().manual_seed(seed))
     a = attributes_of_normals(u, presence_rate)
-    return a, torch.cat([render(part) for part in a.split(32)])
+    return a, render_all(a)
 
 
 def disturb(images: Tensor, rng: torch.Generator) -> Tensor:
@@ -42,8 +42,7 @@ def train(data: Pairs, folder: Path, steps: int = 3500, batch: int = 96) -> dict
     truth_test, images_test = held_out(512)
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
-        index = torch.randint(data.ready, (batch,), generator=rng)
-        member = torch.randint(2, (batch,), generator=rng)
+        index, member = data.choose(batch, rng)
         a = attributes[index, member]
         images = disturb(data.images(index, member), rng)
         with half():
