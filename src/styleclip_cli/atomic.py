@@ -1,7 +1,8 @@
-"""Write files so that others see them whole or not at all. Imports nothing heavy."""
+"""Write files so that others see them whole or not at all, one process at a time. Imports nothing heavy."""
 
 from __future__ import annotations
 
+import logging
 import os
 import secrets
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from styleclip_cli.errors import OutputError
+
+_log = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -39,3 +42,31 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(path: Path, work: str) -> Iterator[None]:
+    """Hold a file's lock, so that one process at a time makes it; others wait, and say so once.
+
+    Goes on without where no lock can be had (a read-only folder, an odd file system).
+
+    Args:
+        path: The file; the lock is a file beside it, with `.lock` added to the name.
+        work: What the other process is doing, for the message: "making it".
+    """
+    import filelock
+
+    lock = filelock.FileLock(f"{path}.lock")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            _log.warning("%s: waiting for another process that is %s", path, work)
+            lock.acquire()
+    except (OSError, NotImplementedError) as error:
+        _log.debug("%s: not locked (%s)", path, error)
+    try:
+        yield
+    finally:
+        lock.release()

@@ -14,16 +14,15 @@ import logging
 import os
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
 import numpy as np
 import platformdirs
 
 from styleclip_cli import __version__
-from styleclip_cli.atomic import atomic
+from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.errors import BadInputError, OutputError
 
 Arrays = dict[str, np.ndarray]
@@ -146,7 +145,7 @@ def cached(
     path = cache_path(kind, key)
     with contextlib.suppress(BadInputError):  # said once, below, by the process that holds the lock
         return load_npz(path, schema=schema, expect=key)
-    with _locked(path):
+    with locked(path, "making it"):
         if path.exists():
             try:
                 return load_npz(path, schema=schema, expect=key)
@@ -158,25 +157,6 @@ def cached(
         except OutputError as error:
             _log.warning("not kept for the next time: %s", error.message)
         return {name: np.asarray(array) for name, array in arrays.items()}, dict(meta)
-
-
-@contextlib.contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    """Hold the file's lock; go on without where none can be had (read-only folder, odd file system)."""
-    lock = filelock.FileLock(f"{path}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            _log.warning("%s: waiting for another process that is making it", path)
-            lock.acquire()
-    except (OSError, NotImplementedError) as error:
-        _log.debug("%s: not locked (%s)", path, error)
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _read(path: Path) -> tuple[Json, Arrays]:

@@ -2,7 +2,7 @@
 
 Example:
     >>> from styleclip_cli import Engine
-    >>> engine = Engine()
+    >>> engine = Engine("toy")
     >>> styles = engine.styles(engine.sample([7]))
     >>> direction = engine.direction("with glasses")
     >>> pictures = engine.edit(styles, direction, [2.0, 4.0])  # [1, 2, 3, 128, 128] in [-1, 1]
@@ -42,7 +42,7 @@ from styleclip_cli.settings import (
 from styleclip_cli.statistics import StyleStatistics, cached_statistics
 from styleclip_cli.synthesize import styles_of, synthesize
 from styleclip_cli.weights.files import load_weights
-from styleclip_cli.weights.packs import find_pack
+from styleclip_cli.weights.packs import find_pack, usual_name
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 """Reports long steps: called with a title, gives a context whose value takes (done, total)."""
@@ -58,26 +58,26 @@ class Engine:
     """One model pack on one device. Networks are loaded, and measurements made, when first needed.
 
     Args:
-        models: Name of a model pack, or a folder with a manifest.
+        models: Name of a model pack, or a folder with one; None takes the person's usual one.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: Seed of the measurements; None takes the one the pack was measured with.
         layers: Which style layers edits may move: "fs3", "conv" or "all"; None takes the pack's choice.
         progress: Reports long steps.
 
     Raises:
-        WeightsError: If there is no such pack.
+        WeightsError: If there is no such pack, or none is named and none is usual.
         DeviceError: If the machine has no such device.
     """
 
     def __init__(
         self,
-        models: str | Path = "toy",
+        models: str | Path | None = None,
         device: str = "auto",
         seed: int | None = None,
         layers: LayerChoice | None = None,
         progress: Progress = silent,
     ) -> None:
-        self.pack = find_pack(str(models))
+        self.pack = find_pack(str(models) if models is not None else usual_name())
         self.device = choose_device(device)
         self.progress = progress
         defaults = self.pack.defaults
@@ -117,11 +117,11 @@ class Engine:
     @cached_property
     def encoder(self) -> Encoder:
         """The encoder: pictures -> W+."""
-        state, _ = load_weights(self.pack.component("encoder"))
+        state, notes = load_weights(self.pack.component("encoder"))
         average = state.pop("latent_avg", None)
         if average is None:
             average = self.generator.w_avg.detach().cpu()
-        encoder = Encoder.from_state_dict(state, average)
+        encoder = Encoder.from_state_dict(state, average, notes)
         wanted = (self.generator.style_space.num_ws, self.generator.config.w_dim)
         if tuple(encoder.latent_avg.shape) != wanted:
             raise WeightsError(
@@ -169,7 +169,7 @@ class Engine:
         return torch.cat([self._invert_one(image, settings) for image in images.split(1)])
 
     def _found(self, images: Tensor, settings: InversionSettings) -> Tensor:
-        codes = inversion.encode(self.encoder, images)
+        codes = inversion.encode(self.encoder, images, self.generator)
         if settings.steps:
             with self.progress("refining the inversion") as advance:
                 codes = inversion.refine(self.generator, codes, images, settings, self.clip, advance)
@@ -211,8 +211,12 @@ class Engine:
         fingerprint = self.pack.fingerprint_of("generator")
         published = self.pack.published("statistics")
         if published is not None:
+            widths = self.generator.style_space.widths
             with _as_weights_error():
-                found = StyleStatistics.load(published, fingerprint, self.generator.style_space.widths)
+                if published.suffix == ".safetensors":
+                    found = StyleStatistics.from_official(load_weights(published)[0], widths)
+                else:
+                    found = StyleStatistics.load(published, fingerprint, widths)
             if all(getattr(found, f.name) == getattr(wanted, f.name) for f in fields(wanted)):
                 return found
         with self.progress("measuring style statistics") as advance:
@@ -235,7 +239,10 @@ class Engine:
         published = self.pack.published("relevance")
         if published is not None:
             with _as_weights_error():
-                found = Relevance.load(published, fingerprint, space.size)
+                if published.suffix == ".safetensors":
+                    found = Relevance.from_official(load_weights(published)[0], space)
+                else:
+                    found = Relevance.load(published, fingerprint, space.size)
             indices = [flat for layer in layers for flat in range(layer.offset, layer.offset + layer.width)]
             chosen = found.select(torch.tensor(indices))
             same = all(
@@ -352,7 +359,8 @@ class Engine:
             self.pack.name,
             path,
         )
-        return torch.from_numpy(found.w_plus).to(self.device)
+        w_plus = torch.from_numpy(found.w_plus).to(self.device)
+        return w_plus.expand(-1, generator.style_space.num_ws, -1)
 
 
 def choose_device(name: str) -> torch.device:

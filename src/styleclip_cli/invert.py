@@ -14,35 +14,52 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from styleclip_cli.errors import WeightsError
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import InversionSettings
 
 
-def encode(encoder: Encoder, images: Tensor, batch: int = 8) -> Tensor:
+def encode(encoder: Encoder, images: Tensor, generator: Generator | None = None, batch: int = 8) -> Tensor:
     """Ask the encoder.
 
     Args:
         encoder: Image -> W+.
         images: [N, 3, H, W] in [-1, 1]; scaled to what the encoder reads.
+        generator: Draws what a ReStyle encoder compares the picture with; others do without.
         batch: How many at once.
 
     Returns:
         W+ [N, num_ws, w_dim], float32, on the encoder's device.
+
+    Raises:
+        WeightsError: If the encoder is a ReStyle one and no generator is given.
     """
     device = next(encoder.parameters()).device
-    side = encoder.input_resolution
     codes = []
     with torch.inference_mode():
         for chunk in images.split(batch):
-            chunk = chunk.to(device)
-            if chunk.shape[-2:] != (side, side):
-                chunk = F.interpolate(
-                    chunk, (side, side), mode="bicubic", antialias=True, align_corners=False
-                )
-            codes.append(encoder(chunk.clamp(-1.0, 1.0)))
+            chunk = _resized(chunk.to(device), encoder.input_resolution).clamp(-1.0, 1.0)
+            codes.append(encoder(chunk) if encoder.iterations == 1 else _restyle(encoder, chunk, generator))
     return torch.cat(codes)
+
+
+def _restyle(encoder: Encoder, images: Tensor, generator: Generator | None) -> Tensor:
+    """Correct the latent again and again by what its picture lacks (restyle-encoder, inference_utils)."""
+    if generator is None:
+        raise WeightsError("a ReStyle encoder needs its generator")
+    w_plus = encoder.latent_avg.expand(len(images), -1, -1)
+    for _ in range(encoder.iterations):
+        shown = F.adaptive_avg_pool2d(generator(w_plus), encoder.input_resolution)
+        w_plus = w_plus + encoder.codes(torch.cat([images, shown], dim=1))
+    return w_plus
+
+
+def _resized(images: Tensor, side: int) -> Tensor:
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False)
 
 
 def refine(
@@ -74,9 +91,7 @@ def refine(
     side = generator.config.resolution
     # Copies made outside inference mode: autograd refuses tensors that were made inside it.
     start = codes.detach().to(device).clone()
-    target = images.detach().to(device).clone()
-    if target.shape[-2:] != (side, side):
-        target = F.interpolate(target, (side, side), mode="bicubic", antialias=True, align_corners=False)
+    target = _resized(images.detach().to(device).clone(), side)
     distance = start - generator.w_avg.to(device)
     scale = distance.square().mean(dim=(1, 2), keepdim=True).sqrt().clamp_min(1e-6)
     offset = torch.zeros_like(start, requires_grad=True)  # in units of `scale`

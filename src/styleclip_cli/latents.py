@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from styleclip_cli import cache
-from styleclip_cli.errors import BadInputError
+from styleclip_cli.errors import BadInputError, WeightsError
 
 SCHEMA = "styleclip.w-plus/1"
 
@@ -40,12 +40,26 @@ def write(path: Path, latents: Latents) -> None:
     cache.save_npz(path, arrays, latents.provenance, schema=SCHEMA)
 
 
+OFFICIAL_SUFFIXES = (".npy", ".pt")
+"""Latent files of StyleCLIP's own: w_plus.npy, W.npy, latents.pt, train_faces.pt."""
+
+
 def read(path: Path) -> Latents:
     """Read latents; those of a single face may lack the first axis.
+
+    Besides our own .npz files, those of StyleCLIP are read (`OFFICIAL_SUFFIXES`). Files with one w per face
+    give [N, 1, w_dim]: it is meant for all layers.
 
     Raises:
         BadInputError: If the file cannot be read, holds no W+ latents, or holds values that are not finite.
     """
+    if path.suffix.lower() in OFFICIAL_SUFFIXES:
+        from styleclip_cli.weights.readers import read_latents
+
+        try:
+            return Latents(_checked(read_latents(path), str(path)), {})
+        except WeightsError as error:
+            raise BadInputError(error.message, error.hint) from None
     arrays, provenance = cache.load_npz(path, schema=SCHEMA)
     if "w_plus" not in arrays:
         raise BadInputError(f"{path}: holds no W+ latents", "a file written by styleclip invert or sample")
@@ -69,7 +83,7 @@ def check_generator(
         BadInputError: If the shape or the fingerprint is another one.
     """
     shape = latents.w_plus.shape[1:]
-    if shape != (num_ws, w_dim):
+    if shape not in ((num_ws, w_dim), (1, w_dim)):
         raise BadInputError(
             f"{path}: latents of {shape[0]}x{shape[1]}, but the generator of {models} takes {num_ws}x{w_dim}",
             "the --models they were made with",

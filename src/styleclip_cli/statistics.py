@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -84,6 +84,25 @@ class StyleStatistics:
                 "measure them again: styleclip precompute-stats",
             )
         return statistics
+
+    @classmethod
+    def from_official(cls, arrays: Mapping[str, Tensor], widths: Sequence[int]) -> StyleStatistics:
+        """Take statistics out of StyleCLIP's S_mean_std (official GetCode.py: 100,000 samples, seed 5).
+
+        Args:
+            arrays: "mean" and "std" [size], "widths" [layers].
+            widths: The style layer widths of the generator they are for.
+
+        Raises:
+            BadInputError: If they are for another generator.
+        """
+        if arrays["widths"].tolist() != list(widths):
+            raise BadInputError(
+                f"the published statistics are for {len(arrays['mean'])} style channels, this generator has "
+                f"{sum(widths)}",
+                "measure them: leave them out of the model pack",
+            )
+        return cls(arrays["mean"], arrays["std"], tuple(widths), _DEFAULTS.n, _DEFAULTS.seed, 0.7)
 
 
 def sample_w_plus(

@@ -13,6 +13,7 @@ from styleclip_cli.cli.edit import edit
 from styleclip_cli.cli.evaluate import evaluate
 from styleclip_cli.cli.find_direction import find_direction
 from styleclip_cli.cli.invert import invert
+from styleclip_cli.cli.models import models
 from styleclip_cli.cli.precompute_stats import precompute_stats
 from styleclip_cli.cli.sample import sample
 
@@ -47,3 +48,4 @@ app.command("find-direction")(find_direction)
 app.command("precompute-stats")(precompute_stats)
 app.command("demo")(demo)
 app.command("evaluate")(evaluate)
+app.add_typer(models, name="models")

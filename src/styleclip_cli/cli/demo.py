@@ -21,7 +21,7 @@ def demo(
         Path, typer.Option("--out", "-o", help="Folder to write to.", rich_help_panel="Output")
     ] = Path("styleclip-demo"),
     overwrite: options.Overwrite = False,
-    models: options.Models = "toy",
+    models: options.ToyModels = "toy",
     device: options.Device = "auto",
     quiet: options.Quiet = False,
 ) -> None:

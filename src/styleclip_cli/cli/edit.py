@@ -14,6 +14,7 @@ import typer
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
 from styleclip_cli.cli.batch import StopBatch, run_batch
+from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import StyleClipError, UsageError
 
@@ -78,7 +79,8 @@ def edit(
         ),
     ] = False,
     overwrite: options.Overwrite = False,
-    models: options.Models = "toy",
+    models: options.Models = None,
+    offline: options.Offline = False,
     device: options.Device = "auto",
     seed: options.Seed = None,
     quiet: options.Quiet = False,
@@ -111,9 +113,13 @@ def edit(
     if out is None:
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
 
+    models = choose(models, reporter, offline)
+
+    from styleclip_cli.cli.faces import note_alignment
     from styleclip_cli.engine import Engine
 
     engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
+    note_alignment(engine, items, reporter)
 
     @cache
     def chosen() -> Direction:

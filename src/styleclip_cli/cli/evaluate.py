@@ -39,7 +39,7 @@ def evaluate(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    models: options.Models = "toy",
+    models: options.ToyModels = "toy",
     device: options.Device = "auto",
     quiet: options.Quiet = False,
 ) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from styleclip_cli.cli.inputs import Item
+from styleclip_cli.cli.report import Reporter
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +34,12 @@ def open_face(item: Item, resolution: int) -> Tensor | None:
     from styleclip_cli.photo import read_image, to_tensor
 
     return to_tensor(read_image(item.path), resolution)
+
+
+def note_alignment(engine: Engine, items: Sequence[Item], reporter: Reporter) -> None:
+    """Say what is done with photos, for packs whose encoder wants them cut out in a certain way."""
+    if engine.pack.alignment == "ffhq" and any(item.path is not None and item.row is None for item in items):
+        reporter.note("the middle square of each picture is taken as an aligned face, as FFHQ's pictures are")
 
 
 def w_plus_of(engine: Engine, item: Item, face: Tensor | None, steps: int | None = None) -> Tensor:

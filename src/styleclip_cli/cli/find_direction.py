@@ -9,6 +9,7 @@ import typer
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
+from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import UsageError
 
@@ -38,7 +39,8 @@ def find_direction(
         int, typer.Option("--top", min=0, help="How many channels to list.", rich_help_panel="Output")
     ] = 10,
     overwrite: options.Overwrite = False,
-    models: options.Models = "toy",
+    models: options.Models = None,
+    offline: options.Offline = False,
     device: options.Device = "auto",
     seed: options.Seed = None,
     quiet: options.Quiet = False,
@@ -55,6 +57,8 @@ def find_direction(
     if path.suffix.lower() != ".npz":
         raise UsageError(f"{path}: directions are written as .npz", f"--out {path.with_suffix('.npz')}")
     io.check_outputs([path], overwrite=overwrite)
+
+    models = choose(models, reporter, offline)
 
     from styleclip_cli.engine import Engine
 

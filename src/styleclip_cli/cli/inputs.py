@@ -12,6 +12,7 @@ from styleclip_cli.cli.options import parse_seeds
 from styleclip_cli.errors import BadInputError, OutputError, StyleClipError, UsageError
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+LATENT_SUFFIXES = frozenset({".npz", ".npy", ".pt"})
 OUTPUT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
 
 
@@ -72,7 +73,7 @@ def _expand_one(text: str) -> list[Item]:
             return _expand_folder(path)
         if not path.exists():
             raise BadInputError(f"{text}: no such file")
-        if path.suffix.lower() == ".npz":
+        if path.suffix.lower() in LATENT_SUFFIXES:
             return _expand_latents(path)
         from styleclip_cli import photo
 

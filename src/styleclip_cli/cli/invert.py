@@ -11,6 +11,7 @@ import typer
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
 from styleclip_cli.cli.batch import run_batch
+from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import PartialFailure, UsageError
 
@@ -35,7 +36,8 @@ def invert(
     ] = None,
     overwrite: options.Overwrite = False,
     steps: options.Steps = None,
-    models: options.Models = "toy",
+    models: options.Models = None,
+    offline: options.Offline = False,
     device: options.Device = "auto",
     seed: options.Seed = None,
     quiet: options.Quiet = False,
@@ -53,13 +55,16 @@ def invert(
         io.check_picture(preview)
     io.check_outputs([out] if preview is None else [out, preview], overwrite=overwrite)
 
+    models = choose(models, reporter, offline)
+
     import torch
 
-    from styleclip_cli.cli.faces import open_face, w_plus_of
+    from styleclip_cli.cli.faces import note_alignment, open_face, w_plus_of
     from styleclip_cli.engine import Engine
     from styleclip_cli.save import contact_sheet, save_image
 
     engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
+    note_alignment(engine, items, reporter)
     found: list[torch.Tensor] = []
     names: list[str] = []
     rows = []

@@ -18,17 +18,38 @@ Inputs = Annotated[
     list[str],
     typer.Argument(
         metavar="INPUT",
-        help="Images, folders of images, latents (.npz), or seeds of generated faces (seed:7, seed:1-5).",
+        help="Images, folders of images, latents (.npz; StyleCLIP's .npy and .pt), or seeds of generated "
+        "faces (seed:7, seed:1-5).",
         show_default=False,
     ),
 ]
 Models = Annotated[
+    str | None,
+    typer.Option(
+        "--models",
+        metavar="NAME|FOLDER",
+        envvar="STYLECLIP_MODELS",
+        help="Model pack: a name (see styleclip models), or a folder with a pack.toml.",
+        show_default="config.toml's, else ffhq if it is installed",
+        rich_help_panel=_COMMON,
+    ),
+]
+ToyModels = Annotated[
     str,
     typer.Option(
         "--models",
         metavar="NAME|FOLDER",
         envvar="STYLECLIP_MODELS",
-        help="Model pack: a name, or a folder with a manifest.json.",
+        help="Model pack of drawn faces: toy, or a folder with another one.",
+        rich_help_panel=_COMMON,
+    ),
+]
+Offline = Annotated[
+    bool,
+    typer.Option(
+        "--offline",
+        envvar="STYLECLIP_OFFLINE",
+        help="Never use the network.",
         rich_help_panel=_COMMON,
     ),
 ]

@@ -10,6 +10,7 @@ import typer
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
+from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 
 
@@ -27,7 +28,8 @@ def precompute_stats(
     ] = None,
     layers: options.Layers = None,
     overwrite: options.Overwrite = False,
-    models: options.Models = "toy",
+    models: options.Models = None,
+    offline: options.Offline = False,
     device: options.Device = "auto",
     seed: options.Seed = None,
     quiet: options.Quiet = False,
@@ -43,6 +45,8 @@ def precompute_stats(
     chosen_layers = options.check_layers(layers)
     paths = [] if out is None else [out / "statistics.npz", out / "relevance.npz"]
     io.check_outputs(paths, overwrite=overwrite)
+
+    models = choose(models, reporter, offline)
 
     from styleclip_cli.engine import Engine
 

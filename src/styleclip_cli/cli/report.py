@@ -76,11 +76,12 @@ class Reporter:
             console.print(table)
 
     @contextmanager
-    def progress(self, title: str) -> Iterator[Advance]:
+    def progress(self, title: str, in_bytes: bool = False) -> Iterator[Advance]:
         """Show how far a long step is: a bar on a terminal, a line now and then elsewhere.
 
         Args:
             title: What is being done ("measuring channel statistics").
+            in_bytes: What is counted are bytes.
 
         Yields:
             A function taking (done, total).
@@ -92,30 +93,38 @@ class Reporter:
         # Rich would draw its bar even into a pipe under FORCE_COLOR, so the stream itself is asked.
         show = _bar if _is_terminal(sys.stderr) else _lines
         try:
-            with show(title) as advance:
+            with show(title, in_bytes) as advance:
                 yield advance
         finally:
             self._busy = False
 
 
 @contextmanager
-def _bar(title: str) -> Iterator[Advance]:
+def _bar(title: str, in_bytes: bool) -> Iterator[Advance]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import (
+        BarColumn,
+        DownloadColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeRemainingColumn,
+        TransferSpeedColumn,
+    )
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
-        MofNCompleteColumn(),
+        *((DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
         task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+        yield lambda done, total: bar.update(task, completed=done, total=total or None)
 
 
 @contextmanager
-def _lines(title: str) -> Iterator[Advance]:
+def _lines(title: str, in_bytes: bool) -> Iterator[Advance]:
     start = last = time.monotonic()
     told = False
 
@@ -124,7 +133,8 @@ def _lines(title: str) -> Iterator[Advance]:
         now = time.monotonic()
         if now - last >= _PLAIN_SECONDS:
             last, told = now, True
-            _write(sys.stderr, f"{title}: {done} of {total}")
+            far = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if in_bytes else f"{done} of {total}"
+            _write(sys.stderr, f"{title}: {far}")
 
     yield advance
     if told:
@@ -158,7 +168,7 @@ def _write(stream: TextIO, line: str) -> None:
 
 def _printable(line: str, stream: TextIO) -> str:
     """Spell out what a stream's encoding or a terminal cannot take (file names may hold anything)."""
-    clean = "".join(c if c == "\n" or c.isprintable() else f"\\x{ord(c):02x}" for c in line)
+    clean = "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in line)
     encoding = stream.encoding or "utf-8"
     return clean.encode(encoding, "backslashreplace").decode(encoding)
 

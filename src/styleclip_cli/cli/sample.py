@@ -9,6 +9,7 @@ import typer
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
+from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 
 
@@ -42,7 +43,8 @@ def sample(
         ),
     ] = None,
     overwrite: options.Overwrite = False,
-    models: options.Models = "toy",
+    models: options.Models = None,
+    offline: options.Offline = False,
     device: options.Device = "auto",
     quiet: options.Quiet = False,
 ) -> None:
@@ -59,6 +61,8 @@ def sample(
     if sheet is not None:
         io.check_picture(sheet)
     io.check_outputs([*pictures, *latents, *([sheet] if sheet is not None else [])], overwrite=overwrite)
+
+    models = choose(models, reporter, offline)
 
     from styleclip_cli.engine import Engine
     from styleclip_cli.save import contact_sheet, save_image

@@ -7,7 +7,7 @@ equation 7 and the text after it; official SingleChannel.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +24,7 @@ from styleclip_cli.statistics import StyleStatistics, finite, sample_w_plus
 if TYPE_CHECKING:
     from styleclip_cli.nets.clip import Clip
     from styleclip_cli.nets.stylegan2 import Generator
-    from styleclip_cli.nets.stylespace import StyleLayer
+    from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
 
 SCHEMA = "styleclip.relevance/1"
 LAYER_SCHEMA = "styleclip.relevance-layer/1"
@@ -132,6 +132,35 @@ class Relevance:
                 "measure it again: styleclip precompute-stats",
             )
         return relevance
+
+    @classmethod
+    def from_official(cls, arrays: Mapping[str, Tensor], space: StyleSpace) -> Relevance:
+        """Take relevance out of a published fs3.npy (official SingleChannel.py: 100 images, 5 sigma).
+
+        Its rows are the channels of all layers but toRGB, in order: of all of them, or of those up to 128
+        pixels.
+
+        Args:
+            arrays: "matrix" [rows, D].
+            space: StyleSpace of the generator it is for.
+
+        Raises:
+            BadInputError: If it has another number of rows than either.
+        """
+        matrix = arrays["matrix"]
+        for choice in ("fs3", "conv"):
+            layers = space.editable(choice)
+            if sum(layer.width for layer in layers) == len(matrix):
+                channels = torch.cat(
+                    [torch.arange(layer.offset, layer.offset + layer.width) for layer in layers]
+                )
+                lengths = matrix.norm(dim=1, keepdim=True)
+                unit = torch.where(lengths > _DEAD, matrix / lengths.clamp_min(_DEAD), torch.zeros(()))
+                return cls(unit, channels, space.size)
+        raise BadInputError(
+            f"the published relevance has {len(matrix)} rows, which is no choice of this generator's layers",
+            "measure it: leave it out of the model pack",
+        )
 
 
 def measure_relevance(

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.errors import BadInputError, WeightsError, one_line, shortened
+from styleclip_cli.nets.building import Uninitialised, fill
 from styleclip_cli.nets.ops import channels_last
 
 CONTEXT_LENGTH = 77
@@ -145,10 +146,11 @@ class Clip(nn.Module):
                 table[ids.long()] = rows[:-1]
                 full["token_embedding.weight"] = table
             # build_model deletes entries of its argument and rounds to half precision; load again in full.
-            model = _submodule("model").build_model(dict(full)).float()
+            with Uninitialised():
+                model = _submodule("model").build_model(dict(full)).float()
             for extra in ("input_resolution", "context_length", "vocab_size"):
                 full.pop(extra, None)
-            model.load_state_dict(full)
+            fill(model, full)
         except (KeyError, RuntimeError, ValueError, IndexError, AssertionError, AttributeError) as error:
             raise WeightsError(
                 f"not the weights of a CLIP ({one_line(error)})", "check which file this is"
@@ -169,4 +171,6 @@ class Clip(nn.Module):
             BadInputError: If a sentence has more than 75 tokens.
         """
         tokens = tokenize(texts).to(self.model.text_projection.device)
+        # Each token sees only those before it, and the last one is read: what is behind it costs time only.
+        tokens = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
         return F.normalize(self.model.encode_text(tokens), dim=-1)

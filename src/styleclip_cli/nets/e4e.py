@@ -1,4 +1,4 @@
-"""The e4e encoder (Tov et al. 2021): picture -> W+, one w and small offsets from it.
+"""The e4e encoder (Tov et al. 2021): picture -> W+, one w and small offsets from it; also pSp and ReStyle.
 
 Structure and tensor names are those of the public checkpoints' `encoder.` part. An IR-SE trunk gives
 feature maps at three depths, joined by a feature pyramid; a small head per W+ vector reads one of them.
@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.errors import WeightsError, one_line
+from styleclip_cli.nets.building import Uninitialised, fill
 from styleclip_cli.nets.irse import BlockShape, Bottleneck, input_layer, shapes_of
 
 # The first W+ vectors read the deepest map, those from MIDDLE the second, those from FINE the third.
@@ -56,15 +57,32 @@ class Encoder(nn.Module):
 
     Attributes:
         input_resolution: Side of its input in pixels.
+        offsets: Whether the codes after the first are offsets from it (e4e), or stand alone (pSp).
+        iterations: How often it is applied; more than once for ReStyle (Alaluf et al. 2021), whose input
+            holds the last reconstruction too.
+        rows: Which rows of its square input it reads; None for all.
         latent_avg: What its codes are relative to, [num_ws, w_dim].
     """
 
     latent_avg: Tensor
 
-    def __init__(self, shapes: Sequence[BlockShape], num_ws: int, w_dim: int, input_resolution: int) -> None:
+    def __init__(
+        self,
+        shapes: Sequence[BlockShape],
+        num_ws: int,
+        w_dim: int,
+        input_resolution: int,
+        *,
+        pyramid: bool = True,
+        inputs: int = 3,
+    ) -> None:
         super().__init__()
         self.input_resolution = input_resolution
-        self.input_layer = input_layer(shapes[0].inputs)
+        self.offsets = True
+        self.iterations = 1
+        self.rows: slice | None = None
+        self.pyramid = pyramid
+        self.input_layer = input_layer(shapes[0].inputs, inputs)
         self.body = nn.Sequential(*(Bottleneck(shape) for shape in shapes))
         ends = [i for i, shape in enumerate(shapes) if i + 1 == len(shapes) or shapes[i + 1].stride == 2]
         self._taps = ends[-3:]
@@ -75,23 +93,30 @@ class Encoder(nn.Module):
                 side //= shape.stride
             sides.append(side)
         fine, middle, coarse = (shapes[i].outputs for i in self._taps)
-        self.latlayer1 = nn.Conv2d(middle, coarse, 1)
-        self.latlayer2 = nn.Conv2d(fine, coarse, 1)
-        depth = [sides[2] if i < MIDDLE else sides[1] if i < FINE else sides[0] for i in range(num_ws)]
+        depth = [sides[2]] * num_ws
+        if pyramid:
+            self.latlayer1 = nn.Conv2d(middle, coarse, 1)
+            self.latlayer2 = nn.Conv2d(fine, coarse, 1)
+            depth = [sides[2] if i < MIDDLE else sides[1] if i < FINE else sides[0] for i in range(num_ws)]
         self.styles = nn.ModuleList(StyleHead(coarse, w_dim, int(math.log2(side))) for side in depth)
         self.register_buffer("latent_avg", torch.zeros(num_ws, w_dim), persistent=False)
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor], latent_avg: Tensor) -> Encoder:
+    def from_state_dict(
+        cls, state: Mapping[str, Tensor], latent_avg: Tensor, notes: Mapping[str, str] | None = None
+    ) -> Encoder:
         """Build the encoder that a state dict describes.
 
         Args:
             state: Tensors named as in an official checkpoint, without `encoder.`.
             latent_avg: What its codes are relative to, [w_dim] or [num_ws, w_dim].
+            notes: What the checkpoint's options say and its tensors do not: "offsets" (1 or 0),
+                "iterations", "rows" ("32:224"). An e4e encoder needs none.
 
         Raises:
             WeightsError: If it is not such a state dict.
         """
+        notes = notes or {}
         try:
             shapes = shapes_of(state)
             num_ws = len({m.group(1) for key in state if (m := re.match(r"styles\.(\d+)\.", key))})
@@ -101,9 +126,16 @@ class Encoder(nn.Module):
             side = 2**halvings
             for shape in shapes:
                 side *= shape.stride
-            net = cls(shapes, num_ws, w_dim, side)
-            net.load_state_dict(dict(state))
-            net.latent_avg.copy_(latent_avg.expand(num_ws, w_dim))
+            inputs = state["input_layer.0.weight"].shape[1]
+            with Uninitialised():
+                net = cls(shapes, num_ws, w_dim, side, pyramid="latlayer1.weight" in state, inputs=inputs)
+            fill(net, state)
+            net.latent_avg = latent_avg.detach().clone().expand(num_ws, w_dim).contiguous()
+            net.offsets = notes.get("offsets", "1") == "1"
+            net.iterations = int(notes.get("iterations", "1"))
+            if "rows" in notes:
+                first, _, last = notes["rows"].partition(":")
+                net.rows = slice(int(first), int(last))
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
             raise WeightsError(
                 f"not the weights of an e4e encoder ({one_line(error)})", "check which file this is"
@@ -112,22 +144,23 @@ class Encoder(nn.Module):
 
     def codes(self, images: Tensor) -> Tensor:
         """Codes [N, num_ws, w_dim] of pictures [N, 3, R, R] in [-1, 1], relative to `latent_avg`."""
-        x = self.input_layer(images)
+        x = self.input_layer(images if self.rows is None else images[:, :, self.rows])
         maps = []
         for i, block in enumerate(self.body):
             x = block(x)
             if i in self._taps:
                 maps.append(x)
         fine, middle, coarse = maps
-        w = self.styles[0](coarse)
-        codes = [w]
+        first = self.styles[0](coarse)
+        codes = [first]
         features = coarse
         for i in range(1, len(self.styles)):
-            if i == MIDDLE:
+            if self.pyramid and i == MIDDLE:
                 features = _upsample_add(features, self.latlayer1(middle))
-            elif i == FINE:
+            elif self.pyramid and i == FINE:
                 features = _upsample_add(features, self.latlayer2(fine))
-            codes.append(w + self.styles[i](features))
+            code = self.styles[i](features)
+            codes.append(first + code if self.offsets else code)
         return torch.stack(codes, dim=1)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.errors import WeightsError, one_line
+from styleclip_cli.nets.building import Uninitialised, fill
 
 
 class BlockShape(NamedTuple):
@@ -72,10 +73,10 @@ class Bottleneck(nn.Module):
         return shortcut + self.res_layer(x)
 
 
-def input_layer(channels: int) -> nn.Sequential:
-    """First layers of an IR-SE network: 3 -> channels at full resolution."""
+def input_layer(channels: int, inputs: int = 3) -> nn.Sequential:
+    """First layers of an IR-SE network: inputs -> channels at full resolution."""
     return nn.Sequential(
-        nn.Conv2d(3, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.PReLU(channels)
+        nn.Conv2d(inputs, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.PReLU(channels)
     )
 
 
@@ -147,8 +148,9 @@ class ArcFace(nn.Module):
             side = round((linear.shape[1] / shapes[-1].outputs) ** 0.5)
             for shape in shapes:
                 side *= shape.stride
-            net = cls(shapes, linear.shape[0], side)
-            net.load_state_dict(dict(state))
+            with Uninitialised():
+                net = cls(shapes, linear.shape[0], side)
+            fill(net, state)
         except (KeyError, IndexError, RuntimeError, ValueError) as error:
             raise WeightsError(
                 f"not the weights of an ArcFace network ({one_line(error)})", "check which file this is"

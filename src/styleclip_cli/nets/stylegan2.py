@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from styleclip_cli.errors import WeightsError, one_line
 from styleclip_cli.nets import ops
+from styleclip_cli.nets.building import Uninitialised, fill
 from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
 
 Noise = Literal["const", "none"]
@@ -34,12 +35,15 @@ class GeneratorConfig:
         w_dim: Length of a w.
         mapping_layers: Fully connected layers from z to w.
         channels: Feature channels by resolution, from 4 pixels up.
+        conv_clamp: What the results of all layers are clamped to, as in NVlabs' generators that were
+            trained in half precision; None: not at all.
     """
 
     z_dim: int = 512
     w_dim: int = 512
     mapping_layers: int = 8
     channels: Mapping[int, int] = field(default_factory=dict)
+    conv_clamp: float | None = None
 
     @property
     def resolution(self) -> int:
@@ -62,11 +66,10 @@ class GeneratorConfig:
             layers = sum(1 for key in state if re.fullmatch(r"mapping\.\d+\.weight", key))
             w_dim = int(state["synthesis.b4.conv1.affine.weight"].shape[1])
             z_dim = int(state["mapping.0.weight"].shape[1])
-            config = cls(
-                z_dim=z_dim, w_dim=w_dim, mapping_layers=layers, channels=dict(sorted(channels.items()))
-            )
+            clamp = float(state["conv_clamp"]) if "conv_clamp" in state else None
+            config = cls(z_dim, w_dim, layers, dict(sorted(channels.items())), clamp)
             StyleSpace(config.channels)
-        except (KeyError, ValueError, IndexError) as error:
+        except (KeyError, ValueError, IndexError, RuntimeError) as error:
             raise WeightsError(
                 f"not the weights of a StyleGAN2 generator ({error})", "check which file this is"
             ) from None
@@ -79,8 +82,9 @@ class ModulatedConv(nn.Module):
     toRGB layers have none of the last three.
     """
 
-    def __init__(self, layer: StyleLayer, out_channels: int, w_dim: int) -> None:
+    def __init__(self, layer: StyleLayer, out_channels: int, w_dim: int, clamp: float | None = None) -> None:
         super().__init__()
+        self.clamp = clamp
         self.is_rgb = layer.is_rgb
         self.up = layer.name.endswith("conv0")
         size = 1 if self.is_rgb else 3
@@ -99,14 +103,16 @@ class ModulatedConv(nn.Module):
     def forward(self, x: Tensor, styles: Tensor, noise: Noise) -> Tensor:
         """Features [N, I, H, W] and styles [N, I] -> features or colours [N, O, H', W']."""
         if self.is_rgb:
-            return ops.modulated_conv(x, self.weight, styles, None, up=False) + self.bias[:, None, None]
+            x = ops.modulated_conv(x, self.weight, styles, None, up=False) + self.bias[:, None, None]
+            return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
         power = self.weight.square().sum(dim=(2, 3))
         demodulation = torch.rsqrt(styles.square() @ power.T + 1e-8)
         x = ops.modulated_conv(x, self.weight, styles, demodulation, self.up)
         shift = self.bias[:, None, None]
         if noise == "const":
             shift = shift + self.noise_const * self.noise_strength
-        return F.leaky_relu(x + shift, 0.2) * _GAIN
+        x = F.leaky_relu(x + shift, 0.2) * _GAIN
+        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
 
 
 class Block(nn.Module):
@@ -114,11 +120,13 @@ class Block(nn.Module):
 
     conv0: ModulatedConv | None
 
-    def __init__(self, layers: Sequence[StyleLayer], channels: int, w_dim: int) -> None:
+    def __init__(
+        self, layers: Sequence[StyleLayer], channels: int, w_dim: int, clamp: float | None = None
+    ) -> None:
         super().__init__()
-        self.conv0 = ModulatedConv(layers[0], channels, w_dim) if len(layers) == 3 else None
-        self.conv1 = ModulatedConv(layers[-2], channels, w_dim)
-        self.torgb = ModulatedConv(layers[-1], 3, w_dim)
+        self.conv0 = ModulatedConv(layers[0], channels, w_dim, clamp) if len(layers) == 3 else None
+        self.conv1 = ModulatedConv(layers[-2], channels, w_dim, clamp)
+        self.torgb = ModulatedConv(layers[-1], 3, w_dim, clamp)
 
 
 class Generator(nn.Module):
@@ -142,7 +150,7 @@ class Generator(nn.Module):
         self.synthesis = nn.ModuleDict()
         for resolution, channels in sorted(config.channels.items()):
             layers = [layer for layer in self.style_space.layers if layer.resolution == resolution]
-            self.synthesis[f"b{resolution}"] = Block(layers, channels, config.w_dim)
+            self.synthesis[f"b{resolution}"] = Block(layers, channels, config.w_dim, config.conv_clamp)
         self.const = nn.Parameter(torch.randn(config.channels[4], 4, 4))
         ops.channels_last(self)
 
@@ -153,14 +161,16 @@ class Generator(nn.Module):
         Raises:
             WeightsError: If it is not such a state dict.
         """
-        generator = cls(GeneratorConfig.from_state_dict(state))
+        own = {name: tensor for name, tensor in state.items() if name != "conv_clamp"}
+        with Uninitialised():
+            generator = cls(GeneratorConfig.from_state_dict(state))
         try:
-            generator.load_state_dict(dict(state))
+            fill(generator, own)
         except RuntimeError as error:
             raise WeightsError(
                 f"not the weights of a StyleGAN2 generator ({one_line(error)})", "check which file this is"
             ) from None
-        return generator
+        return ops.channels_last(generator)
 
     def _convs(self) -> list[ModulatedConv]:
         convs: list[ModulatedConv] = []

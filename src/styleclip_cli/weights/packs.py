@@ -1,35 +1,76 @@
-"""Model packs: which weight files belong together, and whether they are what the manifest says.
+"""Model packs: which weight files belong together, where they come from, and whether they are here.
 
-A pack is a folder with a manifest.json and safetensors files:
+A pack is a TOML file. Components that name addresses are published files, which `install` downloads and
+converts; those without lie beside the TOML:
 
-    {"format": "styleclip-pack-1", "name": "toy", "resolution": 128, "alignment": "none", "licence": "MIT",
-     "components": {"generator": {"file": "generator.safetensors", "sha256": "..."}, "clip": {...}, ...},
-     "data": {"statistics": {"file": ..., "sha256": ...}, "relevance": {...}},
-     "defaults": {"alpha": 4}, "quality": {...}}
+    format = "styleclip-pack-1"
+    name = "ffhq"
+    title = "Faces, the generator of the paper"
+    resolution = 1024                  # side of the pictures in pixels
+    alignment = "ffhq"                 # how photos must be aligned: ffhq, square, car or none
+    licence = "non-commercial use only: ..."
+    restricted = true                  # the licence has to be accepted before the first download
+
+    [components.generator]             # generator, clip, encoder, identity, landmarks, detector, judge
+    file = "stylegan2-ffhq-config-f.pkl"
+    urls = ["https://..."]             # tried in order
+    sha256 = "..."                     # or git_sha1; without either the first download's is recorded
+    size = 381673535                   # bytes
+    licence = "Nvidia Source Code License-NC"
+
+    [data.relevance]                   # relevance, statistics
+    ...
+    [defaults]                         # settings that suit it: alpha, channels, layers, steps, ...
+
+Packs that come with the program lie in `published/` and in the toy world; people's own are
+`packs/NAME.toml` in the config folder, or any folder with a pack.toml. Imports nothing heavy.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
+import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import BadInputError, WeightsError, one_line
+from styleclip_cli.weights import store
+from styleclip_cli.weights.fetch import Source
+from styleclip_cli.weights.store import PackFile
 
 FORMAT = "styleclip-pack-1"
-MANIFEST = "manifest.json"
-_BUILT_IN = {"toy": Path(__file__).parent.parent / "toyworld" / "pack"}
+PACK_FILE = "pack.toml"
+COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge")
+DATA = ("relevance", "statistics")
+ALIGNMENTS = ("none", "square", "ffhq", "car")
+ESSENTIAL = ("generator", "clip")
+"""What no edit can do without."""
+
+TOY = "toy"
+USUAL = "ffhq"
+_PUBLISHED = Path(__file__).parent / "published"
+_TOY_FOLDER = Path(__file__).parent.parent / "toyworld" / "pack"
 
 
 @dataclass(frozen=True)
-class PackFile:
-    """One file of a pack: where it is, and the SHA-256 it must have."""
+class Entry:
+    """One part of a pack, as its file describes it.
 
-    path: Path
-    sha256: str
+    Attributes:
+        part: generator, clip, ... or relevance, statistics.
+        source: Where it is published; None if it lies beside the pack's file.
+        file: Where it is; None if it is not installed.
+        licence: Its licence.
+        class_index: Which class a conditional generator draws.
+    """
+
+    part: str
+    source: Source | None
+    file: PackFile | None
+    licence: str = ""
+    class_index: int = 0
 
 
 @dataclass(frozen=True)
@@ -38,145 +79,245 @@ class Pack:
 
     Attributes:
         name: Name of the pack.
-        folder: Where it lies.
+        path: The TOML file it was read from.
+        title: What it draws, in a few words.
         resolution: Side of its pictures in pixels.
-        alignment: How photos must be aligned ("none": cut out the middle square).
-        licence: Licence of the weights.
-        components: Weight files by part: generator, clip, encoder, identity, judge.
-        data: Published measurements: statistics, relevance.
+        alignment: How photos must be aligned: ffhq, square (the middle square), car, or none.
+        licence: Licence of the weights, in a sentence.
+        restricted: Whether the licence restricts what the pictures may be used for.
+        entries: Its parts by name.
         defaults: Settings that suit it, by name (alpha, channels, steps, ...).
         quality: What was measured when it was made.
     """
 
     name: str
-    folder: Path
+    path: Path
+    title: str
     resolution: int
     alignment: str
     licence: str
-    components: Mapping[str, PackFile]
-    data: Mapping[str, PackFile] = field(default_factory=dict)
+    restricted: bool
+    entries: Mapping[str, Entry]
     defaults: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def folder(self) -> Path:
+        """Where its file lies."""
+        return self.path.parent
+
+    @property
+    def components(self) -> dict[str, PackFile]:
+        """Installed networks by part."""
+        return {
+            part: entry.file
+            for part, entry in self.entries.items()
+            if part in COMPONENTS and entry.file is not None
+        }
+
+    @property
+    def missing(self) -> list[str]:
+        """Parts that are not installed."""
+        return [part for part, entry in self.entries.items() if entry.file is None]
+
+    @property
+    def usable(self) -> bool:
+        """Whether what no edit can do without is installed."""
+        return all(part in self.components for part in ESSENTIAL)
+
+    @property
     def fingerprint(self) -> str:
-        """SHA-256 over all components, in hex: what results of the whole pack are keyed by."""
+        """SHA-256 over all installed components, in hex: what results of the whole pack are keyed by."""
         return self.fingerprint_of(*self.components)
 
     def fingerprint_of(self, *parts: str) -> str:
         """SHA-256 over the named components, in hex.
 
         Raises:
-            WeightsError: If the pack has no such component.
+            WeightsError: If the pack has no such component, or it is not installed.
         """
         digest = hashlib.sha256()
         for part in sorted(parts):
-            digest.update(f"{part}={self._entry(part).sha256}\n".encode())
+            digest.update(f"{part}={self._file(part).sha256}\n".encode())
         return digest.hexdigest()
 
     def component(self, part: str) -> Path:
-        """Locate a weight file and check it against the manifest.
+        """Locate a weight file and make sure that it is the right one.
 
         Raises:
-            WeightsError: If the pack has no such component, or its file is missing or differs.
+            WeightsError: If the pack has no such component, or its file is missing or another one.
         """
-        entry = self._entry(part)
-        _verify(entry, self.name)
-        return entry.path
+        found = self._file(part)
+        found.verify(self.name)
+        return found.path
 
     def published(self, kind: str) -> Path | None:
-        """Locate published measurements ("statistics", "relevance"); None if the pack has none.
+        """Locate published measurements ("statistics", "relevance"); None if there are none here.
 
         Raises:
-            WeightsError: If the file is missing or differs from the manifest.
+            WeightsError: If the file is missing or another one.
         """
-        entry = self.data.get(kind)
-        if entry is None:
+        entry = self.entries.get(kind)
+        if entry is None or entry.file is None:
             return None
-        _verify(entry, self.name)
-        return entry.path
+        entry.file.verify(self.name)
+        return entry.file.path
 
-    def _entry(self, part: str) -> PackFile:
-        entry = self.components.get(part)
-        if entry is None:
+    def _file(self, part: str) -> PackFile:
+        entry = self.entries.get(part)
+        if entry is None or part not in COMPONENTS:
+            has = ", ".join(sorted(name for name in self.entries if name in COMPONENTS))
+            raise WeightsError(f"the model pack {self.name} has no {part}", f"it has: {has}")
+        if entry.file is None:
             raise WeightsError(
-                f"the model pack {self.name} has no {part}", f"it has: {', '.join(sorted(self.components))}"
+                f"the {part} of the model pack {self.name} is not installed",
+                f"styleclip models pull {self.name}",
             )
-        return entry
+        return entry.file
 
 
-def installed() -> list[str]:
-    """Names of the packs that come with the program."""
-    return sorted(_BUILT_IN)
+def names() -> list[str]:
+    """Names of all packs: those that come with the program, then people's own."""
+    own = sorted(path.stem for path in own_dir().glob("*.toml"))
+    built_in = [TOY, USUAL, *sorted(p.stem for p in _PUBLISHED.glob("*.toml") if p.stem != USUAL)]
+    return built_in + [name for name in own if name not in built_in]
+
+
+def own_dir() -> Path:
+    """Folder of people's own packs."""
+    return store.config_dir() / "packs"
+
+
+def is_built_in(name: str) -> bool:
+    """Whether a pack comes with the program."""
+    return name == TOY or (_PUBLISHED / f"{name}.toml").is_file()
 
 
 def find_pack(name: str) -> Pack:
-    """Find a pack by name or folder and read its manifest.
+    """Find a pack by name or folder and read its file.
 
     Raises:
-        WeightsError: If there is no such pack, or its manifest cannot be used.
+        WeightsError: If there is no such pack, or its file cannot be used.
     """
-    folder = _BUILT_IN.get(name) or Path(name)
-    manifest = folder / MANIFEST
+    path = _locate(name)
     try:
-        there, is_folder = manifest.is_file(), folder.is_dir()
-    except OSError as error:  # a name too long, a folder that may not be searched
-        raise WeightsError(f"{name}: cannot be read ({error.strerror})") from None
-    if not there:
-        if name not in _BUILT_IN and not is_folder:
-            raise WeightsError(
-                f"no model pack {name!r}", f"--models {', '.join(installed())}, or a folder with a {MANIFEST}"
-            )
-        raise WeightsError(f"{folder}: no {MANIFEST} in this model pack", "install it again")
-    try:
-        content = json.loads(manifest.read_text(encoding="utf-8"))
-        return _parse(content, folder)
+        return _parse(tomllib.loads(path.read_text(encoding="utf-8")), path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        reason = f"{type(error).__name__}: {error}"
+        reason = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise WeightsError(
-            f"{manifest}: not a usable manifest ({reason})", "install the pack again"
+            f"{path}: not a usable model pack ({reason})", "install the pack again, or correct the file"
         ) from None
 
 
-def _parse(content: dict[str, Any], folder: Path) -> Pack:
+def default_name() -> str | None:
+    """The pack to use when none is named: the one in config.toml, else ffhq if it is installed.
+
+    Raises:
+        BadInputError: If config.toml cannot be read.
+    """
+    path = store.config_dir() / "config.toml"
+    try:
+        chosen = tomllib.loads(path.read_text(encoding="utf-8")).get("models")
+        if chosen is not None and not isinstance(chosen, str):
+            raise ValueError("models is not a name")
+    except FileNotFoundError:
+        chosen = None
+    except (OSError, ValueError) as error:
+        raise BadInputError(
+            f"{path}: cannot be used ({one_line(error)})", 'such as: models = "toy"'
+        ) from None
+    if chosen is not None:
+        return chosen
+    return USUAL if find_pack(USUAL).usable else None
+
+
+def usual_name() -> str:
+    """The pack to use when none is named.
+
+    Raises:
+        WeightsError: If there is none.
+    """
+    name = default_name()
+    if name is None:
+        raise WeightsError(
+            "no model pack is chosen, and ffhq is not installed",
+            "--models toy (drawn faces, built in), or styleclip models pull ffhq (photos)",
+        )
+    return name
+
+
+def _locate(name: str) -> Path:
+    if name == TOY:
+        return _TOY_FOLDER / PACK_FILE
+    if name and Path(name).name == name:
+        for folder in (_PUBLISHED, own_dir()):
+            path = folder / f"{name}.toml"
+            if _is_file(path, name):
+                return path
+    folder = Path(name)
+    if _is_file(folder / PACK_FILE, name):
+        return folder / PACK_FILE
+    if folder.is_dir() and name:
+        raise WeightsError(
+            f"{folder}: no {PACK_FILE} in this folder", "a folder with a model pack, or a name"
+        )
+    raise WeightsError(
+        f"no model pack {name!r}", f"--models {', '.join(names())}, or a folder with a {PACK_FILE}"
+    )
+
+
+def _is_file(path: Path, name: str) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError) as error:  # a name too long, a folder that may not be searched
+        raise WeightsError(f"{name}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
+
+
+def _parse(content: dict[str, Any], path: Path) -> Pack:
     if content["format"] != FORMAT:
         raise ValueError(f"format {content['format']!r}, expected {FORMAT!r}")
     resolution = content["resolution"]
     if not isinstance(resolution, int) or not 4 <= resolution <= 8192:
         raise ValueError(f"resolution {resolution!r}")
+    alignment = content.get("alignment", "none")
+    if alignment not in ALIGNMENTS:
+        raise ValueError(f"alignment {alignment!r}, expected one of {', '.join(ALIGNMENTS)}")
+    entries = {}
+    for table, allowed in (("components", COMPONENTS), ("data", DATA)):
+        for part, described in content.get(table, {}).items():
+            if part not in allowed:
+                raise ValueError(f"[{table}.{part}]: expected one of {', '.join(allowed)}")
+            entries[part] = _entry(part, described, path.parent)
     return Pack(
         name=str(content["name"]),
-        folder=folder,
+        path=path,
+        title=str(content.get("title", "")),
         resolution=resolution,
-        alignment=str(content.get("alignment", "none")),
+        alignment=alignment,
         licence=str(content.get("licence", "")),
-        components=_files(content["components"], folder),
-        data=_files(content.get("data", {}), folder),
+        restricted=bool(content.get("restricted", False)),
+        entries=entries,
         defaults=dict(content.get("defaults", {})),
         quality=dict(content.get("quality", {})),
     )
 
 
-def _files(entries: dict[str, Any], folder: Path) -> dict[str, PackFile]:
-    files = {}
-    for part, entry in entries.items():
-        name = str(entry["file"])
-        if Path(name).name != name:  # a manifest must not reach outside its folder
-            raise ValueError(f"file name {name!r}")
-        files[part] = PackFile(folder / name, str(entry["sha256"]).lower())
-    return files
-
-
-def _verify(entry: PackFile, pack: str) -> None:
-    try:
-        with entry.path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise WeightsError(
-            f"{entry.path}: cannot be read ({error.strerror})", f"install the model pack {pack} again"
-        ) from None
-    if found != entry.sha256:
-        raise WeightsError(
-            f"{entry.path}: damaged or replaced (its SHA-256 is not the manifest's)",
-            f"install the model pack {pack} again",
-        )
+def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
+    name = str(described["file"])
+    if Path(name).name != name or not name.strip("."):  # a pack must not reach outside its folder
+        raise ValueError(f"file name {name!r}")
+    sha256 = described.get("sha256")
+    if sha256 is not None and (len(str(sha256)) != 64 or set(str(sha256).lower()) - set("0123456789abcdef")):
+        raise ValueError(f"{part}: {sha256!r} is no SHA-256")
+    if "urls" not in described:
+        return Entry(part, None, PackFile(folder / name, str(described["sha256"]).lower()))
+    source = Source(
+        file=name,
+        urls=tuple(str(url) for url in described["urls"]),
+        sha256=None if sha256 is None else str(sha256).lower(),
+        git_sha1=described.get("git_sha1"),
+        size=described.get("size"),
+    )
+    class_index = int(described.get("class", 0))
+    file = store.installed_file(source, part, class_index)
+    return Entry(part, source, file, str(described.get("licence", "")), class_index)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import tomli_w
 import torch
 from torch import Tensor
 
@@ -23,7 +23,7 @@ from styleclip_cli.toyworld.train.common import psnr, r2
 from styleclip_cli.toyworld.train.encoder import reconstruction
 from styleclip_cli.toyworld.train.judge import held_out
 from styleclip_cli.weights.files import save_weights
-from styleclip_cli.weights.packs import FORMAT, MANIFEST
+from styleclip_cli.weights.packs import FORMAT, PACK_FILE
 
 # What suits these networks, found with `styleclip evaluate`.
 DEFAULTS: dict[str, Any] = {"alpha": 4.0, "channels": 100, "layers": "all"}
@@ -37,13 +37,14 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
     Args:
         folder: Where to.
         states: State dicts of generator, clip, encoder, identity and judge.
-        training: How they were trained, for the manifest.
+        training: How they were trained, for the pack's file.
     """
     for name, state in states.items():
         save_weights(folder / f"{name}.safetensors", state, {})
-    manifest: dict[str, Any] = {
+    described: dict[str, Any] = {
         "format": FORMAT,
         "name": "toy",
+        "title": "Drawn faces, 128 pixels: built in, for trying things out",
         "resolution": RESOLUTION,
         "alignment": "none",
         "licence": "MIT",
@@ -53,13 +54,13 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
         "training": dict(training),
         "quality": {},
     }
-    _write_manifest(folder, manifest)
+    _write(folder, described)
     engine = Engine(folder, progress=_progress)
     log.info("measuring style statistics and channel relevance")
     engine.publish(folder)
-    manifest["data"] = {kind: _entry(folder / f"{kind}.npz") for kind in ("statistics", "relevance")}
-    manifest["quality"] = quality(Engine(folder))
-    _write_manifest(folder, manifest)
+    described["data"] = {kind: _entry(folder / f"{kind}.npz") for kind in ("statistics", "relevance")}
+    described["quality"] = quality(Engine(folder))
+    _write(folder, described)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     log.info("%s: %.1f MB", folder, size / 1e6)
 
@@ -94,9 +95,9 @@ def _entry(path: Path) -> dict[str, str]:
     return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _write_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
-    with atomic(folder / MANIFEST) as part:
-        part.write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+def _write(folder: Path, described: Mapping[str, Any]) -> None:
+    with atomic(folder / PACK_FILE) as part:
+        part.write_text(tomli_w.dumps(described), encoding="utf-8")
 
 
 @contextmanager

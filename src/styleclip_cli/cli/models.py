@@ -1,0 +1,376 @@
+"""`styleclip models`: which model packs there are, and getting, checking and removing them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
+
+import typer
+
+from styleclip_cli.cli import options, report
+from styleclip_cli.cli.packs import download, network
+from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import OutputError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from styleclip_cli.weights.packs import Entry, Pack
+    from styleclip_cli.weights.readers import Part
+
+models = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
+
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Names of packs.", show_default=False)]
+
+
+@models.callback(invoke_without_command=True)
+def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
+    """List the model packs, and get, check or remove them.
+
+    Example: styleclip models pull ffhq
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from rich.table import Table
+
+    from styleclip_cli.weights import packs, store
+
+    table = Table(title="model packs")
+    for column in ("name", "installed", "size", "what it draws", "licence", "from"):
+        table.add_column(column, overflow="fold")
+    for name in packs.names():
+        try:
+            table.add_row(*_row(packs.find_pack(name)))
+        except WeightsError as error:
+            table.add_row(name, "broken", "", error.message, "", "")
+    reporter = Reporter(quiet)
+    reporter.table(table)
+    usual = packs.default_name()
+    reporter.note(f"used when --models is left out: {usual or 'none yet'}; weights lie in {store.home()}")
+
+
+def _row(pack: Pack) -> list[str]:
+    here = [entry.file.path for entry in pack.entries.values() if entry.file is not None]
+    published = [entry.source for entry in pack.entries.values() if entry.source is not None]
+    to_come = [e.source for e in pack.entries.values() if e.source is not None and e.file is None]
+    sizes = []
+    if here:
+        sizes.append(f"{sum(path.stat().st_size for path in here if path.is_file()) / 1e6:.0f} MB")
+    if to_come:
+        more = "+" if any(not source.size for source in to_come) else ""
+        sizes.append(f"{sum(source.size or 0 for source in to_come) / 1e6:.0f}{more} MB to download")
+    if not published:
+        state = "built in"
+    elif not here:
+        state = "no"
+    else:
+        state = "yes" if not to_come else f"{len(here)} of {len(pack.entries)} parts"
+    hosts = [urlsplit(url).hostname or "" for url in (*(u for s in published for u in s.urls), "")]
+    licence = "non-commercial use only" if pack.restricted else pack.licence
+    return [pack.name, state, ", ".join(sizes), pack.title, licence, hosts[0]]
+
+
+@models.command()
+def pull(
+    names: Names,
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence", help="Accept a licence that restricts the use, without being asked."
+        ),
+    ] = False,
+    offline: options.Offline = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Download packs: checked, resumed where they stopped, each file once.
+
+    STYLECLIP_MIRROR names an address to try before the published ones; proxies are honoured.
+
+    Example: styleclip models pull ffhq --accept-licence
+    """
+    from styleclip_cli.weights import packs
+
+    reporter = Reporter(quiet)
+    how = network(offline)
+    for pack in [packs.find_pack(name) for name in names]:
+        download(pack, how, reporter, accept_licence)
+
+
+@models.command("import")
+def import_(
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A published weight file.", show_default=False)
+    ],
+    pack: Annotated[
+        str | None,
+        typer.Option(
+            "--pack", help="Which pack it is for, if its content does not tell.", show_default=False
+        ),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Install a published file that you downloaded yourself; it is recognised by its content.
+
+    Example: styleclip models import Downloads/e4e_ffhq_encode.pt
+    """
+    from styleclip_cli.weights import install, packs
+
+    reporter = Reporter(quiet)
+    known = install.source_of(file)
+    chosen = (
+        [packs.find_pack(pack)] if pack is not None else [packs.find_pack(name) for name in packs.names()]
+    )
+    entries = [
+        entry for candidate in chosen for entry in candidate.entries.values() if entry.source is not None
+    ]
+    fitting = [entry for entry in entries if _is(entry, file, known.sha256)]
+    if not fitting:
+        from styleclip_cli.weights.readers import read_parts
+
+        fitting = _by_content(file, read_parts(file), entries, pack)
+    for source in dict.fromkeys(entry.source for entry in fitting):
+        assert source is not None
+        wanted = {(e.part, e.class_index): e for e in fitting if e.source == source}
+        install.import_file(file, source, list(wanted.values()))
+        uses = [p.name for p in chosen for e in p.entries.values() if e.source == source]
+        parts = " and ".join(entry.part for entry in wanted.values())
+        reporter.result(f"{file}: {parts} of {', '.join(dict.fromkeys(uses))}")
+
+
+def _is(entry: Entry, file: Path, sha256: str | None) -> bool:
+    """Whether a file is an entry's, by the hash that is published for it."""
+    from styleclip_cli.weights import fetch, store
+
+    source = entry.source
+    if source is None or not store.known(source).pinned:
+        return False
+    held = store.known(source)
+    if held.sha256 is not None:
+        return held.sha256 == sha256
+    if held.size is not None and held.size != file.stat().st_size:
+        return False
+    try:
+        fetch.check(held, file)
+    except WeightsError:
+        return False
+    return True
+
+
+def _by_content(file: Path, parts: list[Part], entries: list[Entry], pack: str | None) -> list[Entry]:
+    """Entries without a published hash that a file may be for.
+
+    Raises:
+        WeightsError: If there is none, or the pack's file is known to be another.
+    """
+    held = {part.name: part for part in parts}
+    what = ", ".join(f"{part.layout} ({part.name})" for part in parts)
+    of_kind = [entry for entry in entries if entry.part in held]
+    if pack is None or not of_kind:
+        raise WeightsError(
+            f"{file}: {what}; not a file that a pack knows by its hash",
+            "--pack NAME, if it is that pack's; or a pack of your own: styleclip models add NAME --generator ...",
+        )
+    open_ = [entry for entry in of_kind if entry.source is not None and not entry.source.pinned]
+    if not open_:
+        source = of_kind[0].source
+        assert source is not None
+        wanted = source.sha256 or f"git blob {source.git_sha1}"
+        raise WeightsError(
+            f"{file}: {what}, but not the file of {pack}: its hash must be {wanted}",
+            "use it in a pack of your own: styleclip models add NAME --generator ...",
+        )
+    return [entry for entry in open_ if entry.source is not None and entry.source.file == file.name] or open_[
+        :1
+    ]
+
+
+@models.command()
+def add(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new pack.", show_default=False)],
+    generator: Annotated[
+        Path,
+        typer.Option("--generator", metavar="FILE", help="StyleGAN2 (.pkl or .pt).", show_default=False),
+    ],
+    encoder: Annotated[
+        Path | None,
+        typer.Option(
+            "--encoder", metavar="FILE", help="e4e, pSp or ReStyle encoder (.pt).", show_default="none"
+        ),
+    ] = None,
+    clip: Annotated[
+        Path | None,
+        typer.Option("--clip", metavar="FILE", help="CLIP (.pt).", show_default="ffhq's, ViT-B/32"),
+    ] = None,
+    identity: Annotated[
+        Path | None,
+        typer.Option("--identity", metavar="FILE", help="ArcFace IR-SE (.pth).", show_default="none"),
+    ] = None,
+    relevance: Annotated[
+        Path | None,
+        typer.Option("--relevance", metavar="FILE", help="Its fs3.npy.", show_default="measured when needed"),
+    ] = None,
+    statistics: Annotated[
+        Path | None,
+        typer.Option(
+            "--statistics", metavar="FILE", help="Its S_mean_std.", show_default="measured when needed"
+        ),
+    ] = None,
+    alignment: Annotated[
+        str,
+        typer.Option(
+            "--alignment", metavar="ffhq|square|car|none", help="How photos are cut out for its encoder."
+        ),
+    ] = "square",
+    class_index: Annotated[
+        int, typer.Option("--class", min=0, help="Which class a conditional generator is to draw.")
+    ] = 0,
+    title: Annotated[str, typer.Option("--title", help="What it draws.", show_default=False)] = "",
+    overwrite: options.Overwrite = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Make a pack of your own from files you have, such as a StyleGAN2-ADA training.
+
+    Example: styleclip models add cats --generator network-snapshot-025000.pkl
+    """
+    import tomli_w
+
+    from styleclip_cli.atomic import atomic
+    from styleclip_cli.weights import install, packs
+    from styleclip_cli.weights.packs import Entry
+    from styleclip_cli.weights.readers import read_parts
+
+    reporter = Reporter(quiet)
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}", name) or packs.is_built_in(name):
+        raise UsageError(f"{name!r} cannot be the name of a pack of your own", "letters, digits, - and _")
+    if alignment not in packs.ALIGNMENTS:
+        raise UsageError(f"unknown alignment {alignment!r}", f"--alignment {', '.join(packs.ALIGNMENTS)}")
+    described = packs.own_dir() / f"{name}.toml"
+    if described.exists() and not overwrite:
+        raise OutputError(f"{described}: exists already", "--overwrite, or another name")
+    given = {
+        "generator": generator,
+        "clip": clip,
+        "encoder": encoder,
+        "identity": identity,
+        "relevance": relevance,
+        "statistics": statistics,
+    }
+    found = {part.name: part for part in read_parts(generator, class_index)}
+    if "generator" not in found:
+        raise WeightsError(
+            f"{generator}: holds no generator, but {', '.join(p.layout for p in found.values())}"
+        )
+    resolution = max(
+        int(key.split(".")[1][1:]) for key in found["generator"].state if key.startswith("synthesis.b")
+    )
+    if encoder is None and "encoder" in found:  # e4e's checkpoints hold both
+        given["encoder"] = generator
+    usual = packs.find_pack(packs.USUAL)
+    entries: dict[str, Entry] = {}
+    for part, path in given.items():
+        if path is not None:
+            source = install.source_of(path)
+            entry = Entry(part, source, None, class_index=class_index if part == "generator" else 0)
+            install.import_file(path, source, [entry])
+            entries[part] = entry
+            reporter.result(f"{part}: {path}")
+        elif part == "clip":
+            entries[part] = usual.entries[part]
+    tables = {"components": packs.COMPONENTS, "data": packs.DATA}
+    content = {
+        "format": packs.FORMAT,
+        "name": name,
+        "title": title or f"{found['generator'].layout}, {resolution} pixels",
+        "resolution": resolution,
+        "alignment": alignment,
+        **{
+            table: {part: install.described(entries[part]) for part in allowed if part in entries}
+            for table, allowed in tables.items()
+        },
+    }
+    with atomic(described) as part_file:
+        part_file.write_text(tomli_w.dumps(content), encoding="utf-8")
+    reporter.result(str(described))
+    if packs.find_pack(name).missing:
+        reporter.note(f"its CLIP is not here yet: styleclip models pull {name}")
+
+
+@models.command()
+def verify(
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Names of packs.", show_default="all that are installed"),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Read every installed file again: is it still the right one, and does its network load?
+
+    Example: styleclip models verify ffhq
+    """
+    from styleclip_cli.weights import install, packs
+
+    reporter = Reporter(quiet)
+    chosen = [packs.find_pack(name) for name in names or packs.names()]
+    bad = 0
+    done: set[Path] = set()
+    for pack in chosen:
+        for entry in pack.entries.values():
+            if entry.file is None or entry.file.path in done:
+                continue
+            done.add(entry.file.path)
+            try:
+                entry.file.verify(pack.name, thorough=True)
+                if entry.file.path.suffix == ".safetensors":
+                    install.try_out(entry.part, entry.file.path)
+            except WeightsError as error:
+                bad += 1
+                report.error(error.message, error.hint)
+            else:
+                reporter.result(f"ok  {pack.name}  {entry.part}  {entry.file.path}")
+        if names and pack.missing:
+            reporter.note(f"{pack.name}: not installed: {', '.join(pack.missing)}")
+    if bad:
+        raise WeightsError(f"{bad} of {len(done)} files are damaged", "remove the pack and pull it again")
+
+
+@models.command()
+def remove(names: Names, quiet: options.Quiet = False) -> None:
+    """Remove packs from this machine; what another installed pack uses stays.
+
+    Example: styleclip models remove ffhq
+    """
+    from styleclip_cli.weights import install, packs
+
+    reporter = Reporter(quiet)
+    for pack in [packs.find_pack(name) for name in names]:
+        count, freed = install.clean(pack)
+        own = packs.own_dir() / f"{pack.name}.toml"
+        if pack.path == own:
+            own.unlink(missing_ok=True)
+        if not count and pack.path != own:
+            reporter.note(f"{pack.name}: nothing of it is installed that could be removed")
+        else:
+            reporter.result(f"{pack.name}: {count} files, {freed / 1e6:.0f} MB freed")
+
+
+@models.command()
+def where(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="A pack.", show_default="the folders")
+    ] = None,
+) -> None:
+    """Print where the weights lie, or a pack's files: part, tab, path.
+
+    Example: styleclip models where ffhq
+    """
+    from styleclip_cli.weights import packs, store
+
+    if name is None:
+        report.data(
+            f"weights\t{store.home()}\npacks\t{packs.own_dir()}\nconfig\t{store.config_dir() / 'config.toml'}"
+        )
+        return
+    pack = packs.find_pack(name)
+    report.data(f"pack\t{pack.path}")
+    for part, entry in pack.entries.items():
+        report.data(f"{part}\t{entry.file.path if entry.file is not None else 'not installed'}")

@@ -1,0 +1,55 @@
+"""Build networks that are about to be given their weights."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import init
+from torch.overrides import TorchFunctionMode
+
+# Random numbers, and CLIP's conversion to half precision. Not fill_ and zero_: masks are made with them.
+_SKIPPED = frozenset(
+    {
+        Tensor.uniform_,
+        Tensor.normal_,
+        Tensor.half,
+        *(init.uniform_, init.normal_, init.kaiming_uniform_, init.xavier_uniform_),
+    }
+)
+
+
+class Uninitialised(TorchFunctionMode):
+    """Leave new tensors as they are while a network is built, whatever its constructors ask for.
+
+    Random first weights of an e4e encoder take three seconds, to be thrown away at once. (PyTorch's own
+    way, the meta device, imports a second's worth of modules.)
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        """Fill nothing."""
+        if func in _SKIPPED:
+            return args[0] if args else kwargs["tensor"]
+        if func is torch.randn:
+            func = torch.empty
+        return func(*args, **(kwargs or {}))
+
+
+def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
+    """Put weights into a network, without a copy of those that are single precision already.
+
+    Args:
+        network: What they are for.
+        state: Its tensors by name; half precision becomes single.
+
+    Raises:
+        RuntimeError: If they are not the network's.
+    """
+    single = {
+        name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
+    }
+    network.load_state_dict(single, assign=True)

@@ -1,0 +1,243 @@
+"""Published file -> installed part: fetch it, read it safely, convert it, try it, keep it.
+
+Conversion writes safetensors in the layout of our networks, so that an edit maps the file into memory and
+starts. Every part is loaded once by the network it is for before it counts as installed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from styleclip_cli.atomic import atomic, locked
+from styleclip_cli.errors import OutputError, StyleClipError, WeightsError
+from styleclip_cli.weights import packs, store
+from styleclip_cli.weights.fetch import Fetched, Network, Source, check, fetch
+from styleclip_cli.weights.packs import Entry, Pack
+from styleclip_cli.weights.store import Receipt
+
+if TYPE_CHECKING:
+    from styleclip_cli.weights.readers import Part
+
+Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+def wanted(pack: Pack) -> list[list[Entry]]:
+    """Missing parts of a pack, those that come from one file together."""
+    groups: dict[Source, list[Entry]] = {}
+    for part in pack.missing:
+        entry = pack.entries[part]
+        assert entry.source is not None  # a part beside the pack's file always has its place
+        groups.setdefault(entry.source, []).append(entry)
+    return list(groups.values())
+
+
+def pull(
+    pack: Pack, network: Network, progress: Progress, told: Callable[[str], None] | None = None
+) -> list[StyleClipError]:
+    """Download and install what is missing of a pack; what cannot be had does not stop the rest.
+
+    Several processes may do this at once: each file is fetched by one of them.
+
+    Args:
+        pack: The pack.
+        network: How the network may be used.
+        progress: Reports downloads, in bytes.
+        told: Called with a line for each part that was installed.
+
+    Returns:
+        What went wrong, one error per file.
+    """
+    problems: list[StyleClipError] = []
+    for entries in wanted(pack):
+        source = entries[0].source
+        assert source is not None
+        folder = store.downloads_dir(source)
+        try:
+            with locked(folder, "downloading it"):
+                left = [e for e in entries if store.find(source, e.part, e.class_index) is None]
+                if left:
+                    with progress(f"downloading {source.file}") as advance:
+                        held = store.known(source)
+                        fetched = fetch(held, folder, network, advance)
+                    try:
+                        install(fetched, source, left)
+                    except OutputError:  # worth another try with more room, without another download
+                        raise
+                    except StyleClipError:
+                        shutil.rmtree(folder, ignore_errors=True)
+                        raise
+                    shutil.rmtree(folder, ignore_errors=True)
+        except StyleClipError as error:
+            problems.append(error)
+        else:
+            for entry in entries:
+                if told is not None:
+                    told(f"{entry.part}  {source.file}")
+    return problems
+
+
+def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
+    """Convert parts of a file that is here, and keep them.
+
+    Args:
+        fetched: The file; its hash is checked already.
+        source: What it was published as.
+        entries: The parts of a pack that it is for.
+
+    Raises:
+        WeightsError: If it does not hold them, or they cannot be used.
+        OutputError: If they cannot be written.
+    """
+    from styleclip_cli.weights.readers import read_parts
+
+    class_index = max(entry.class_index for entry in entries)  # only a generator has classes
+    found: dict[str, Part] = {part.name: part for part in read_parts(fetched.path, class_index)}
+    for entry in entries:
+        part = found.get(entry.part)
+        if part is None:
+            raise WeightsError(
+                f"{fetched.path.name}: holds {', '.join(p.layout for p in found.values())}, no {entry.part}"
+            )
+        path = store.weights_path(source, entry.part, entry.class_index)
+        notes = {**part.notes, "part": part.name, "layout": part.layout}
+        _write(path, part.state, notes)
+        try:
+            try_out(entry.part, path)
+            receipt = Receipt(
+                part=part.name,
+                layout=part.layout,
+                source=source.file,
+                source_sha256=fetched.sha256,
+                url=fetched.url,
+                licence=entry.licence,
+                file=path.name,
+                sha256=_sha256(path),
+                size=0,
+                mtime_ns=0,
+            )
+            store.write_receipt(path, receipt)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                path.unlink()
+            raise
+    store.remember(source, fetched.sha256, fetched.url)
+
+
+def import_file(path: Path, source: Source, entries: Sequence[Entry]) -> None:
+    """Install parts from a file that a person has.
+
+    Args:
+        path: The file.
+        source: What it is taken for.
+        entries: The parts of a pack that it is for.
+
+    Raises:
+        WeightsError: If it is not that file (its size or hash is another), or cannot be used.
+        OutputError: If the parts cannot be written.
+    """
+    sha256 = check(store.known(source), path)
+    with locked(store.downloads_dir(source), "downloading it"):
+        install(Fetched(path, "", sha256, path.stat().st_size), source, entries)
+
+
+def source_of(path: Path) -> Source:
+    """A file of a person's own, known by its content.
+
+    Raises:
+        WeightsError: If it cannot be read.
+    """
+    try:
+        return Source(file=path.name, sha256=_sha256(path), size=path.stat().st_size)
+    except FileNotFoundError:
+        raise WeightsError(f"{path}: no such file") from None
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
+
+
+def try_out(part: str, path: Path) -> None:
+    """Build the network that a converted part is for.
+
+    Raises:
+        WeightsError: If it does not fit.
+    """
+    from styleclip_cli.weights.files import load_weights
+
+    state, notes = load_weights(path)
+    if part == "generator":
+        from styleclip_cli.nets.stylegan2 import Generator
+
+        Generator.from_state_dict(state)
+    elif part == "clip":
+        from styleclip_cli.nets.clip import Clip
+
+        Clip.from_state_dict(state)
+    elif part == "encoder":
+        from styleclip_cli.nets.e4e import Encoder
+
+        average = state.pop("latent_avg", None)
+        if average is None:  # its generator's will do
+            average = next(iter(state.values())).new_zeros(1)
+        Encoder.from_state_dict(state, average, notes)
+    elif part == "identity":
+        from styleclip_cli.nets.irse import ArcFace
+
+        ArcFace.from_state_dict(state)
+
+
+def clean(pack: Pack) -> tuple[int, int]:
+    """Remove a pack's installed parts, but for those that another installed pack uses.
+
+    Returns:
+        How many files were removed, and how many bytes that freed.
+
+    Raises:
+        OutputError: If one cannot be removed.
+    """
+    others: set[Path] = set()
+    for name in packs.names():
+        if name != pack.name:
+            with contextlib.suppress(WeightsError):
+                other = packs.find_pack(name)
+                if other.usable:
+                    others |= {e.file.path for e in other.entries.values() if e.file is not None}
+    removed = freed = 0
+    for entry in pack.entries.values():
+        if entry.source is not None and entry.file is not None and entry.file.path not in others:
+            freed += store.delete(entry.file.path)
+            removed += 1
+    return removed, freed
+
+
+def _write(path: Path, state: Mapping[str, Any], notes: Mapping[str, str]) -> None:
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    ordered = {name: np.require(state[name], requirements=["C", "A"]) for name in sorted(state)}
+    with atomic(path) as part:
+        save_file(ordered, part, dict(notes))
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def described(entry: Entry) -> dict[str, Any]:
+    """An entry as a pack's file has it."""
+    assert entry.source is not None
+    fields = {
+        "file": entry.source.file,
+        "urls": list(entry.source.urls),
+        "sha256": entry.source.sha256,
+        "git_sha1": entry.source.git_sha1,
+        "size": entry.source.size,
+        "licence": entry.licence,
+        "class": entry.class_index or None,
+    }
+    return {name: value for name, value in fields.items() if value is not None}

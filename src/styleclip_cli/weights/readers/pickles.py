@@ -1,0 +1,517 @@
+"""Pickles read as data: nothing in a file is ever imported, called or constructed.
+
+A pickle is a program for a small stack machine, and Python's own machine lets it call anything. This one
+runs the same opcodes (decoded by the standard library's `pickletools`) but knows no Python objects: a name
+in the file is looked up in `ALLOWED`, whose functions build plain values, numpy arrays and inert records.
+Every other name ends the reading, as do opcodes that real checkpoints do not use.
+
+What a file can cost is bounded by its size: lengths are checked by reading (a string that claims 2^40 bytes
+is cut off by the end of the file), the memo is a dictionary, operations are counted, keys are scalars (the
+hash of nested tuples can take for ever, and so can a dictionary of large numbers that share their hash),
+what functions are given and make is counted, and nothing here or in the readers recurses without a limit.
+"""
+
+from __future__ import annotations
+
+import pickletools
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from styleclip_cli.errors import WeightsError, one_line
+
+# The largest published checkpoint (e4e with its optimizer) needs some 60,000; an operation makes 216 bytes
+# of objects at the most.
+MAX_OPERATIONS = 300_000
+# Real checkpoints call functions with seven arguments at the most, and use whole numbers of 32 bits as keys.
+_MAX_ARGUMENTS = 16
+_MAX_KEY = 2**40
+# An entry of a list that a function makes a set or tuple of.
+_ENTRY_BYTES = 64
+_MARK = object()
+
+
+class Stream(Protocol):
+    """What a pickle is read from: a file, a memory map or a BytesIO."""
+
+    def read(self, size: int = ..., /) -> bytes:
+        """Read bytes."""
+        ...
+
+    def readline(self) -> bytes:
+        """Read a line."""
+        ...
+
+    def tell(self) -> int:
+        """Current position."""
+        ...
+
+    def seek(self, position: int, /) -> Any:
+        """Go to a position."""
+        ...
+
+
+class Damaged(ValueError):
+    """A file is cut off, altered, or not what it says."""
+
+
+class Refused(ValueError):
+    """A file asks for something that reading it as data does not need."""
+
+
+class Record:
+    """What is left of an object: the name of its class, its arguments and its state, as data.
+
+    Attributes:
+        name: Full name of the class or function, such as "torch_utils.persistence...".
+        args: What it was called with.
+        state: What it was filled with afterwards; None if it was not.
+    """
+
+    __slots__ = ("args", "name", "state")
+
+    def __init__(self, name: str, args: tuple[Any, ...] = ()) -> None:
+        self.name = name
+        self.args = args
+        self.state: Any = None
+
+    def fill(self, state: Any) -> None:
+        """Take the state."""
+        self.state = state
+
+
+class Dtype:
+    """A numpy number type that is still being described."""
+
+    __slots__ = ("dtype",)
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        if not isinstance(code, str) or code.lstrip("<>|=") not in _NUMBERS:
+            raise Refused("it holds arrays of other things than numbers")
+        self.dtype = np.dtype(code)
+
+    def fill(self, state: Any) -> None:
+        """Take the byte order, the second entry of numpy's state."""
+        if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "|", "="):
+            self.dtype = self.dtype.newbyteorder(state[1])
+
+
+class Array:
+    """A numpy array that is still to be filled.
+
+    Attributes:
+        values: The array, a view of the file's bytes; None before it is filled.
+    """
+
+    __slots__ = ("values",)
+
+    def __init__(self, *_: Any) -> None:
+        self.values: np.ndarray | None = None
+
+    def fill(self, state: Any) -> None:
+        """Take numpy's state: version, shape, type, whether columns come first, bytes."""
+        _, shape, kind, fortran, raw = state
+        if isinstance(raw, str):  # Python 2
+            raw = raw.encode("latin1")
+        self.values = _array(raw, kind, shape, "F" if fortran else "C")
+
+
+_NUMBERS = frozenset(["b1", "?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
+
+
+def _array(raw: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray:
+    if not isinstance(kind, Dtype) or not isinstance(raw, bytes | bytearray | memoryview):
+        raise Refused("it holds arrays of other things than numbers")
+    sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
+    count = checked_count(sizes)
+    if count * kind.dtype.itemsize != len(raw):
+        raise Damaged(f"an array of {count} numbers in {len(raw)} bytes")
+    return np.frombuffer(raw, kind.dtype).reshape(sizes, order="F" if order == "F" else "C")
+
+
+def checked_count(sizes: Iterable[Any]) -> int:
+    """How many numbers an array of this shape holds.
+
+    Raises:
+        Damaged: If the shape is none.
+    """
+    count = 1
+    for axis, size in enumerate(sizes):
+        if axis == 64:
+            raise Damaged("an array of too many axes")
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < 2**40:
+            raise Damaged("an array with an impossible shape")
+        count *= size
+    return count
+
+
+def _scalar(kind: Any, raw: Any = b"") -> Any:
+    if isinstance(raw, str):
+        raw = raw.encode("latin1")
+    return _array(raw, kind, ()).item()
+
+
+def _dict() -> dict[Any, Any]:
+    return {}
+
+
+def _set(items: Any = ()) -> set[Any]:
+    if not isinstance(items, list | tuple) or len(items) > 1000:
+        raise Refused("it asks for a set of many things")
+    return {_key(item) for item in items}
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise Refused("it asks for _codecs.encode, for something else than the bytes of an array")
+    return text.encode("latin1")
+
+
+def _key(key: Any) -> Any:
+    if key is None or isinstance(key, str | bytes | float):
+        return key
+    if isinstance(key, int) and abs(key) < _MAX_KEY:
+        return key
+    raise Refused("it has keys that are neither texts nor numbers")
+
+
+def record(name: str) -> Callable[..., Record]:
+    """A function for `ALLOWED` that keeps a call of this name as a `Record`."""
+    return lambda *args: Record(name, args)
+
+
+def _named(*names: str) -> dict[str, Callable[..., Any]]:
+    return {name: record(name) for name in names}
+
+
+# What files may name, and what becomes of it. `torch_files` adds the names of tensors and storages.
+ALLOWED: dict[str, Callable[..., Any]] = {
+    "collections.OrderedDict": _dict,
+    "dnnlib.util.EasyDict": _dict,
+    "argparse.Namespace": record("argparse.Namespace"),
+    "builtins.set": _set,
+    "__builtin__.set": _set,
+    "_codecs.encode": _encode,
+    "pathlib.PosixPath": record("pathlib.PosixPath"),
+    "numpy.ndarray": record("numpy.ndarray"),
+    "numpy.dtype": Dtype,
+    **{
+        f"{module}.{name}": function
+        for module in ("numpy.core.multiarray", "numpy._core.multiarray")
+        for name, function in (("_reconstruct", Array), ("scalar", _scalar))
+    },
+    **{f"{module}._frombuffer": _array for module in ("numpy.core.numeric", "numpy._core.numeric")},
+    # Networks as objects: NVlabs' PyTorch releases and their TensorFlow ones.
+    **_named("torch_utils.persistence._reconstruct_persistent_obj", "dnnlib.tflib.network.Network"),
+}
+
+
+def load(
+    stream: Stream,
+    allowed: Mapping[str, Callable[..., Any]] = ALLOWED,
+    persistent: Callable[[Any], Any] | None = None,
+    classes: str | None = None,
+    budget: int = 2**20,
+    room: int = 2**20,
+    operations: int = MAX_OPERATIONS,
+) -> Any:
+    """Run one pickle as data.
+
+    Args:
+        stream: What to read; left standing behind the pickle.
+        allowed: Functions by the full names that the file may use.
+        persistent: Turns a persistent id (a reference to something outside) into a value.
+        classes: Names that begin with this become records too ("__torch__.").
+        budget: How many bytes functions may be given in all; the size of the file.
+        room: How many bytes the arrays may hold in all, those that share their numbers counted each.
+        operations: How many operations it may take.
+
+    Returns:
+        Plain values, arrays and `Record`s.
+
+    Raises:
+        Refused: If the file names anything else, or does what no checkpoint does.
+        Damaged: If it is no pickle, or is cut off.
+    """
+    return _Machine(allowed, persistent, classes, budget, room).run(stream, operations)
+
+
+class _Function:
+    """A looked-up name on the stack."""
+
+    __slots__ = ("make", "name")
+
+    def __init__(self, name: str, make: Callable[..., Any]) -> None:
+        self.name, self.make = name, make
+
+
+class _Machine:
+    def __init__(
+        self,
+        allowed: Mapping[str, Callable[..., Any]],
+        persistent: Callable[[Any], Any] | None,
+        classes: str | None,
+        budget: int,
+        room: int,
+    ) -> None:
+        self.allowed, self.persistent, self.classes = allowed, persistent, classes
+        self.budget, self.room = budget, room
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def run(self, stream: Stream, operations: int) -> Any:
+        try:
+            for number, (opcode, arg, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
+                if number >= operations:
+                    raise Refused(f"it takes more than {operations} operations")
+                name = opcode.name
+                if name in _PUSHED:
+                    self.stack.append(arg)
+                else:
+                    step = getattr(self, f"_{name.lower()}", None)
+                    if step is None:
+                        what = f" of {printable(arg)}" if isinstance(arg, str) else ""
+                        raise Refused(f"it asks for the pickle operation {name}{what}")
+                    step(arg)
+            result = self.stack.pop()
+        except (Refused, Damaged, WeightsError):
+            raise
+        # What pickletools, an empty stack or operands of another type lead to.
+        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise Damaged(f"broken pickle ({one_line(error, 80)})") from None
+        except (UnicodeError, MemoryError, RecursionError, EOFError) as error:
+            raise Damaged(f"broken pickle ({type(error).__name__})") from None
+        if self.stack:
+            raise Damaged("broken pickle (values left over)")
+        return result
+
+    def _marked(self) -> list[Any]:
+        """Pop everything down to the last mark."""
+        for i in range(len(self.stack) - 1, -1, -1):
+            if self.stack[i] is _MARK:
+                items = self.stack[i + 1 :]
+                del self.stack[i:]
+                return items
+        raise Damaged("broken pickle (no mark)")
+
+    # Opcodes, by pickletools' names.
+
+    def _proto(self, arg: int) -> None:
+        if arg > 5:
+            raise Refused(f"it asks for pickle protocol {arg}")
+
+    def _frame(self, arg: int) -> None:
+        pass
+
+    def _stop(self, arg: None) -> None:
+        pass
+
+    def _mark(self, arg: None) -> None:
+        self.stack.append(_MARK)
+
+    def _pop(self, arg: None) -> None:
+        self.stack.pop()
+
+    def _pop_mark(self, arg: None) -> None:
+        self._marked()
+
+    def _dup(self, arg: None) -> None:
+        self.stack.append(self.stack[-1])
+
+    def _none(self, arg: None) -> None:
+        self.stack.append(None)
+
+    def _newtrue(self, arg: None) -> None:
+        self.stack.append(True)
+
+    def _newfalse(self, arg: None) -> None:
+        self.stack.append(False)
+
+    def _empty_list(self, arg: None) -> None:
+        self.stack.append([])
+
+    def _list(self, arg: None) -> None:
+        self.stack.append(self._marked())
+
+    def _append(self, arg: None) -> None:
+        value = self.stack.pop()
+        self._list_on_top().append(value)
+
+    def _appends(self, arg: None) -> None:
+        values = self._marked()
+        self._list_on_top().extend(values)
+
+    def _list_on_top(self) -> list[Any]:
+        found = self.stack[-1]
+        if not isinstance(found, list):
+            raise Refused("it appends to something that is no list")
+        return found
+
+    def _empty_tuple(self, arg: None) -> None:
+        self.stack.append(())
+
+    def _tuple(self, arg: None) -> None:
+        self.stack.append(tuple(self._marked()))
+
+    def _tuple1(self, arg: None) -> None:
+        self._last(1)
+
+    def _tuple2(self, arg: None) -> None:
+        self._last(2)
+
+    def _tuple3(self, arg: None) -> None:
+        self._last(3)
+
+    def _last(self, count: int) -> None:
+        if len(self.stack) < count:
+            raise Damaged("broken pickle (empty stack)")
+        self.stack[-count:] = [tuple(self.stack[-count:])]
+
+    def _empty_dict(self, arg: None) -> None:
+        self.stack.append({})
+
+    def _dict(self, arg: None) -> None:
+        items = self._marked()
+        self.stack.append({})
+        self._set(items)
+
+    def _setitem(self, arg: None) -> None:
+        value, key = self.stack.pop(), self.stack.pop()
+        self._set([key, value])
+
+    def _setitems(self, arg: None) -> None:
+        self._set(self._marked())
+
+    def _set(self, items: list[Any]) -> None:
+        found = self.stack[-1]
+        if not isinstance(found, dict) or len(items) % 2:
+            raise Refused("it sets items of something that is no dictionary")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            found[_key(key)] = value
+
+    def _empty_set(self, arg: None) -> None:
+        self.stack.append(set())
+
+    def _additems(self, arg: None) -> None:
+        items = self._marked()
+        found = self.stack[-1]
+        if not isinstance(found, set):
+            raise Refused("it adds to something that is no set")
+        found.update(_key(item) for item in items)
+
+    def _frozenset(self, arg: None) -> None:
+        self.stack.append(frozenset(_key(item) for item in self._marked()))
+
+    def _put(self, arg: int) -> None:
+        if arg >= _MAX_KEY:
+            raise Refused("it keeps values under numbers that no checkpoint uses")
+        self.memo[arg] = self.stack[-1]
+
+    _binput = _long_binput = _put
+
+    def _memoize(self, arg: None) -> None:
+        self.memo[len(self.memo)] = self.stack[-1]
+
+    def _get(self, arg: int) -> None:
+        self.stack.append(self.memo[arg])
+
+    _binget = _long_binget = _get
+
+    def _global(self, arg: str) -> None:
+        self._find(arg.replace(" ", ".", 1))
+
+    def _stack_global(self, arg: None) -> None:
+        name, module = self.stack.pop(), self.stack.pop()
+        if not isinstance(name, str) or not isinstance(module, str):
+            raise Refused("it asks for a name that is no text")
+        self._find(f"{module}.{name}")
+
+    def _find(self, name: str) -> None:
+        make = self.allowed.get(name)
+        if make is None and self.classes is not None and name.startswith(self.classes):
+            make = record(name)
+        if make is None:
+            raise Refused(f"it asks for {printable(name)}")
+        self.stack.append(_Function(name, make))
+
+    def _reduce(self, arg: None) -> None:
+        args, function = self.stack.pop(), self.stack.pop()
+        if not isinstance(function, _Function) or not isinstance(args, tuple):
+            raise Refused("it calls something that is no function")
+        if len(args) > _MAX_ARGUMENTS:
+            raise Refused(f"it calls {printable(function.name)} with {len(args)} arguments")
+        for arg in args:
+            if isinstance(arg, str | bytes | bytearray):
+                self._spend(len(arg))
+            elif isinstance(arg, list):
+                self._spend(len(arg) * _ENTRY_BYTES)
+        made = function.make(*args)
+        if isinstance(made, np.ndarray):
+            self._claim(made)
+        self.stack.append(made)
+
+    def _spend(self, count: int) -> None:
+        """Count what functions work on: a file may have them turn the same bytes over again and again."""
+        self.budget -= count
+        if self.budget < 0:
+            raise Refused("it uses the same bytes many times over")
+
+    def _claim(self, array: np.ndarray) -> None:
+        """Count what arrays hold: converted, each has numbers of its own."""
+        self.room -= array.size * array.itemsize
+        if self.room < 0:
+            raise Refused("its tensors share their numbers, and would take far more than the file")
+
+    _newobj = _reduce
+
+    def _build(self, arg: None) -> None:
+        state, target = self.stack.pop(), self.stack[-1]
+        if isinstance(target, Record | Dtype | Array):
+            if isinstance(target, Array):
+                if not isinstance(state, tuple) or len(state) != 5:
+                    raise Damaged("an array without its numbers")
+                self._spend(len(state[4]) if isinstance(state[4], str) else 0)
+            target.fill(state)
+            if isinstance(target, Array) and target.values is not None:
+                self._claim(target.values)
+        elif not isinstance(target, dict | np.ndarray):
+            # Attributes of dictionaries (`_metadata` of state dicts) and of tensors say nothing of use.
+            raise Refused("it sets attributes of something that has none")
+
+    def _binpersid(self, arg: None) -> None:
+        if self.persistent is None:
+            raise Refused("it refers to something outside the file")
+        self.stack.append(self.persistent(self.stack.pop()))
+
+
+# Opcodes that push the value pickletools has decoded; not STRING, which only text pickles have.
+_PUSHED = frozenset(
+    [
+        "INT",
+        "BININT",
+        "BININT1",
+        "BININT2",
+        "LONG",
+        "LONG1",
+        "LONG4",
+        "FLOAT",
+        "BINFLOAT",
+        "BINSTRING",
+        "SHORT_BINSTRING",
+        "BINBYTES",
+        "SHORT_BINBYTES",
+        "BINBYTES8",
+        "BYTEARRAY8",
+        "UNICODE",
+        "SHORT_BINUNICODE",
+        "BINUNICODE",
+        "BINUNICODE8",
+    ]
+)
+
+
+def printable(name: str, limit: int = 80) -> str:
+    """A text from a file as a message may hold it: short, and without control characters."""
+    clean = "".join(c if c.isprintable() else "?" for c in name[: limit + 1])
+    return clean if len(clean) <= limit else f"{clean[: limit - 3]}..."

@@ -1,0 +1,250 @@
+"""Where installed weights lie: one folder for all packs, so that what two packs share is kept once.
+
+    $STYLECLIP_HOME, else the platform's data folder
+      weights/     converted parts (.safetensors), each with a receipt (.json)
+      downloads/   what is on its way
+      first-seen/  SHA-256 of published files that have none published, as first downloaded
+
+A receipt says what a part was made from and what its file must be. The check of a large file's SHA-256 is
+skipped while its size and time are those of the last check, as version control systems do. Imports nothing
+heavy.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from styleclip_cli import __version__
+from styleclip_cli.atomic import atomic
+from styleclip_cli.errors import OutputError, WeightsError
+from styleclip_cli.weights.fetch import Source
+
+RECEIPT = "styleclip-receipt-1"
+
+
+def home() -> Path:
+    """Folder of the weights: $STYLECLIP_HOME, else the platform's data folder."""
+    return _folder(platformdirs.user_data_path("styleclip"))
+
+
+def config_dir() -> Path:
+    """Folder of config.toml and of people's own packs: $STYLECLIP_HOME, else the platform's config folder."""
+    return _folder(platformdirs.user_config_path("styleclip"))
+
+
+def _folder(usual: Path) -> Path:
+    chosen = os.environ.get("STYLECLIP_HOME")
+    try:
+        return Path(chosen).expanduser() if chosen else usual
+    except RuntimeError as error:  # ~nobody
+        raise OutputError(f"STYLECLIP_HOME={chosen}: {error}") from None
+
+
+@dataclass(frozen=True)
+class PackFile:
+    """A file of a pack: where it is, and the SHA-256 it must have.
+
+    Attributes:
+        path: The file.
+        sha256: SHA-256 of its content, in hex.
+        checked: Its size and time (ns) when its SHA-256 was last found right; None if never.
+    """
+
+    path: Path
+    sha256: str
+    checked: tuple[int, int] | None = None
+
+    def verify(self, pack: str, thorough: bool = False) -> None:
+        """Make sure that the file is the right one.
+
+        Args:
+            pack: Name of the pack, for messages.
+            thorough: Read it, even if nothing says that it changed.
+
+        Raises:
+            WeightsError: If it is missing or another one.
+        """
+        again = f"install the model pack {pack} again (styleclip models pull {pack})"
+        try:
+            stat = self.path.stat()
+            if not thorough and self.checked == (stat.st_size, stat.st_mtime_ns):
+                return
+            with self.path.open("rb") as file:
+                found = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            raise WeightsError(f"{self.path}: cannot be read ({error.strerror})", again) from None
+        if found != self.sha256:
+            raise WeightsError(f"{self.path}: damaged or replaced (its SHA-256 is another one)", again)
+
+
+@dataclass(frozen=True)
+class Receipt:
+    """What an installed part was made from.
+
+    Attributes:
+        part: Which part of a pack it is.
+        layout: What kind of file it was read from.
+        source: Name of that file.
+        source_sha256: SHA-256 of that file.
+        url: Where it came from; empty if it was imported.
+        licence: Licence of the weights.
+        file: Name of the converted file, beside the receipt.
+        sha256: SHA-256 of the converted file.
+        size: Bytes of the converted file.
+        mtime_ns: Its time when the SHA-256 was last found right.
+        version: Of the program that converted it.
+    """
+
+    part: str
+    layout: str
+    source: str
+    source_sha256: str
+    url: str
+    licence: str
+    file: str
+    sha256: str
+    size: int
+    mtime_ns: int
+    version: str = __version__
+
+
+def key(source: Source, class_index: int = 0) -> str:
+    """What a published file's parts are kept under: its name and hash, or its address if it has no hash."""
+    content = source.sha256 or source.git_sha1 or hashlib.sha256("\n".join(source.urls).encode()).hexdigest()
+    stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source.file).stem)[:60] or "weights"
+    return f"{stem}-{content[:12]}" + (f"-class{class_index}" if class_index else "")
+
+
+def weights_path(source: Source, part: str, class_index: int = 0) -> Path:
+    """Where the converted part of a published file lies, or would lie."""
+    return home() / "weights" / f"{key(source, class_index)}.{part}.safetensors"
+
+
+def downloads_dir(source: Source) -> Path:
+    """Where a published file is put while it is downloaded."""
+    return home() / "downloads" / key(source)
+
+
+def find(source: Source, part: str, class_index: int = 0) -> Receipt | None:
+    """The receipt of an installed part; None if it is not installed."""
+    path = weights_path(source, part, class_index)
+    receipt = _read_receipt(path.with_suffix(".json"))
+    return receipt if receipt is not None and path.is_file() else None
+
+
+def installed_file(source: Source, part: str, class_index: int = 0) -> PackFile | None:
+    """An installed part as a pack's file; None if it is not installed."""
+    receipt = find(source, part, class_index)
+    if receipt is None:
+        return None
+    path = weights_path(source, part, class_index)
+    return PackFile(path, receipt.sha256, (receipt.size, receipt.mtime_ns))
+
+
+def write_receipt(path: Path, receipt: Receipt) -> None:
+    """Write the receipt of a converted file, which makes it an installed one.
+
+    Args:
+        path: The converted file.
+        receipt: What it was made from; size and time are taken from the file.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    stat = path.stat()
+    content = asdict(replace(receipt, file=path.name, size=stat.st_size, mtime_ns=stat.st_mtime_ns))
+    _write_json(path.with_suffix(".json"), {"format": RECEIPT, **content})
+
+
+def receipts() -> Iterator[tuple[Path, Receipt]]:
+    """All installed parts: their files and receipts."""
+    for path in sorted((home() / "weights").glob("*.json")):
+        receipt = _read_receipt(path)
+        weights = path.with_suffix(".safetensors")
+        if receipt is not None and weights.is_file():
+            yield weights, receipt
+
+
+def delete(path: Path) -> int:
+    """Remove an installed part; returns how many bytes that freed.
+
+    Raises:
+        OutputError: If it cannot be removed.
+    """
+    try:
+        size = path.stat().st_size
+        path.with_suffix(".json").unlink(missing_ok=True)  # first: without a receipt it counts as absent
+        path.unlink()
+    except OSError as error:
+        raise OutputError(f"{path}: cannot be removed ({error.strerror})") from None
+    return size
+
+
+def known(source: Source) -> Source:
+    """The source, held to the SHA-256 it had when it was first downloaded if none is published."""
+    if source.pinned:
+        return source
+    found = _read_json(_first_seen(source)).get("sha256")
+    return replace(source, sha256=found) if isinstance(found, str) and len(found) == 64 else source
+
+
+def remember(source: Source, sha256: str, url: str) -> None:
+    """Record the SHA-256 of a file that has none published; later downloads are held to it.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    if not source.pinned:
+        _write_json(_first_seen(source), {"file": source.file, "sha256": sha256, "url": url})
+
+
+def _first_seen(source: Source) -> Path:
+    return home() / "first-seen" / f"{key(source)}.json"
+
+
+def accepted_licences() -> set[str]:
+    """Licences that were accepted on this machine."""
+    found = _read_json(home() / "licences.json").get("accepted")
+    return {entry for entry in found if isinstance(entry, str)} if isinstance(found, list) else set()
+
+
+def accept_licences(licences: set[str]) -> None:
+    """Record that licences were accepted.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    if not licences <= accepted_licences():
+        _write_json(home() / "licences.json", {"accepted": sorted(accepted_licences() | licences)})
+
+
+def _read_receipt(path: Path) -> Receipt | None:
+    content = _read_json(path)
+    if content.pop("format", None) != RECEIPT:
+        return None
+    try:
+        return Receipt(**content)
+    except TypeError:  # of another version, or altered
+        return None
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    with atomic(path) as part:
+        part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
