@@ -23,3 +23,4 @@ def _alone(tmp_path_factory, monkeypatch):
     for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("STYLECLIP_HOME", str(tmp_path_factory.mktemp("home")))

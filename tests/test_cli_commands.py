@@ -372,7 +372,7 @@ BAD = {
     "unknown device": (["good.png", "--device", "tpu"], 6, "tpu"),
     "absent device": (["good.png", "--device", "cuda:99"], 6, "cuda:99"),
     "unknown pack": (["good.png", "--models", "nosuch"], 4, "nosuch"),
-    "folder without pack": (["good.png", "--models", "empty"], 4, "manifest.json"),
+    "folder without pack": (["good.png", "--models", "empty"], 4, "pack.toml"),
     "file in the way": (["good.png", "--out", "text.png/o.png"], 5, "text.png"),
     "unwritable place": (["good.png", "--out", "/proc/self/o.png"], 5, "/proc/self"),
     "unknown format": (["good.png", "--out", "o.xyz"], 2, "o.xyz"),
@@ -439,13 +439,12 @@ def test_damaged_weights_are_refused(
     assert "SHA-256" in one_error(capsys.readouterr().err)
 
 
-def test_a_manifest_may_not_reach_outside(
+def test_a_pack_may_not_reach_outside(
     here: Path, tmp_path_factory: pytest.TempPathFactory, capsys: pytest.CaptureFixture[str]
 ) -> None:
     broken = make_pack(tmp_path_factory.mktemp("broken"))
-    manifest = json.loads((broken / "manifest.json").read_text())
-    manifest["components"]["generator"]["file"] = "../generator.safetensors"
-    (broken / "manifest.json").write_text(json.dumps(manifest))
+    text = (broken / "pack.toml").read_text()
+    (broken / "pack.toml").write_text(text.replace('"generator.safetensors"', '"../generator.safetensors"'))
     assert main(["sample", "--models", str(broken)]) == 4
     one_error(capsys.readouterr().err)
 

@@ -117,6 +117,7 @@ def test_the_readmes_edit(tmp_path: Path, engine: Engine) -> None:
     source = Path(__file__).parent.parent / "examples" / "face.png"
     out = tmp_path / "edited.png"
     arguments = ["edit", str(source), "--prompt", "with glasses", "--neutral", "face", "--alpha", "4"]
+    arguments += ["--models", "toy"]
     assert main([*arguments, "--out", str(out)]) == 0
     before, after = (
         torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None] / 127.5 - 1

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 from pathlib import Path
 
+import tomli_w
 import torch
 
 from styleclip_cli.weights.files import save_weights
@@ -44,7 +44,7 @@ def make_pack(folder: Path, seed: int = 0, data: Path | None = None) -> Path:
         for name in ("statistics", "relevance"):
             shutil.copy(data / f"{name}.npz", folder)
             published[name] = _entry(folder / f"{name}.npz")
-    manifest = {
+    described = {
         "format": "styleclip-pack-1",
         "name": "tiny",
         "resolution": SIDE,
@@ -55,7 +55,7 @@ def make_pack(folder: Path, seed: int = 0, data: Path | None = None) -> Path:
         "defaults": {"alpha": 4, "channels": 10, "n": 200, "n_images": 2},
         "quality": {},
     }
-    (folder / "manifest.json").write_text(json.dumps(manifest))
+    (folder / "pack.toml").write_text(tomli_w.dumps(described))
     return folder
 
 

@@ -168,7 +168,7 @@ def _by_content(file: Path, parts: list[Part], entries: list[Entry], pack: str |
     if pack is None or not of_kind:
         raise WeightsError(
             f"{file}: {what}; not a file that a pack knows by its hash",
-            "--pack NAME, if it is that pack's; or a pack of your own: styleclip models add NAME --generator ...",
+            "--pack NAME, if it is that pack's; or a pack of your own: styleclip models add --help",
         )
     open_ = [entry for entry in of_kind if entry.source is not None and not entry.source.pinned]
     if not open_:

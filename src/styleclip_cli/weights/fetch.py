@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import ipaddress
 import itertools
 import json
 import logging
@@ -18,15 +17,28 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from styleclip_cli import __version__
 from styleclip_cli.errors import OutputError, UsageError, WeightsError, one_line
+from styleclip_cli.weights.answers import (
+    BLOCK,
+    Interrupted,
+    Refused,
+    Wrong,
+    blocks_of,
+    judge,
+    network_errors,
+    refuse_page,
+    refuse_unsafe,
+    require_continuation,
+    total_size,
+    version_of,
+)
 
 if TYPE_CHECKING:
     from requests import Response
@@ -34,11 +46,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
-_BLOCK = 1 << 20
-_LONGEST_WAIT, _LONGEST_RETRY_AFTER, _LONGEST_TIMEOUT = 30.0, 60.0, 86_400.0
-_TRANSIENT = {408, 429, 500, 502, 503, 504}
+_LONGEST_WAIT, _LONGEST_TIMEOUT = 30.0, 86_400.0
 _OFFLINE = ("STYLECLIP_OFFLINE", "HF_HUB_OFFLINE")
-_PAGE = "an HTML page instead of the file (a login, quota or error page)"
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -139,7 +148,7 @@ def fetch(source: Source, folder: Path, network: Network, progress: Progress | N
     job = _Job(source, path, network, progress or (lambda done, total: None))
     try:
         return _present(source, path) or _download(job)
-    except OSError as error:  # of the disk: those of the network end in _Interrupted or _Refused
+    except OSError as error:  # of the disk: those of the network end in Interrupted or Refused
         full = error.errno in _FULL
         raise OutputError(
             f"{error.filename or path}: cannot be written ({error.strerror or error})",
@@ -163,22 +172,6 @@ def check(source: Source, path: Path) -> str:
     if differences:
         raise WeightsError(f"{path}: not the published file ({differences})", _by_hand(source))
     return sha256
-
-
-class _Refused(Exception):
-    """This address does not give the file; the next one may."""
-
-
-class _Wrong(Exception):
-    """What is loaded so far cannot become the file."""
-
-
-class _Interrupted(Exception):
-    """The same address may give the file, or the rest of it, when asked again."""
-
-    def __init__(self, reason: str, wait: float | None = None) -> None:
-        super().__init__(reason)
-        self.wait = wait
 
 
 @dataclass(frozen=True)
@@ -239,7 +232,7 @@ def _download(job: _Job) -> Fetched:
     for url in (*([f"{mirror.rstrip('/')}/{quote(source.file)}"] if mirror else []), *source.urls):
         try:
             return _load(job, url)
-        except _Refused as refusal:
+        except Refused as refusal:
             reasons.append(f"{_host(url)}: {refusal}")
             _log.info("%s: not from %s", source.file, reasons[-1])
     why = "; ".join(reasons) or "no address is known"
@@ -248,7 +241,7 @@ def _download(job: _Job) -> Fetched:
 
 def _load(job: _Job, url: str) -> Fetched:
     """Load from one address, until the file is whole and right or the address has to be given up."""
-    _refuse_unsafe([url], job.source.pinned)
+    refuse_unsafe([url], job.source.pinned)
     tries, furthest, restarted = 0, job.loaded(), False
     while True:
         # Without a hash, only the same version from the same address is known to fit to what is there.
@@ -256,16 +249,16 @@ def _load(job: _Job, url: str) -> Fetched:
         try:
             _receive(job, url, offset)
             return _install(job, url)
-        except _Wrong as problem:
+        except Wrong as problem:
             job.drop()
             if restarted or not offset:
-                raise _Refused(str(problem)) from None
+                raise Refused(str(problem)) from None
             restarted, wait = True, 0.0  # what was there before may be to blame
-        except _Interrupted as problem:
+        except Interrupted as problem:
             loaded = job.loaded()
             tries, furthest = (0, loaded) if loaded > furthest else (tries + 1, furthest)
             if tries >= job.network.attempts:
-                raise _Refused(str(problem)) from None
+                raise Refused(str(problem)) from None
             backoff = min(_LONGEST_WAIT, job.network.backoff * 2 ** max(tries - 1, 0))
             wait = backoff if problem.wait is None else problem.wait
         time.sleep(wait)
@@ -276,20 +269,20 @@ def _receive(job: _Job, url: str, offset: int) -> None:
     if job.source.size is not None and offset >= job.source.size:
         return  # nothing is missing: its content decides
     with _ask(job, url, offset) as response:
-        _judge(response, job.source.pinned)
-        blocks = _blocks(response)
+        judge(response, job.source.pinned)
+        blocks = blocks_of(response)
         if response.status_code == 206:
-            _require_continuation(response, offset, job.version(url))
+            require_continuation(response, offset, job.version(url))
         else:
             offset = 0
         if not offset:
             head = next(blocks, b"")
-            _refuse_page(head)
+            refuse_page(head)
             blocks = itertools.chain([head], blocks)
-        total = _total(response, offset, job.source.size)
+        total = total_size(response, offset, job.source.size)
         _require_space(job.path.parent, (total or 0) - job.loaded())
         if not offset:
-            job.restart(url, _version(response))
+            job.restart(url, version_of(response))
         _append(job, offset, total, blocks)
 
 
@@ -302,18 +295,8 @@ def _ask(job: _Job, url: str, offset: int) -> Response:
         if version := job.version(url):
             headers["If-Range"] = version
     timeout = (job.network.connect_timeout, job.network.read_timeout)
-    with _network_errors():
+    with network_errors():
         return requests.get(url, headers=headers, stream=True, timeout=timeout)
-
-
-def _blocks(response: Response) -> Iterator[bytes]:
-    """The body: a beginning long enough to recognise a page by, then up to 1 MiB of what has arrived."""
-    # read1, not iter_content: that waits for full blocks, and loses what it has when the connection breaks.
-    with _network_errors():
-        block = response.raw.read(512)
-        while block:
-            yield block
-            block = response.raw.read1(_BLOCK)
 
 
 def _append(job: _Job, done: int, total: int | None, blocks: Iterator[bytes]) -> None:
@@ -321,14 +304,14 @@ def _append(job: _Job, done: int, total: int | None, blocks: Iterator[bytes]) ->
         for block in blocks:
             done += len(block)
             if total is not None and done > total:
-                raise _Wrong(f"more than {total} bytes")
+                raise Wrong(f"more than {total} bytes")
             rest = memoryview(block)
             while rest:
                 rest = rest[file.write(rest) :]
             job.progress(done, total or 0)
         os.fsync(file.fileno())
     if total is not None and done < total:
-        raise _Interrupted(f"ended after {done} of {total} bytes")
+        raise Interrupted(f"ended after {done} of {total} bytes")
 
 
 def _install(job: _Job, url: str) -> Fetched:
@@ -336,7 +319,7 @@ def _install(job: _Job, url: str) -> Fetched:
     size = job.loaded()
     sha256, differences = _compare(job.source, job.part)
     if differences:
-        raise _Wrong(differences)
+        raise Wrong(differences)
     job.part.replace(job.path)
     with contextlib.suppress(OSError):  # not every system can do it
         folder = os.open(job.path.parent, os.O_RDONLY)
@@ -353,7 +336,7 @@ def _compare(source: Source, path: Path) -> tuple[str, str]:
     size = path.stat().st_size
     sha256, blob = hashlib.sha256(), hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+        while block := file.read(BLOCK):
             sha256.update(block)
             if source.git_sha1:
                 blob.update(block)
@@ -370,56 +353,6 @@ def _compare(source: Source, path: Path) -> tuple[str, str]:
     return sha256.hexdigest(), "; ".join(differences)
 
 
-def _judge(response: Response, pinned: bool) -> None:
-    """Go on only with an answer that may carry the file."""
-    _refuse_unsafe([*(hop.url for hop in response.history), response.url], pinned)
-    status, headers = response.status_code, response.headers
-    if status in _TRANSIENT:
-        raise _Interrupted(f"HTTP {status}", _retry_after(headers.get("Retry-After", "")))
-    if status == 416:
-        raise _Wrong("HTTP 416, no such range")
-    if status not in (200, 206):
-        raise _Refused(one_line(f"HTTP {status} {response.reason or ''}", 80))
-    if headers.get("Content-Type", "").lower().startswith("text/html"):
-        raise _Refused(_PAGE)
-    if headers.get("Content-Encoding", "identity").lower() != "identity":
-        raise _Refused("sent compressed, though asked for as it is")
-
-
-def _refuse_page(head: bytes) -> None:
-    """Some hosts say 200 and send a page when a quota is used up or a login is wanted."""
-    if not head:
-        raise _Refused("nothing was sent")
-    if head.lstrip(b"\xef\xbb\xbf \t\r\n\f").lower().startswith((b"<!doctype", b"<html")):
-        raise _Refused(_PAGE)
-
-
-def _require_continuation(response: Response, offset: int, version: str) -> None:
-    span = response.headers.get("Content-Range", "")
-    if not span.startswith(f"bytes {offset}-"):
-        raise _Wrong(one_line(f"sent another range than asked for: {span or 'none'}", 80))
-    # Some servers send the rest of another version in spite of If-Range.
-    name = "ETag" if version.startswith('"') else "Last-Modified"
-    if offset and version and response.headers.get(name, version) != version:
-        raise _Wrong("the published file has changed")
-
-
-def _total(response: Response, offset: int, size: int | None) -> int | None:
-    """Size of the whole file, as published or by the answer; None if unknown."""
-    rest = _number(response.headers.get("Content-Length", ""))
-    total = None if rest is None else offset + rest
-    if response.status_code == 206:
-        whole = _number(response.headers["Content-Range"].rpartition("/")[2])
-        total = total if whole is None else whole
-    if size is not None and total not in (None, size):
-        raise _Refused(f"size {total}, expected {size}")
-    return total if size is None else size
-
-
-def _number(text: str) -> int | None:
-    return int(text) if re.fullmatch(r"[0-9]{1,18}", text) else None
-
-
 def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if free < needed:
@@ -427,63 +360,6 @@ def _require_space(folder: Path, needed: int) -> None:
             f"{folder}: {needed / 1e6:.1f} MB are still to come, {free / 1e6:.1f} MB are free",
             "make room and run it again, or choose another folder",
         )
-
-
-def _refuse_unsafe(hops: Sequence[str], pinned: bool) -> None:
-    """Plain http can be altered on the way: it needs a hash that would show it, or a loopback address."""
-    encrypted = False
-    for hop in hops:
-        try:
-            scheme, host = urlsplit(hop).scheme, urlsplit(hop).hostname
-        except ValueError:
-            scheme, host = "", None
-        if scheme not in ("http", "https") or not host:
-            raise _Refused("not an http or https address")
-        if scheme == "http" and not pinned and (encrypted or not _is_loopback(host)):
-            raise _Refused("plain http, and no hash is published that would show a change on the way")
-        encrypted = encrypted or scheme == "https"
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
-
-
-@contextlib.contextmanager
-def _network_errors() -> Iterator[None]:
-    """Turn all that a broken connection, server or address raises into a reason of a few words."""
-    import ssl
-
-    from requests import RequestException, TooManyRedirects
-    from urllib3.exceptions import HTTPError
-
-    try:
-        yield
-    except (RequestException, HTTPError, OSError, ValueError) as error:
-        root: BaseException = error
-        while deeper := root.__cause__ or next((a for a in root.args if isinstance(a, BaseException)), None):
-            root = deeper
-        reason = one_line(getattr(root, "strerror", None) or root, 120)
-        broken = isinstance(error, (RequestException, HTTPError))  # else: wrong settings of the proxy or TLS
-        lasting = isinstance(error, (ValueError, TooManyRedirects)) or isinstance(root, ssl.CertificateError)
-        raise (_Interrupted if broken and not lasting else _Refused)(reason) from None
-
-
-def _retry_after(value: str) -> float | None:
-    """Seconds for which a server wants to be left alone, given as such or as a date."""
-    try:
-        wait = float(value) if value.isdecimal() else parsedate_to_datetime(value).timestamp() - time.time()
-    except (ValueError, OverflowError):
-        return None
-    return min(max(wait, 0.0), _LONGEST_RETRY_AFTER)
-
-
-def _version(response: Response) -> str:
-    """What tells this version of a file from others; weak ETags do not."""
-    etag = response.headers.get("ETag", "")
-    return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
 def _plain_name(file: str) -> str:

@@ -19,32 +19,33 @@ from styleclip_cli.weights.readers.pickles import Damaged, Refused, printable
 
 # TorchScript archives of CLIP hold these beside the tensors.
 _CLIP_SETTINGS = ("input_resolution", "context_length", "vocab_size")
-_FLAT: dict[str, tuple[PartName, str, tuple[str, ...]]] = {
-    "identity": (
+# Networks whose state dict is the whole file: part, layout, tensors that tell it from others.
+_FLAT: tuple[tuple[PartName, str, tuple[str, ...]], ...] = (
+    (
         "identity",
         "ArcFace identity network (IR-SE)",
         ("input_layer.0.weight", "body.0.res_layer.1.weight", "output_layer.3.weight"),
     ),
-    "landmarks": (
+    (
         "landmarks",
         "landmark network (face-alignment's FAN)",
         ("conv1.weight", "m0.b1_4.conv1.weight", "conv_last0.weight", "l0.weight"),
     ),
-    "detector": (
+    (
         "detector",
         "face detector (S3FD)",
         ("conv1_1.weight", "conv3_3_norm.weight", "fc7.weight", "conv3_3_norm_mbox_conf.weight"),
     ),
-}
+)
 
 
 def from_flat(state: Mapping[str, np.ndarray]) -> Part | None:
     """A network whose state dict is the whole file; None if it is not one of these."""
-    if (
-        "text_projection" in state and "visual.proj" in state
-    ) or "visual.attnpool.positional_embedding" in state:
+    if "text_projection" in state and not {"visual.proj", "visual.attnpool.positional_embedding"}.isdisjoint(
+        state
+    ):
         return clip(state)
-    for name, layout, keys in _FLAT.values():
+    for name, layout, keys in _FLAT:
         if all(key in state for key in keys):
             return Part(name, layout, _finite_types(state))
     return None
