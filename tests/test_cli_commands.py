@@ -59,9 +59,11 @@ def test_edit_writes_the_face_and_tells_about_it(here: Path, capsys: pytest.Capt
     for word in ("alpha 4", "beta 0.", "channels", " s\n"):
         assert word in captured.out
     assert 'target "face with glasses", neutral "face"' in captured.err
+    from styleclip_cli.save import read_metadata
+
     with Image.open(here / "o.png") as image:
         image.load()
-        assert image.text["styleclip:prompt"] == "face with glasses"
+    assert read_metadata(here / "o.png")["prompt"] == "face with glasses"
         assert image.text["styleclip:alpha"] == "4"
     assert files(here) == ["face.png", "o.png"]
 

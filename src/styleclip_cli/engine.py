@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,12 +21,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from styleclip_cli import cache, latents
-from styleclip_cli import invert as inversion
+from styleclip_cli import cache, inversion, latents
+from styleclip_cli.align import Landmarker
+from styleclip_cli.device import choose_device
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.directions import Direction, apply, find_direction
 from styleclip_cli.edits.relevance import Relevance, measure_relevance
-from styleclip_cli.errors import BadInputError, DeviceError, WeightsError
+from styleclip_cli.errors import BadInputError, WeightsError
+from styleclip_cli.faces import landmarker_of
+from styleclip_cli.inversion import Inversion, Perceptual
 from styleclip_cli.latents import Latents
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
@@ -35,6 +38,7 @@ from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import (
     DirectionSettings,
     InversionSettings,
+    Inverter,
     LayerChoice,
     RelevanceSettings,
     StatisticsSettings,
@@ -152,50 +156,135 @@ class Engine:
         with torch.inference_mode():
             return self.generator.w_plus(torch.from_numpy(z).to(self.device), truncation_psi=psi)
 
-    def invert(self, images: Tensor, steps: int | None = None, keep: bool = True) -> Tensor:
+    @property
+    def close_up(self) -> int:
+        """Side of the pictures that the encoder reads, in pixels; the generator's where there is none."""
+        return self.encoder.input_resolution if "encoder" in self.pack.components else self.pack.resolution
+
+    @cached_property
+    def landmarker(self) -> Landmarker:
+        """Finds faces and their landmarks in photos.
+
+        Raises:
+            WeightsError: If the pack has no networks for it.
+        """
+        return landmarker_of(self.pack, self.device)
+
+    @cached_property
+    def perceptual(self) -> Perceptual:
+        """Perceptual distance: the identity network's, or CLIP's where there is none."""
+        return Perceptual(self.identity) if self._has_identity else Perceptual(None, self.clip)
+
+    @property
+    def _has_identity(self) -> bool:
+        return "identity" in self.pack.components
+
+    def inversion(
+        self,
+        inverter: Inverter | None = None,
+        steps: int | None = None,
+        noise: bool | None = None,
+        budget: float | None = None,
+    ) -> InversionSettings:
+        """The pack's settings of inversion with a person's choices laid over them.
+
+        Args:
+            inverter: Which rung of the ladder; None: the pack's, or "refine" if there are steps.
+            steps: Steps of moving W+; 0 keeps the encoder's answer.
+            noise: Whether the noise is moved too.
+            budget: Seconds for each picture.
+        """
+        if inverter is None and steps is not None:
+            usual = self.inversion_settings.inverter
+            inverter = "encoder" if steps == 0 else "refine" if usual == "encoder" else usual
+        chosen: dict[str, Any] = {"inverter": inverter, "steps": steps, "noise": noise, "budget": budget}
+        return replace(
+            self.inversion_settings, **{name: value for name, value in chosen.items() if value is not None}
+        )
+
+    def invert(
+        self, images: Tensor, steps: int | None = None, keep: bool = True, inverter: Inverter | None = None
+    ) -> Tensor:
         """Find the latents of pictures; what was found once is kept in the cache.
 
         Args:
             images: [N, 3, H, W] in [-1, 1].
             steps: Refinement steps after the encoder's answer; None takes the pack's default.
             keep: Use the cache.
+            inverter: How; None takes the pack's. "pivotal" gives the pivots: `find` tells the rest.
 
         Returns:
             W+ [N, num_ws, w_dim].
         """
-        settings = self.inversion_settings if steps is None else replace(self.inversion_settings, steps=steps)
-        if not keep:
-            return self._found(images, settings)
-        return torch.cat([self._invert_one(image, settings) for image in images.split(1)])
+        settings = self.inversion(inverter, steps)
+        if settings.inverter == "encoder" and not keep:
+            return inversion.encode(self.encoder, images, self.generator)
+        return torch.cat([self.find(image, settings, keep).w_plus for image in images.split(1)])
 
-    def _found(self, images: Tensor, settings: InversionSettings) -> Tensor:
-        codes = inversion.encode(self.encoder, images, self.generator)
-        if settings.steps:
-            with self.progress("refining the inversion") as advance:
-                codes = inversion.refine(self.generator, codes, images, settings, self.clip, advance)
-        return codes
+    def find(
+        self,
+        image: Tensor,
+        settings: InversionSettings | None = None,
+        keep: bool = True,
+        close_up: Tensor | None = None,
+    ) -> Inversion:
+        """Find the latent of one picture, and what the generator gains for it.
 
-    def _invert_one(self, image: Tensor, settings: InversionSettings) -> Tensor:
-        parts = ["generator", "encoder"] + (["clip"] if settings.steps else [])
-        key = {"image": inversion.content_hash(image), "weights": self.pack.fingerprint_of(*parts)}
-        # Steps 0 does not depend on how steps would be made.
-        key |= {
-            f.name: getattr(settings, f.name) for f in fields(settings) if settings.steps or f.name == "steps"
-        }
+        Args:
+            image: [1, 3, H, W] in [-1, 1].
+            settings: How; None takes the pack's.
+            keep: Use the cache.
+            close_up: The same picture as the encoder is to see it; None: `image`.
+
+        Returns:
+            W+ [1, num_ws, w_dim] on the device, with how close it comes.
+        """
+        settings = self.inversion_settings if settings is None else settings
 
         def compute() -> tuple[cache.Arrays, cache.Json]:
-            return {"w_plus": self._found(image, settings).cpu().numpy()}, {}
+            with self.progress("inverting") as advance:
+                found = inversion.find(
+                    image,
+                    image if close_up is None else close_up,
+                    self.generator,
+                    self.encoder,
+                    self.perceptual,
+                    self.identity if self._has_identity else None,
+                    settings,
+                    advance,
+                )
+            return found.to_arrays()
 
-        arrays, _ = cache.cached("inversions", key, latents.SCHEMA, compute)
-        return torch.from_numpy(arrays["w_plus"]).to(self.device)
+        if keep:
+            key = {"image": inversion.content_hash(image), **self._inversion_key(settings)}
+            if close_up is not None and close_up is not image:
+                key["close_up"] = inversion.content_hash(close_up)
+            arrays, details = cache.cached("inversions", key, inversion.SCHEMA, compute)
+        else:
+            arrays, details = compute()
+        found = Inversion.from_arrays(arrays, details)
+        return replace(found, w_plus=found.w_plus.to(self.device))
+
+    def _inversion_key(self, settings: InversionSettings) -> dict[str, Any]:
+        """What an inversion depends on beside the picture: the encoder's answer on nothing but networks."""
+        if settings.inverter == "encoder":
+            return {"inverter": "encoder", "weights": self.pack.fingerprint_of("generator", "encoder")}
+        judge = "identity" if self._has_identity else "clip"
+        return {**asdict(settings), "weights": self.pack.fingerprint_of("generator", "encoder", judge)}
 
     def styles(self, w_plus: Tensor) -> Tensor:
         """Turn W+ [N, num_ws, w_dim] into styles [N, size]."""
         return styles_of(self.generator, w_plus)
 
-    def synthesize(self, styles: Tensor) -> Tensor:
-        """Render styles [N, size] to pictures [N, 3, R, R] in nominally [-1, 1], on the CPU."""
-        return synthesize(self.generator, styles)
+    def synthesize(self, styles: Tensor, tuned: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Render styles [N, size] to pictures [N, 3, R, R] in nominally [-1, 1], on the CPU.
+
+        Args:
+            styles: [N, size].
+            tuned: What the generator gains for the picture that the styles come from (`Inversion.tuned`).
+        """
+        with inversion.tuned(self.generator, tuned or {}):
+            return synthesize(self.generator, styles)
 
     def statistics(self) -> StyleStatistics:
         """Mean and spread of every style channel: the pack's own, from the cache, or measured now.
@@ -320,19 +409,26 @@ class Engine:
         """
         return Direction.load(path, self.generator.style_space.widths, self.pack.fingerprint_of("generator"))
 
-    def edit(self, styles: Tensor, direction: Direction, alphas: Sequence[float]) -> Tensor:
+    def edit(
+        self,
+        styles: Tensor,
+        direction: Direction,
+        alphas: Sequence[float],
+        tuned: Mapping[str, Tensor] | None = None,
+    ) -> Tensor:
         """Move faces along a direction, by each of some strengths, and render them.
 
         Args:
             styles: [N, size].
             direction: Where to.
             alphas: Strengths; the strongest channel moves by alpha standard deviations.
+            tuned: As in `synthesize`.
 
         Returns:
             Pictures [N, len(alphas), 3, R, R] in nominally [-1, 1], on the CPU.
         """
         moved = torch.stack([apply(styles, direction, alpha) for alpha in alphas], dim=1)
-        return self.synthesize(moved.flatten(0, 1)).unflatten(0, (len(styles), len(alphas)))
+        return self.synthesize(moved.flatten(0, 1), tuned).unflatten(0, (len(styles), len(alphas)))
 
     def save_latents(self, path: Path, w_plus: Tensor, sources: Sequence[str]) -> None:
         """Write W+ latents [N, num_ws, w_dim] with where they come from, one source per face.
@@ -340,8 +436,18 @@ class Engine:
         Raises:
             OutputError: If the file cannot be written.
         """
+        self.save_inversions(path, [Inversion(w) for w in w_plus.split(1)], sources)
+
+    def save_inversions(self, path: Path, found: Sequence[Inversion], sources: Sequence[str]) -> None:
+        """Write latents, with what the generator gains for each, and where they come from.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
         provenance = latents.provenance(self.pack.fingerprint_of("generator"), self.pack.name, sources)
-        latents.write(path, Latents(w_plus.detach().cpu().numpy(), provenance))
+        tuned = {i: inversion.to_arrays(one.tuned) for i, one in enumerate(found) if one.tuned}
+        w_plus = torch.cat([one.w_plus for one in found]).detach().cpu().numpy()
+        latents.write(path, Latents(w_plus, provenance, tuned))
 
     def load_latents(self, path: Path) -> Tensor:
         """Read W+ latents [N, num_ws, w_dim] and make sure that they are this generator's.
@@ -349,47 +455,41 @@ class Engine:
         Raises:
             BadInputError: If the file cannot be used, or belongs to another generator.
         """
-        found = latents.read(path)
-        generator = self.generator
+        return torch.cat([found.w_plus for found in self.load_inversions(path)])
+
+    def load_inversions(self, path: Path) -> list[Inversion]:
+        """Read latents and what the generator gains for each, and make sure that they are this generator's.
+
+        Raises:
+            BadInputError: If the file cannot be used, or belongs to another generator.
+        """
+        read = latents.read(path)
+        space = self.generator.style_space
         latents.check_generator(
-            found,
-            generator.style_space.num_ws,
-            generator.config.w_dim,
+            read,
+            space.num_ws,
+            self.generator.config.w_dim,
             self.pack.fingerprint_of("generator"),
             self.pack.name,
             path,
         )
-        w_plus = torch.from_numpy(found.w_plus).to(self.device)
-        return w_plus.expand(-1, generator.style_space.num_ws, -1)
-
-
-def choose_device(name: str) -> torch.device:
-    """Find the device that a name means on this machine.
-
-    Args:
-        name: auto (CUDA, else Apple's, else the CPU), cpu, cuda, cuda:N or mps.
-
-    Raises:
-        DeviceError: If the name is none of these, or the machine has no such device.
-    """
-    if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        raise DeviceError(f"unknown device {name!r}", "auto, cpu, cuda, cuda:1 or mps") from None
-    if device.type == "cuda":
-        count = torch.cuda.device_count()
-        missing = (device.index or 0) >= count
-        found = f"{count} CUDA device{'s' if count != 1 else ''} found"
-    else:
-        missing = device.type != "cpu" and not (device.type == "mps" and torch.backends.mps.is_available())
-        found = "not on this machine"
-    if missing:
-        raise DeviceError(f"no device {name!r} ({found})", "--device auto, or --device cpu")
-    return device
+        tensors = {
+            name: tensor.shape
+            for name, tensor in (*self.generator.named_parameters(), *self.generator.named_buffers())
+        }
+        found = []
+        w_plus = torch.from_numpy(read.w_plus).to(self.device).expand(-1, space.num_ws, -1)
+        for i, w in enumerate(w_plus.split(1)):
+            try:
+                tuned = inversion.from_arrays(read.tuned.get(i, {}))
+            except (ValueError, KeyError, RuntimeError) as error:
+                raise BadInputError(f"{path}: not usable latents ({error})", "invert again") from None
+            if any(tensors.get(name) != change.shape for name, change in tuned.items()):
+                raise BadInputError(
+                    f"{path}: tuned for another generator", "the --models they were made with"
+                )
+            found.append(Inversion(w, tuned))
+        return found
 
 
 S = TypeVar("S", StatisticsSettings, RelevanceSettings, DirectionSettings, InversionSettings)

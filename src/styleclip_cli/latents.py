@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,10 +24,12 @@ class Latents:
     Attributes:
         w_plus: [N, num_ws, w_dim], float32, finite.
         provenance: Where they come from: "generator" (fingerprint), "models", "sources" (one per face).
+        tuned: What each face's generator gains, as `inversion.to_arrays` keeps it; empty if it stays.
     """
 
     w_plus: NDArray[np.float32]
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    tuned: Mapping[int, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
 
 def write(path: Path, latents: Latents) -> None:
@@ -36,7 +39,9 @@ def write(path: Path, latents: Latents) -> None:
         BadInputError: If they are not [N, num_ws, w_dim] or not finite.
         OutputError: If the file cannot be written.
     """
-    arrays = {"w_plus": _checked(latents.w_plus, str(path))}
+    arrays: dict[str, NDArray[Any]] = {"w_plus": _checked(latents.w_plus, str(path))}
+    for face, changes in latents.tuned.items():
+        arrays |= {f"face{face}.{name}": array for name, array in changes.items()}
     cache.save_npz(path, arrays, latents.provenance, schema=SCHEMA)
 
 
@@ -63,7 +68,13 @@ def read(path: Path) -> Latents:
     arrays, provenance = cache.load_npz(path, schema=SCHEMA)
     if "w_plus" not in arrays:
         raise BadInputError(f"{path}: holds no W+ latents", "a file written by styleclip invert or sample")
-    return Latents(_checked(arrays["w_plus"], str(path)), provenance)
+    w_plus = _checked(arrays.pop("w_plus"), str(path))
+    tuned: dict[int, dict[str, NDArray[Any]]] = {}
+    for name, array in arrays.items():
+        match = re.fullmatch(r"face(\d{1,9})\.(.+)", name)
+        if match and int(match[1]) < len(w_plus):
+            tuned.setdefault(int(match[1]), {})[match[2]] = array
+    return Latents(w_plus, provenance, tuned)
 
 
 def check_generator(

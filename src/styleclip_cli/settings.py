@@ -66,20 +66,51 @@ class DirectionSettings:
     gui_threshold: int = 20
 
 
+Inverter = Literal["encoder", "refine", "pivotal"]
+
+
 @dataclass(frozen=True)
 class InversionSettings:
-    """How an inversion is refined by optimisation after the encoder's answer.
+    """How the latent of a picture is found.
 
     Attributes:
-        steps: Optimisation steps; 0 keeps the encoder's answer.
+        inverter: "encoder": the encoder's answer; "refine": W+ moved on from there; "pivotal": the generator
+            tuned around that as well.
+        steps: Steps of moving W+ (refine and pivotal).
         learning_rate: Step size, in units of the code's distance from the mean latent.
         lambda_pixel: Weight of the pixel difference (L1 + L2).
-        lambda_clip: Weight of the difference in CLIP's image features.
+        lambda_perceptual: Weight of the perceptual distance.
+        lambda_identity: Weight of the difference in face embeddings.
         lambda_code: Weight of the squared distance to the encoder's code.
+        noise: Whether the noise is moved too.
+        lambda_noise: Weight of the noise's regulariser (StyleGAN2's projector has 1e5 for another sum).
+        pivotal_steps: Steps of tuning the generator.
+        pivotal_rate: Step size of an equalised weight (published: 3e-4, with 350 steps).
+        lambda_locality: Weight of leaving pictures near the pivot as they were.
+        locality_reach: How far from the pivot to a random latent those lie, 0 to 1.
+        seed: Seed of the random latents of locality.
+        budget: Seconds for each picture; None for no limit.
     """
 
-    steps: int = 0
+    inverter: Inverter = "encoder"
+    steps: int = 100
     learning_rate: float = 0.05
     lambda_pixel: float = 1.0
-    lambda_clip: float = 0.1
-    lambda_code: float = 0.1
+    lambda_perceptual: float = 0.1
+    lambda_identity: float = 0.02
+    lambda_code: float = 0.05
+    noise: bool = False
+    lambda_noise: float = 10.0
+    pivotal_steps: int = 60
+    pivotal_rate: float = 5e-3
+    lambda_locality: float = 0.1
+    locality_reach: float = 0.5
+    seed: int = 0
+    budget: float | None = None
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all rungs together, at the most."""
+        if self.inverter == "encoder":
+            return 0
+        return self.steps + (self.pivotal_steps if self.inverter == "pivotal" else 0)

@@ -8,10 +8,12 @@ import typer
 
 from styleclip_cli import __version__
 from styleclip_cli.cli import report
+from styleclip_cli.cli.cache import cache
 from styleclip_cli.cli.demo import demo
 from styleclip_cli.cli.edit import edit
 from styleclip_cli.cli.evaluate import evaluate
 from styleclip_cli.cli.find_direction import find_direction
+from styleclip_cli.cli.info import info
 from styleclip_cli.cli.invert import invert
 from styleclip_cli.cli.models import models
 from styleclip_cli.cli.precompute_stats import precompute_stats
@@ -46,6 +48,8 @@ app.command("invert")(invert)
 app.command("sample")(sample)
 app.command("find-direction")(find_direction)
 app.command("precompute-stats")(precompute_stats)
+app.command("info")(info)
 app.command("demo")(demo)
 app.command("evaluate")(evaluate)
 app.add_typer(models, name="models")
+app.add_typer(cache, name="cache")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,7 +18,8 @@ from styleclip_cli.errors import StyleClipError, UsageError
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.directions import Direction
-    from styleclip_cli.engine import Engine
+
+_EDIT, _PHOTOS, _OUTPUT = "Edit", "Photos", "Output"
 
 
 def edit(
@@ -32,7 +31,7 @@ def edit(
             "-p",
             help='What the face should become: "a smiling face", or only what changes: "with glasses".',
             show_default=False,
-            rich_help_panel="Edit",
+            rich_help_panel=_EDIT,
         ),
     ] = None,
     neutral: options.Neutral = None,
@@ -43,7 +42,17 @@ def edit(
             metavar="FILE",
             help="Use a direction saved by find-direction instead of a prompt.",
             show_default=False,
-            rich_help_panel="Edit",
+            rich_help_panel=_EDIT,
+        ),
+    ] = None,
+    recipe: Annotated[
+        Path | None,
+        typer.Option(
+            "--recipe",
+            metavar="FILE",
+            help="Edit as an edited picture was (or as a .json or .toml says); other options change that.",
+            show_default=False,
+            rich_help_panel=_EDIT,
         ),
     ] = None,
     alpha: Annotated[
@@ -54,28 +63,85 @@ def edit(
             metavar="NUMBER[,NUMBER...]",
             help="Strength; negative for the opposite. Several make a strip: original, first, second ...",
             show_default="the pack's",
-            rich_help_panel="Edit",
+            rich_help_panel=_EDIT,
         ),
     ] = None,
     beta: options.Beta = None,
     channels: options.Channels = None,
     literal: options.Literal = False,
     layers: options.Layers = None,
+    face: options.Face = "largest",
+    no_align: options.NoAlign = False,
+    crop: Annotated[
+        bool,
+        typer.Option(
+            "--crop", help="Write the edited face alone, not the whole photo.", rich_help_panel=_PHOTOS
+        ),
+    ] = False,
+    composite: Annotated[
+        str,
+        typer.Option(
+            "--composite",
+            metavar="residual|replace",
+            help="How the edit returns to the photo: what it changed is added; or the crop is pasted.",
+            rich_help_panel=_PHOTOS,
+        ),
+    ] = "residual",
+    max_megapixels: options.MaxMegapixels = 100,
+    keep_exif: Annotated[
+        bool,
+        typer.Option(
+            "--keep-exif",
+            help="Keep all EXIF data, with the place and the thumbnail; else date and camera only.",
+            rich_help_panel=_PHOTOS,
+        ),
+    ] = False,
+    inverter: options.Inverter = None,
     steps: options.Steps = None,
+    noise: options.Noise = False,
+    budget: options.Budget = None,
     out: Annotated[
         Path | None,
         typer.Option(
             "--out",
             "-o",
-            help="A file for one input (.png, .jpg, .webp), a folder for several.",
+            help="A file for one input (.png, .jpg, .webp, .avif, .tif), a folder for several.",
             show_default="the current folder",
-            rich_help_panel="Output",
+            rich_help_panel=_OUTPUT,
         ),
     ] = None,
+    format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="png|jpg|webp|avif|tiff",
+            help="Picture format, whatever the name says.",
+            show_default="the name's, else png",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    quality: Annotated[
+        int,
+        typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.", rich_help_panel=_OUTPUT),
+    ] = 95,
+    compression: Annotated[
+        int | None,
+        typer.Option(
+            "--compression", min=0, max=9, help="Of PNG.", show_default="6", rich_help_panel=_OUTPUT
+        ),
+    ] = None,
+    no_metadata: Annotated[
+        bool,
+        typer.Option(
+            "--no-metadata",
+            help="Do not write the recipe and the mark of an AI edit into the picture.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
     save_latent: Annotated[
         bool,
         typer.Option(
-            "--save-latent", help="Also write each face's latent (.npz) beside it.", rich_help_panel="Output"
+            "--save-latent", help="Also write each face's latent (.npz) beside it.", rich_help_panel=_OUTPUT
         ),
     ] = False,
     overwrite: options.Overwrite = False,
@@ -85,15 +151,15 @@ def edit(
     seed: options.Seed = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Edit faces by a sentence.
+    """Edit faces by a sentence, and put them back into their photos.
 
     Example: styleclip edit examples/face.png --prompt "with glasses" --alpha 4
     """
     began = time.monotonic()
     reporter = Reporter(quiet)
-    if (prompt is None) == (direction is None):
+    if sum(given is not None for given in (prompt, direction)) + (recipe is not None and prompt is None) != 1:
         raise UsageError(
-            "say what to change, by either --prompt or --direction",
+            "say what to change, by either --prompt, --direction or --recipe",
             'styleclip edit face.png --prompt "smiling"',
         )
     fixed = {"--beta": beta, "--channels": channels, "--layers": layers, "--seed": seed, "--neutral": neutral}
@@ -102,105 +168,74 @@ def edit(
         raise UsageError(f"{', '.join(given)}: fixed in a saved direction", "leave out what is not --alpha")
     options.check_beta(beta, channels)
     chosen_layers = options.check_layers(layers)
+    chosen_inverter = options.check_inverter(inverter)
+    seconds = options.parse_budget(budget)
+    options.check_face(face)
+    if composite not in ("residual", "replace"):
+        raise UsageError(f"unknown composite {composite!r}", "--composite residual or replace")
     alphas = options.parse_alphas(alpha)
     options.check_device(device)
+    suffix = io.suffix_of(format)
 
-    items = io.expand(inputs)
+    if recipe is not None:
+        from styleclip_cli.recipe import load
+
+        before = load(recipe)
+        if prompt is None:
+            prompt, literal = before.prompt, True
+            neutral = before.neutral if neutral is None else neutral
+            beta = before.beta if beta is None and channels is None else beta
+        if prompt is None:
+            raise UsageError(f"{recipe}: its recipe has no prompt", "--prompt")
+        alphas = alphas or list(before.alphas or ())
+        chosen_layers = chosen_layers or options.check_layers(before.layers)
+        chosen_inverter = chosen_inverter or options.check_inverter(before.inverter)
+        steps = before.steps if steps is None else steps
+        seed = before.seed if seed is None else seed
+        models = before.models if models is None else models
+
+    items = io.expand(inputs, max_megapixels)
     ending = io.slug(prompt if prompt is not None else Path(direction or "edit").stem)
-    paths = io.plan_outputs(items, out, ending, overwrite=overwrite)
+    paths = io.plan_outputs(items, out, ending, overwrite=overwrite, suffix=suffix)
     if save_latent:
-        io.check_outputs((_latent_path(path) for path in paths), overwrite=overwrite)
+        io.check_outputs((path.with_suffix(".npz") for path in paths), overwrite=overwrite)
     if out is None:
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
 
     models = choose(models, reporter, offline)
 
-    from styleclip_cli.cli.faces import note_alignment
+    from styleclip_cli.cli.edit_job import EditJob, Writing
     from styleclip_cli.engine import Engine
 
     engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
-    note_alignment(engine, items, reporter)
 
     @cache
     def chosen() -> Direction:
         try:
-            before = options.DEFAULT_NEUTRAL if neutral is None else neutral
-            found = _choose_direction(engine, prompt, before, direction, beta, channels, literal)
+            if direction is not None:
+                found = engine.load_direction(direction)
+            else:
+                assert prompt is not None
+                start = options.DEFAULT_NEUTRAL if neutral is None else neutral
+                found = engine.direction(prompt, start, beta=beta, channels=channels, literal=literal)
         except StyleClipError as error:
             raise StopBatch(error) from error
         reporter.note(f'target "{found.target}", neutral "{found.neutral}"')
         return found
 
-    job = _Job(engine, chosen, alphas or [float(engine.default_alpha)], steps, save_latent, reporter)
+    job = EditJob(
+        engine=engine,
+        direction=chosen,
+        alphas=alphas or [float(engine.default_alpha)],
+        settings=engine.inversion(chosen_inverter, steps, noise or None, seconds),
+        face=face,
+        align=not no_align,
+        crop=crop,
+        mode="replace" if composite == "replace" else "residual",
+        writing=Writing(format, quality, compression, not no_metadata, save_latent),
+        max_megapixels=max_megapixels,
+        keep_exif=keep_exif,
+        reporter=reporter,
+    )
     run_batch(list(zip(items, paths, strict=True)), job)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
-
-
-def _choose_direction(
-    engine: Engine,
-    prompt: str | None,
-    neutral: str,
-    file: Path | None,
-    beta: float | None,
-    channels: int | None,
-    literal: bool,
-) -> Direction:
-    if file is not None:
-        return engine.load_direction(file)
-    assert prompt is not None
-    return engine.direction(prompt, neutral, beta=beta, channels=channels, literal=literal)
-
-
-@dataclass(frozen=True)
-class _Job:
-    """What is done with each face."""
-
-    engine: Engine
-    direction: Callable[[], Direction]
-    alphas: list[float]
-    steps: int | None
-    save_latent: bool
-    reporter: Reporter
-
-    def __call__(self, item: io.Item, path: Path) -> None:
-        from styleclip_cli.cli.faces import open_face, w_plus_of
-        from styleclip_cli.save import contact_sheet, save_image, to_image
-
-        began = time.monotonic()
-        face = open_face(item, self.engine.pack.resolution)
-        direction = self.direction()  # only now: a file that cannot be read has failed without any model
-        w_plus = w_plus_of(self.engine, item, face, self.steps)
-        styles = self.engine.styles(w_plus)
-        pictures = self.engine.edit(styles, direction, self.alphas)[0]
-        if len(self.alphas) == 1:
-            picture = to_image(pictures[0])
-        else:
-            original = self.engine.synthesize(styles)[0]
-            labels = ["original", *(f"alpha {alpha:g}" for alpha in self.alphas)]
-            picture = contact_sheet([[original, *pictures]], column_labels=labels)
-        strengths = ", ".join(f"{alpha:g}" for alpha in self.alphas)
-        save_image(
-            path,
-            picture,
-            {
-                "method": "global directions",
-                "prompt": direction.target,
-                "neutral": direction.neutral,
-                "alpha": strengths,
-                "beta": f"{direction.beta:.9g}",
-                "channels": direction.num_channels,
-                "measurement-seed": self.engine.seed,
-                "models": self.engine.pack.name,
-                "fingerprint": self.engine.fingerprint,
-            },
-        )
-        if self.save_latent:
-            self.engine.save_latents(_latent_path(path), w_plus, [item.name])
-        self.reporter.result(
-            f"{path}  alpha {strengths}  beta {direction.beta:.9g}  {direction.num_channels} channels  "
-            f"{time.monotonic() - began:.1f} s"
-        )
-
-
-def _latent_path(path: Path) -> Path:
-    return path.with_suffix(".npz")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,62 +10,70 @@ from styleclip_cli.cli.inputs import Item
 from styleclip_cli.cli.report import Reporter
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from styleclip_cli.engine import Engine
+    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.photo import Photo
 
 
-def open_face(item: Item, resolution: int) -> Tensor | None:
-    """Decode an item's image, before any network is loaded.
+def open_photo(
+    item: Item, reporter: Reporter, max_megapixels: float = 100, keep_exif: bool = False
+) -> Photo | None:
+    """Decode an item's picture, before any network is loaded, and say what is special about it.
 
     Args:
-        item: A seed, a row of a latent file, or an image.
-        resolution: Side of the result in pixels.
+        item: A seed, a row of a latent file, or a picture.
+        reporter: Told the photo's notes.
+        max_megapixels: Larger pictures are refused.
+        keep_exif: Keep all EXIF data.
 
     Returns:
-        The picture [1, 3, resolution, resolution] in [-1, 1]; None if the item is no image.
+        The photo; None if the item is no picture.
 
     Raises:
         BadInputError: If the file cannot be used.
     """
     if item.path is None or item.row is not None:
         return None
-    from styleclip_cli.photo import read_image, to_tensor
+    from styleclip_cli.photo import read_photo
 
-    return to_tensor(read_image(item.path), resolution)
-
-
-def note_alignment(engine: Engine, items: Sequence[Item], reporter: Reporter) -> None:
-    """Say what is done with photos, for packs whose encoder wants them cut out in a certain way."""
-    if engine.pack.alignment == "ffhq" and any(item.path is not None and item.row is None for item in items):
-        reporter.note("the middle square of each picture is taken as an aligned face, as FFHQ's pictures are")
+    photo = read_photo(item.path, round(max_megapixels * 1e6), keep_exif)
+    for note in photo.notes:
+        reporter.note(f"{item.name}: {note}")
+    return photo
 
 
-def w_plus_of(engine: Engine, item: Item, face: Tensor | None, steps: int | None = None) -> Tensor:
-    """Invert, sample or read a face.
+def latent_of(engine: Engine, item: Item) -> Inversion:
+    """Sample or read the face of an item that is no picture.
 
     Args:
         engine: The engine to do it with.
-        item: A seed, a row of a latent file, or an image.
-        face: What `open_face` returned for it.
-        steps: Refinement steps for images (None: the pack's default).
-
-    Returns:
-        W+ [1, num_ws, w_dim].
+        item: A seed, or a row of a latent file.
 
     Raises:
         BadInputError: If a latent file does not fit the generator.
     """
-    if face is not None:
-        return engine.invert(face, steps=steps)
+    from styleclip_cli.inversion import Inversion
+
     if item.seed is not None:
-        return engine.sample([item.seed])
+        return Inversion(engine.sample([item.seed]))
     assert item.path is not None
     assert item.row is not None
-    return _all_of(engine, item.path)[item.row : item.row + 1]
+    return _all_of(engine, item.path)[item.row]
 
 
 @lru_cache(maxsize=1)
-def _all_of(engine: Engine, path: Path) -> Tensor:
+def _all_of(engine: Engine, path: Path) -> list[Inversion]:
     """Read a file once for all of its faces, which come one after the other."""
-    return engine.load_latents(path)
+    return engine.load_inversions(path)
+
+
+def quality_line(found: Inversion) -> str:
+    """How close an inversion comes, in a few words; empty if that is not known."""
+    quality = found.quality
+    if quality is None:
+        return ""
+    identity = "" if quality.identity is None else f"  identity {quality.identity:.3f}"
+    return (
+        f"MSE {quality.mse:.5f} ({quality.psnr:.1f} dB)  perceptual {quality.perceptual:.4f}{identity}  "
+        f"{quality.seconds:.1f} s"
+    )

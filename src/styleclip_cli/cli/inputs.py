@@ -11,9 +11,11 @@ from pathlib import Path
 from styleclip_cli.cli.options import parse_seeds
 from styleclip_cli.errors import BadInputError, OutputError, StyleClipError, UsageError
 
-IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif"})
+IMAGE_SUFFIXES = frozenset(
+    {".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp", ".gif", ".avif", ".heic", ".heif"}
+)
 LATENT_SUFFIXES = frozenset({".npz", ".npy", ".pt"})
-OUTPUT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp"})
+OUTPUT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff"})
 
 
 @dataclass(frozen=True)
@@ -37,10 +39,14 @@ class Item:
     error: StyleClipError | None = None
 
 
-def expand(inputs: Sequence[str]) -> list[Item]:
+def expand(inputs: Sequence[str], max_megapixels: float = 100) -> list[Item]:
     """Turn command-line inputs into faces, in order, each file once.
 
     What cannot be used becomes an item with its error, so that the others of a batch can go on.
+
+    Args:
+        inputs: As given on the command line.
+        max_megapixels: Larger pictures are refused.
 
     Raises:
         StyleClipError: The item's error, if the only input is a bad one.
@@ -48,7 +54,7 @@ def expand(inputs: Sequence[str]) -> list[Item]:
     """
     items: list[Item] = []
     for text in inputs:
-        items.extend(_expand_one(text))
+        items.extend(_expand_one(text, round(max_megapixels * 1e6)))
     unique: dict[tuple[object, ...], Item] = {}
     for item in items:
         unique.setdefault(_identity(item), item)
@@ -64,20 +70,20 @@ def _identity(item: Item) -> tuple[object, ...]:
     return path, item.seed, item.row
 
 
-def _expand_one(text: str) -> list[Item]:
+def _expand_one(text: str, max_pixels: int) -> list[Item]:
     if text.startswith("seed:"):
         return [Item(f"seed:{seed}", f"seed{seed}", seed=seed) for seed in parse_seeds(text[len("seed:") :])]
     path = Path(text)
     try:
         if path.is_dir():
-            return _expand_folder(path)
+            return _expand_folder(path, max_pixels)
         if not path.exists():
             raise BadInputError(f"{text}: no such file")
         if path.suffix.lower() in LATENT_SUFFIXES:
             return _expand_latents(path)
         from styleclip_cli import photo
 
-        photo.probe(path)
+        photo.probe(path, max_pixels)
     except StyleClipError as error:
         return [Item(text, path.stem, path=path, error=error)]
     except (OSError, ValueError) as error:  # an unreadable parent, a name too long, a NUL in the name
@@ -86,14 +92,14 @@ def _expand_one(text: str) -> list[Item]:
     return [Item(text, path.stem, path=path)]
 
 
-def _expand_folder(folder: Path) -> list[Item]:
+def _expand_folder(folder: Path, max_pixels: int) -> list[Item]:
     found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
     found = [path for path in found if not path.name.startswith(".")]
     if not found:
         raise BadInputError(
             f"{folder}: no images in this folder", f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    return [item for path in found for item in _expand_one(str(path))]
+    return [item for path in found for item in _expand_one(str(path), max_pixels)]
 
 
 def _expand_latents(path: Path) -> list[Item]:
@@ -145,6 +151,22 @@ def plan_outputs(
         paths = [folder / f"{name}{suffix}" for name in _distinct(f"{i.stem}_{ending}" for i in items)]
     check_outputs(paths, overwrite=overwrite)
     return paths
+
+
+def suffix_of(format: str | None) -> str:
+    """Ending of the names of pictures in this format; .png if none is named.
+
+    Raises:
+        UsageError: If it cannot be written.
+    """
+    if format is None:
+        return ".png"
+    suffix = f".{format.lower().removeprefix('.')}"
+    if suffix not in OUTPUT_SUFFIXES:
+        raise UsageError(
+            f"cannot write the picture format {format!r}", f"one of {', '.join(sorted(OUTPUT_SUFFIXES))}"
+        )
+    return suffix
 
 
 def check_picture(path: Path) -> None:

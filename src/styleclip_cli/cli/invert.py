@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,6 +14,11 @@ from styleclip_cli.cli.batch import run_batch
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import PartialFailure, UsageError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from styleclip_cli.inversion import Inversion
 
 
 def invert(
@@ -34,8 +39,24 @@ def invert(
             rich_help_panel="Output",
         ),
     ] = None,
+    faces: Annotated[
+        Path | None,
+        typer.Option(
+            "--faces",
+            metavar="FOLDER",
+            help="Also write each photo with its faces numbered, as --face counts them.",
+            show_default=False,
+            rich_help_panel="Output",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
+    face: options.Face = "largest",
+    no_align: options.NoAlign = False,
+    max_megapixels: options.MaxMegapixels = 100,
+    inverter: options.Inverter = None,
     steps: options.Steps = None,
+    noise: options.Noise = False,
+    budget: options.Budget = None,
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
@@ -44,48 +65,67 @@ def invert(
 ) -> None:
     """Find the latents of faces, to edit them again and again without a new search.
 
-    Example: styleclip invert photos/ --out faces.npz --preview faces.png
+    Says how close each comes: mean squared error, perceptual distance, identity (cosine), and the time.
+
+    Example: styleclip invert photos/ --inverter pivotal --out faces.npz --preview faces.png
     """
     reporter = Reporter(quiet)
     if out.suffix.lower() != ".npz":
         raise UsageError(f"{out}: latents are written as .npz", "--out latents.npz")
     options.check_device(device)
-    items = io.expand(inputs)
+    options.check_face(face)
+    chosen_inverter = options.check_inverter(inverter)
+    seconds = options.parse_budget(budget)
+    items = io.expand(inputs, max_megapixels)
     if preview is not None:
         io.check_picture(preview)
-    io.check_outputs([out] if preview is None else [out, preview], overwrite=overwrite)
+    numbered = [] if faces is None else [faces / f"{item.stem}_faces.png" for item in items]
+    io.check_outputs([out, *([preview] if preview is not None else []), *numbered], overwrite=overwrite)
 
     models = choose(models, reporter, offline)
 
-    import torch
-
-    from styleclip_cli.cli.faces import note_alignment, open_face, w_plus_of
+    from styleclip_cli.cli.faces import latent_of, open_photo, quality_line
     from styleclip_cli.engine import Engine
+    from styleclip_cli.portrait import numbered as with_numbers
+    from styleclip_cli.portrait import portraits
     from styleclip_cli.save import contact_sheet, save_image
 
     engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
-    note_alignment(engine, items, reporter)
-    found: list[torch.Tensor] = []
+    settings = engine.inversion(chosen_inverter, steps, noise or None, seconds)
+    found: list[Inversion] = []
     names: list[str] = []
-    rows = []
+    rows: list[list[Tensor]] = []
+
+    def add(name: str, one: Inversion, source: Tensor | None = None) -> None:
+        found.append(one)
+        names.append(name)
+        if preview is not None:
+            shown = engine.synthesize(engine.styles(one.w_plus), one.tuned)[0]
+            rows.append([shown if source is None else source, shown])
 
     def job(item: io.Item, path: Path) -> None:
         began = time.monotonic()
-        face = open_face(item, engine.pack.resolution)
-        w_plus = w_plus_of(engine, item, face, steps)
-        found.append(w_plus)
-        names.append(item.name)
-        if preview is not None:
-            shown = engine.synthesize(engine.styles(w_plus))[0]
-            rows.append([shown if face is None else face[0], shown])
-        reporter.result(f"{item.name}  {time.monotonic() - began:.1f} s")
+        photo = open_photo(item, reporter, max_megapixels)
+        if photo is None:
+            add(item.name, latent_of(engine, item))
+            reporter.result(f"{item.name}  {time.monotonic() - began:.1f} s")
+            return
+        if faces is not None:
+            boxed = with_numbers(photo.image, engine.landmarker.find(photo.image))
+            save_image(faces / f"{item.stem}_faces.png", boxed)
+            reporter.result(str(faces / f"{item.stem}_faces.png"))
+        for number, portrait in enumerate(portraits(engine, photo.image, face, not no_align), start=1):
+            one = engine.find(portrait.image, settings, close_up=portrait.close_up)
+            name = f"{item.name}#{number}" if face == "all" else item.name
+            add(name, one, portrait.image[0])
+            reporter.result(f"{name}  {quality_line(one)}")
 
     failure: PartialFailure | None = None
     try:
         run_batch([(item, out) for item in items], job)
     except PartialFailure as error:  # the others' latents are worth keeping
         failure = error
-    engine.save_latents(out, torch.cat(found), names)
+    engine.save_inversions(out, found, names)
     if preview is not None:
         save_image(preview, contact_sheet(rows, column_labels=["input", "latent"]))
         reporter.result(str(preview))

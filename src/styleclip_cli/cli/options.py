@@ -9,6 +9,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 from styleclip_cli.errors import DeviceError, UsageError
+from styleclip_cli.settings import Inverter as InverterName
 from styleclip_cli.settings import LayerChoice
 
 _COMMON = "Common"
@@ -80,15 +81,66 @@ Quiet = Annotated[
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel="Output")
 ]
+Inverter = Annotated[
+    str | None,
+    typer.Option(
+        "--inverter",
+        metavar="encoder|refine|pivotal",
+        help="How latents are found: by the encoder; refined in W+; with the generator tuned as well.",
+        show_default="the pack's",
+        rich_help_panel="Inversion",
+    ),
+]
 Steps = Annotated[
     int | None,
     typer.Option(
         "--steps",
         min=0,
         max=10_000,
-        help="Refine the inversion of each image by this many optimisation steps.",
+        help="Steps of refining W+; alone it means --inverter refine.",
         show_default="the pack's",
         rich_help_panel="Inversion",
+    ),
+]
+Noise = Annotated[
+    bool,
+    typer.Option("--noise", help="Refine the generator's noise too.", rich_help_panel="Inversion"),
+]
+Budget = Annotated[
+    str | None,
+    typer.Option(
+        "--budget",
+        metavar="TIME",
+        help="Time for each inversion: 30s, 2m.",
+        show_default="none",
+        rich_help_panel="Inversion",
+    ),
+]
+Face = Annotated[
+    str,
+    typer.Option(
+        "--face",
+        metavar="largest|all|N",
+        help="Which face of a photo: the largest, all of them, or the Nth from the left.",
+        rich_help_panel="Photos",
+    ),
+]
+NoAlign = Annotated[
+    bool,
+    typer.Option(
+        "--no-align",
+        help="Look for no face: the middle square is the face already.",
+        rich_help_panel="Photos",
+    ),
+]
+MaxMegapixels = Annotated[
+    float,
+    typer.Option(
+        "--max-megapixels",
+        min=0.001,
+        max=10_000,
+        help="Refuse larger pictures before they are decoded.",
+        rich_help_panel="Photos",
     ),
 ]
 Prompt = Annotated[
@@ -186,6 +238,45 @@ def check_beta(beta: float | None, channels: int | None) -> None:
         raise UsageError("--beta and --channels exclude each other", "give one of them")
     if beta is not None and not 0 <= beta <= 1:
         raise UsageError(f"--beta must be between 0 and 1, not {beta:g}", "leave it out to have it chosen")
+
+
+def check_inverter(text: str | None) -> InverterName | None:
+    """Refuse an unknown inverter.
+
+    Raises:
+        UsageError: If it is not encoder, refine or pivotal.
+    """
+    if text is not None and text not in get_args(InverterName):
+        raise UsageError(f"unknown inverter {text!r}", "--inverter encoder, refine or pivotal")
+    return cast("InverterName | None", text)
+
+
+def check_face(text: str) -> str:
+    """Refuse what names no face of a photo.
+
+    Raises:
+        UsageError: If it is not largest, all, or a number from 1 up.
+    """
+    if text not in ("largest", "all") and not re.fullmatch(r"[1-9]\d{0,3}", text):
+        raise UsageError(f"which face is {text!r}?", "--face largest, all, or a number counted from the left")
+    return text
+
+
+def parse_budget(text: str | None) -> float | None:
+    """Read a time: "30s", "2m", "45".
+
+    Returns:
+        Seconds; None if there is no limit.
+
+    Raises:
+        UsageError: If it is none.
+    """
+    if text is None:
+        return None
+    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh]?)", text.strip())
+    if match is None or float(match[1]) == 0:
+        raise UsageError(f"--budget must be a time, not {text!r}", "--budget 30s, or 2m")
+    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
 
 
 def check_finite(name: str, value: float | None) -> float | None:

@@ -166,6 +166,16 @@ class ArcFace(nn.Module):
             images = F.adaptive_avg_pool2d(images, self.resolution)
         return F.normalize(self.output_layer(self.body(self.input_layer(images))), dim=1)
 
+    def feature_maps(self, images: Tensor) -> list[Tensor]:
+        """Feature maps [N, C, H, W] at the end of each stage, for pictures [N, 3, H, W] of any size."""
+        x = self.input_layer(images)
+        maps = []
+        for i, block in enumerate(self.body):
+            x = block(x)
+            if i + 1 == len(self.body) or getattr(self.body[i + 1], "stride", 1) == 2:
+                maps.append(x)
+        return maps
+
     def embed(self, images: Tensor) -> Tensor:
         """Embed aligned photos [N, 3, H, W] in [-1, 1]: the crop of the official ID loss, then `forward`.
 

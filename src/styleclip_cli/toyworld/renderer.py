@@ -11,9 +11,24 @@ import math
 import torch
 from torch import Tensor
 
-from styleclip_cli.toyworld.attributes import COUNT, INDEX
-
-ZOOM = 0.76  # half the side of the picture, in the units below
+from styleclip_cli.toyworld.attributes import COUNT
+from styleclip_cli.toyworld.landmarks import (
+    BROW,
+    BROW_BEND,
+    BROW_TILT,
+    DROP,
+    EYE_WHITE,
+    EYE_Y,
+    HEAD_Y,
+    JAW,
+    LOWER_LIP,
+    NOSE_TIP,
+    ZOOM,
+    amounts,
+    lips,
+    measure,
+    ramp,
+)
 
 
 def _rgb(*values: float) -> Tensor:
@@ -22,12 +37,6 @@ def _rgb(*values: float) -> Tensor:
 
 def _mix(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
     return a + (b - a) * t
-
-
-def _ramp(x: Tensor, start: float, end: float) -> Tensor:
-    """0 before start, 1 after end, smooth between."""
-    t = ((x - start) / (end - start)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
 
 
 def _ellipse(x: Tensor, y: Tensor, rx: Tensor | float, ry: Tensor | float) -> Tensor:
@@ -61,16 +70,26 @@ _FRECKLES = (
 )  # fmt: skip
 
 
-def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> Tensor:
+def render(
+    attributes: Tensor,
+    resolution: int = 128,
+    softness: float = 1.4,
+    *,
+    grid: Tensor | None = None,
+    backdrop: Tensor | None = None,
+) -> Tensor:
     """Draw faces.
 
     Args:
         attributes: Shape [N, 32] in the order of `attributes.ATTRIBUTES`; saturated to [0, 1].
-        resolution: Side of the square picture in pixels, any.
+        resolution: Side of the square picture in pixels, any; not used with a grid.
         softness: Width of the antialiased border in pixels.
+        grid: Where to draw instead of the whole picture, shape [N, H, W, 2], H and W at least 2: the place
+            (x, y) of each pixel in the face's frame, [-1, 1] across the usual picture and going on beyond.
+        backdrop: What is behind the faces instead of the usual backdrop, shape [N, 3, H, W] in [-1, 1].
 
     Returns:
-        Pictures, shape [N, 3, resolution, resolution], RGB in [-1, 1].
+        Pictures, shape [N, 3, resolution, resolution] (or as the grid), RGB in [-1, 1].
 
     Raises:
         ValueError: The attributes have the wrong shape.
@@ -78,14 +97,17 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     if attributes.ndim != 2 or attributes.shape[1] != COUNT:
         raise ValueError(f"attributes: expected [N, {COUNT}], got {list(attributes.shape)}")
     device = attributes.device
-    clamped = attributes.clamp(0, 1)
-    a = {name: clamped[:, i].view(-1, 1, 1, 1) for name, i in INDEX.items()}
-    # A presence fades in between 0.25 and 0.75, so that small measuring errors do not draw ghosts.
-    on = {name: _ramp(value, 0.25, 0.75) for name, value in a.items()}
-    pixel = 2 * ZOOM / resolution * softness
-    centres = (torch.arange(resolution, device=device, dtype=attributes.dtype) + 0.5) / resolution * 2 - 1
-    x = (centres * ZOOM).view(1, 1, 1, -1).expand(1, 1, resolution, resolution)
-    y = (centres * ZOOM + 0.035).view(1, 1, -1, 1).expand(1, 1, resolution, resolution)
+    a, on = amounts(attributes, -1, 1, 1, 1)
+    pixel: Tensor | float
+    if grid is None:
+        pixel = 2 * ZOOM / resolution * softness
+        centres = (torch.arange(resolution, device=device, dtype=attributes.dtype) + 0.5) / resolution * 2 - 1
+        x = (centres * ZOOM).view(1, 1, 1, -1).expand(1, 1, resolution, resolution)
+        y = (centres * ZOOM + DROP).view(1, 1, -1, 1).expand(1, 1, resolution, resolution)
+    else:
+        steps = (grid[:, :, 1:] - grid[:, :, :-1]).norm(dim=-1)
+        pixel = steps.mean(dim=(1, 2)).view(-1, 1, 1, 1) * ZOOM * softness
+        x, y = grid[:, None, ..., 0] * ZOOM, grid[:, None, ..., 1] * ZOOM + DROP
     ax = x.abs()
 
     def c(*values: float) -> Tensor:
@@ -98,19 +120,12 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
         return torch.exp(-((px / sx) ** 2) - (py / sy) ** 2)
 
     # ---- measures -----------------------------------------------------------------------------
-    rx = 0.335 + 0.11 * a["face_width"]  # half width of the head
-    ry = 0.43 + 0.11 * a["face_height"]  # half height
-    cy = 0.06
-    eye_y = cy - 0.05
-    eye_x = 0.125 + 0.055 * a["eye_spacing"]
-    eye_r = 0.052 + 0.036 * a["eye_size"]
-    nose_w = 0.030 + 0.062 * a["nose_width"]
-    nose_y = cy + 0.42 * ry - 0.06
-    mouth_y = cy + 0.60 * ry
-    mouth_w = 0.095 + 0.085 * a["mouth_width"]
-    smile = a["smile"] * 2 - 1
+    m = measure(a)
+    rx, ry, cy = m.rx, m.ry, HEAD_Y
+    eye_x, eye_y, eye_r = m.eye_x, EYE_Y, m.eye_r
+    nose_w, nose_y, mouth_w, mouth_y = m.nose_w, m.nose_y, m.mouth_w, m.mouth_y
     length = a["hair_length"]
-    hairy = _ramp(length, 0.10, 0.30)
+    hairy = ramp(length, 0.10, 0.30)
     lit = a["light"] * 2 - 1
 
     # ---- colours ------------------------------------------------------------------------------
@@ -131,11 +146,14 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     hair_dark = hair * 0.62
 
     # ---- backdrop -----------------------------------------------------------------------------
-    base = _mix(c(0.30, 0.55, 0.90), c(0.98, 0.62, 0.30), a["background_warm"])
-    base = _mix(base * 0.36, _mix(base, c(1.0, 1.0, 1.0), torch.tensor(0.45)), a["background_light"])
-    waves = torch.sin((x * 0.8 + y) * 3.5 * math.pi) * torch.sin((x - y * 0.8) * 3.5 * math.pi)
-    glow = 1.06 - 0.16 * (x * x + (y + 0.2) ** 2)
-    image = base * glow * (1 + 0.24 * a["texture"] * waves)
+    if backdrop is None:
+        base = _mix(c(0.30, 0.55, 0.90), c(0.98, 0.62, 0.30), a["background_warm"])
+        base = _mix(base * 0.36, _mix(base, c(1.0, 1.0, 1.0), torch.tensor(0.45)), a["background_light"])
+        waves = torch.sin((x * 0.8 + y) * 3.5 * math.pi) * torch.sin((x - y * 0.8) * 3.5 * math.pi)
+        glow = 1.06 - 0.16 * (x * x + (y + 0.2) ** 2)
+        image = base * glow * (1 + 0.24 * a["texture"] * waves)
+    else:
+        image = (backdrop + 1) / 2
 
     def paint(colour: Tensor, mask: Tensor) -> None:
         nonlocal image
@@ -145,7 +163,7 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     volume = a["hair_volume"]
     hair_rx = rx * (1.10 + 0.20 * volume)
     hair_top = cy - ry * (1.08 + 0.22 * volume)
-    hair_bottom = cy - 0.05 + _ramp(length, 0.35, 1.0) * 0.82
+    hair_bottom = cy - 0.05 + ramp(length, 0.35, 1.0) * 0.82
     mid = (hair_top + hair_bottom) / 2
     back = _box(
         x,
@@ -160,13 +178,13 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     # ---- neck and clothes ---------------------------------------------------------------------
     shade_side = 1 + 0.16 * lit * x / 0.4
     neck = _box(x, y - (cy + ry + 0.10), 0.155, 0.24, 0.05)
-    neck_shadow = 1 - 0.32 * _ramp(-(y - cy - ry), -0.17, 0.02)
+    neck_shadow = 1 - 0.32 * ramp(-(y - cy - ry), -0.17, 0.02)
     paint((skin * 0.90 * neck_shadow * shade_side).clamp(0, 1), inside(neck))
     cloth = _mix(c(0.16, 0.30, 0.62), c(0.80, 0.18, 0.22), a["clothes"])
-    shoulders = _ellipse(x, y - 1.16, 0.80, 0.50)
+    shoulders = _ellipse(x, (y - 1.16).clamp(max=0), 0.80, 0.50)  # straight down from their widest
     collar = _ellipse(x, y - 0.655, 0.20, 0.12)
     paint(
-        (cloth * (1.02 - 0.35 * _ramp(ax, 0.2, 0.85)) * shade_side).clamp(0, 1),
+        (cloth * (1.02 - 0.35 * ramp(ax, 0.2, 0.85)) * shade_side).clamp(0, 1),
         inside(torch.maximum(shoulders, -collar)),
     )
 
@@ -178,7 +196,7 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
 
     # ---- head ---------------------------------------------------------------------------------
     v = (y - cy) / ry
-    jaw = 1 - 0.20 * v.clamp(min=0) ** 2
+    jaw = 1 - JAW * v.clamp(min=0) ** 2
     hx = x / jaw
     head = _ellipse(hx, y - cy, rx, ry)
     head_mask = inside(head)
@@ -239,23 +257,18 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     image = image + 0.13 * ridge * detail
     side_shadow = blob(x + lit * 0.055, y - (nose_y - 0.07), 0.030, 0.10)
     paint(skin * 0.70, 0.35 * side_shadow * lit.abs() * detail)
-    tip = _ellipse(x, y - nose_y, nose_w + 0.012, 0.036)
-    paint(
-        skin * 0.80, inside(torch.maximum(tip, -_ellipse(x, y - nose_y + 0.018, nose_w + 0.012, 0.040))) * 0.9
-    )
+    tip_w = nose_w + NOSE_TIP[0]
+    tip = _ellipse(x, y - nose_y, tip_w, NOSE_TIP[1])
+    paint(skin * 0.80, inside(torch.maximum(tip, -_ellipse(x, y - nose_y + 0.018, tip_w, 0.040))) * 0.9)
     paint(skin * 0.42, inside(_ellipse(ax - nose_w * 0.56, y - nose_y - 0.010, 0.015, 0.010)) * 0.85)
 
     # ---- mouth: two lips along a bent line, with an opening between them -------------------
     t = (x / mouth_w).clamp(-1, 1)
-    bend = mouth_y - smile * 0.078 * (t * t - 0.35)
-    opening = on["mouth_open"] * 0.062 * (1 - t * t)
-    taper = torch.sqrt((1 - t * t).clamp(min=0) + 1e-4)
-    upper, lower = bend - opening * 0.55, bend + opening
+    bend, opening, upper, lower, thick, taper = lips(m, on, t)
     lip_colour = _mix(skin * c(0.86, 0.60, 0.60), c(0.80, 0.04, 0.16), on["lipstick"])
     end = ax - mouth_w
-    thick = 0.026 + 0.006 * on["lipstick"]
     lip_top = torch.maximum(torch.maximum(upper - thick * taper - y, y - upper), end)
-    lip_low = torch.maximum(torch.maximum(lower - y, y - lower - thick * 1.25 * taper), end)
+    lip_low = torch.maximum(torch.maximum(lower - y, y - lower - thick * LOWER_LIP * taper), end)
     gap = torch.maximum(torch.maximum(upper - y, y - lower), end)
     paint(c(0.26, 0.05, 0.07), inside(gap))
     teeth = torch.maximum(torch.maximum(gap, y - upper - opening * 0.85), ax - mouth_w * 0.86)
@@ -271,14 +284,14 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     ex, ey = ax - eye_x, y - eye_y
     shadow = _ellipse(ex, ey + eye_r * 0.62, eye_r * 1.32, eye_r * 1.02)
     paint(c(0.50, 0.16, 0.66), inside(shadow) * on["makeup"] * 0.85)
-    white_rx, white_ry = eye_r * 1.20, eye_r * 0.76
+    white_rx, white_ry = eye_r * EYE_WHITE[0], eye_r * EYE_WHITE[1]
     white = _ellipse(ex, ey, white_rx, white_ry)
     paint(c(0.10, 0.06, 0.06), inside(torch.maximum(white - 0.016, ey - 0.004)))
     white_mask = inside(white)
-    paint(c(0.97, 0.97, 0.98) * (0.90 + 0.10 * _ramp(ey, -0.06, 0.02)), white_mask)
+    paint(c(0.97, 0.97, 0.98) * (0.90 + 0.10 * ramp(ey, -0.06, 0.02)), white_mask)
     iris = _ellipse(ex, ey, eye_r * 0.72, eye_r * 0.72)
     iris_colour = _mix(c(0.30, 0.15, 0.06), c(0.16, 0.50, 0.92), a["eye_blue"])
-    iris_colour = iris_colour * (0.80 + 0.45 * _ramp(ey, -0.03, 0.05))
+    iris_colour = iris_colour * (0.80 + 0.45 * ramp(ey, -0.03, 0.05))
     paint(iris_colour, inside(iris) * white_mask)
     paint(c(0.03, 0.03, 0.04), inside(_ellipse(ex, ey, eye_r * 0.32, eye_r * 0.32)) * white_mask)
     sx = x - torch.where(x > 0, eye_x, -eye_x)  # highlights stand on the same side of both eyes
@@ -288,17 +301,16 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     )
 
     # ---- brows --------------------------------------------------------------------------------
-    brow_y = eye_y - eye_r - 0.055
-    brow = (y - brow_y - 1.7 * ex * ex + 0.16 * ex).abs() - (0.009 + 0.026 * a["brow_thickness"]) * (
-        1.05 - 2.2 * ex.clamp(-0.1, 0.2)
-    )
+    brow = (y - m.brow_y - BROW_BEND * ex * ex + BROW_TILT * ex).abs() - (
+        0.009 + 0.026 * a["brow_thickness"]
+    ) * (1.05 - 2.2 * ex.clamp(-0.1, 0.2))
     paint(
-        _mix(hair_dark, skin * 0.35, 0.25 + 0.35 * (1 - hairy)), inside(torch.maximum(brow, ex.abs() - 0.092))
+        _mix(hair_dark, skin * 0.35, 0.25 + 0.35 * (1 - hairy)), inside(torch.maximum(brow, ex.abs() - BROW))
     )
 
     # ---- hair on the head: a cap minus the face's opening, and a fringe -----------------------
     cap = _ellipse(x, y - cy + 0.02, hair_rx, ry * (1.08 + 0.20 * volume))
-    cap = torch.maximum(cap, y - (cy + 0.02 + 0.12 * _ramp(length, 0.3, 0.6)))
+    cap = torch.maximum(cap, y - (cy + 0.02 + 0.12 * ramp(length, 0.3, 0.6)))
     window = _ellipse(x, y - (cy + 0.16), rx * 0.90, ry * 1.00)
     fringe_line = eye_y - eye_r - 0.060 - 0.10 * (1 - on["fringe"]) + 0.012 * torch.sin(x * 40)
     fringe = torch.maximum(torch.maximum(cap, y - fringe_line), ax - rx * 0.93)
@@ -309,7 +321,7 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     sheen = torch.exp(-(((y - crown - 0.35 * x * x) / 0.055) ** 2)) * (0.65 + 0.5 * lit * x).clamp(0, 1)
     paint((hair * strands + 0.20 * sheen * (0.35 + hair)).clamp(0, 1), hair_mask)
     under = torch.exp(-((torch.minimum(window.abs(), torch.full_like(x, 9.0)) / 0.05) ** 2)) * inside(window)
-    paint(skin * 0.62, 0.30 * under * hairy * head_mask * (1 - hair_mask) * _ramp(-y, -0.05, 0.15))
+    paint(skin * 0.62, 0.30 * under * hairy * head_mask * (1 - hair_mask) * ramp(-y, -0.05, 0.15))
 
     # ---- earrings, in front of the hair --------------------------------------------------------
     hoop = torch.sqrt((ax - rx * 1.02) ** 2 + (y - ear_y - 0.150) ** 2 + 1e-8)
@@ -323,7 +335,7 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     # ---- hat: dome, band and brim -------------------------------------------------------------
     hat_y = cy - ry * 0.50
     dome = torch.maximum(_ellipse(x, y - hat_y, rx * 1.20, ry * 0.74), y - hat_y)
-    felt = c(0.12, 0.42, 0.40) * (0.92 + 0.22 * lit * x / rx) * (1.0 + 0.25 * _ramp(-(y - hat_y), 0.05, 0.35))
+    felt = c(0.12, 0.42, 0.40) * (0.92 + 0.22 * lit * x / rx) * (1.0 + 0.25 * ramp(-(y - hat_y), 0.05, 0.35))
     paint(felt.clamp(0, 1), inside(dome) * on["hat"])
     paint(c(0.90, 0.86, 0.70), inside(torch.maximum(dome, hat_y - 0.10 - y)) * on["hat"])
     brim = _box(x, y - hat_y - 0.01 - 0.10 * x * x, rx * 1.52, 0.038, 0.036)
@@ -332,7 +344,7 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
         c(0.05, 0.03, 0.03),
         0.30
         * on["hat"]
-        * _ramp(-(y - hat_y - 0.15), 0.0, 0.10)
+        * ramp(-(y - hat_y - 0.15), 0.0, 0.10)
         * head_mask
         * (y > hat_y + 0.05).to(x.dtype)
         * (1 - hair_mask),
@@ -351,7 +363,7 @@ def render(attributes: Tensor, resolution: int = 128, softness: float = 1.4) -> 
     paint(c(0.85, 0.93, 1.0), inside(lens) * worn * 0.10)
     paint(c(1.0, 1.0, 1.0), glare * worn * 0.28)
     paint(c(0.10, 0.08, 0.10), inside(frame) * worn)
-    dark = c(0.05, 0.05, 0.07) + c(0.16, 0.12, 0.10) * _ramp(y - eye_y, -0.05, 0.11)
+    dark = c(0.05, 0.05, 0.07) + c(0.16, 0.12, 0.10) * ramp(y - eye_y, -0.05, 0.11)
     shade = inside(torch.minimum(lens - 0.018, torch.minimum(bridge, arm)))
     paint(dark, shade * on["sunglasses"])
     paint(c(0.75, 0.80, 0.90), glare * on["sunglasses"] * 0.45)

@@ -7,7 +7,7 @@ converts; those without lie beside the TOML:
     name = "ffhq"
     title = "Faces, the generator of the paper"
     resolution = 1024                  # side of the pictures in pixels
-    alignment = "ffhq"                 # how photos must be aligned: ffhq, square, car or none
+    alignment = "ffhq"                 # how photos must be aligned: ffhq, square, car, frame or none
     licence = "non-commercial use only: ..."
     restricted = true                  # the licence has to be accepted before the first download
 
@@ -44,7 +44,7 @@ FORMAT = "styleclip-pack-1"
 PACK_FILE = "pack.toml"
 COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge")
 DATA = ("relevance", "statistics")
-ALIGNMENTS = ("none", "square", "ffhq", "car")
+ALIGNMENTS = ("none", "square", "ffhq", "car", "frame")
 ESSENTIAL = ("generator", "clip")
 """What no edit can do without."""
 
@@ -82,7 +82,8 @@ class Pack:
         path: The TOML file it was read from.
         title: What it draws, in a few words.
         resolution: Side of its pictures in pixels.
-        alignment: How photos must be aligned: ffhq, square (the middle square), car, or none.
+        alignment: How photos must be aligned: ffhq, square (the middle square), car, frame (the square that
+            its landmarks network says), or none.
         licence: Licence of the weights, in a sentence.
         restricted: Whether the licence restricts what the pictures may be used for.
         entries: Its parts by name.

@@ -1,7 +1,8 @@
 """`python -m styleclip_cli.toyworld.train`: make the toy pack, or one of its networks, from nothing.
 
 Everything is seeded and resumable: run it again after a stop and it goes on. On two CPU cores all of it
-takes about two hours; the order is data, judge, identity, clip, generator, encoder, pack.
+takes about three hours; the order is data, judge, identity, clip, generator, encoder, landmarks, detector,
+pack.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ import torch
 from torch import Tensor
 
 from styleclip_cli import __version__
-from styleclip_cli.toyworld.train import clip, encoder, generator, identity, judge, pack
+from styleclip_cli.toyworld.train import clip, encoder, generator, identity, judge, landmarks, pack
 from styleclip_cli.toyworld.train.data import Pairs
 
-NETWORKS = ("judge", "identity", "clip", "generator", "encoder")
+NETWORKS = ("judge", "identity", "clip", "generator", "encoder", "landmarks", "detector")
 
 
 def main() -> None:
@@ -56,6 +57,8 @@ def train(name: str, data: Pairs, folder: Path) -> dict[str, Tensor]:
         "clip": clip.train,
         "generator": generator.train,
         "encoder": encoder.train,
+        "landmarks": landmarks.train_regressor,
+        "detector": landmarks.train_finder,
     }
     return trainers[name](data, folder)
 

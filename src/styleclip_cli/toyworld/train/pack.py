@@ -15,10 +15,11 @@ from torch import Tensor
 
 from styleclip_cli.atomic import atomic
 from styleclip_cli.engine import Engine
+from styleclip_cli.landmarks import SmallLandmarker
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, NAMES, shown, visibility, w_of_attributes
 from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.networks import RESOLUTION
-from styleclip_cli.toyworld.train import clip, identity
+from styleclip_cli.toyworld.train import clip, identity, scores
 from styleclip_cli.toyworld.train.common import psnr, r2
 from styleclip_cli.toyworld.train.encoder import reconstruction
 from styleclip_cli.toyworld.train.judge import held_out
@@ -36,7 +37,7 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
 
     Args:
         folder: Where to.
-        states: State dicts of generator, clip, encoder, identity and judge.
+        states: State dicts of generator, clip, encoder, identity, judge, landmarks and detector.
         training: How they were trained, for the pack's file.
     """
     for name, state in states.items():
@@ -88,6 +89,7 @@ def quality(engine: Engine, n: int = 512) -> dict[str, Any]:
             name: round(value, 4)
             for name, value in identity.similarities(engine.identity, *identity.same_and_other(256)).items()
         },
+        "landmarks": scores.quality(SmallLandmarker.from_pack(engine.pack, engine.device)),
     }
 
 

@@ -112,7 +112,8 @@ def _own(content: Content) -> list[Part]:
     name = content.notes.get("part", "")
     if name not in PARTS:
         return []
-    return [Part(name, content.notes.get("layout", "converted"), content.value, content.notes)]  # type: ignore[arg-type]
+    layout = printable(content.notes.get("layout", "converted"), 200)
+    return [Part(name, layout, content.value, content.notes)]  # type: ignore[arg-type]
 
 
 def _check(part: Part, size: int) -> None:

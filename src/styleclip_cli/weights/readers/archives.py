@@ -94,7 +94,9 @@ def read(path: Path) -> Content:
             size = file.seek(0, io.SEEK_END)
             if size == 0:
                 raise WeightsError(f"{path}: empty", "download it again")
-            return parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            content = parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        _check_sharing(content.value, size)
+        return content
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
     except Refused as error:
@@ -137,21 +139,42 @@ def parse(mapped: mmap.mmap) -> Content:
         return Content("torch", _legacy(mapped, memoryview(mapped), _BARE))
     if start.startswith(b"\x93NUMPY"):
         return Content("npy", _npy(mapped))
+    # Before pickles: one header length in 32 begins with a pickle's first byte.
+    if len(mapped) > 8 and 2 <= int.from_bytes(start[:8], "little") <= len(mapped) - 8 and start[8:9] == b"{":
+        return _safetensors(mapped)
     if start[:1] == b"\x80":
         mapped.seek(0)
         # In protocol 2, a storage is a text that becomes bytes, and then an array.
-        value = pickles.load(mapped, _PICKLED, budget=2 * len(mapped), room=_room(len(mapped)))
+        value = pickles.load(mapped, _PICKLED, budget=2 * len(mapped))
         return Content("pickle", _unwrapped(value))
-    if len(mapped) > 8 and 2 <= int.from_bytes(start[:8], "little") <= len(mapped) - 8 and start[8:9] == b"{":
-        return _safetensors(mapped)
     if start.lstrip()[:1] == b"<":
         raise Damaged("a web page, not a weight file")
     raise Damaged("in no form that weights are published in")
 
 
-def _room(size: int) -> int:
-    """How many bytes the tensors of a file may hold in all: two networks may share their numbers."""
-    return 2 * size + 2**20
+def _check_sharing(value: Any, size: int) -> None:
+    """Refuse content that refers to the same things again and again: converted, each takes place of its own.
+
+    Two networks may share their tensors.
+    """
+    waiting, room, steps = [value], 2 * size + 2**20, 2 * pickles.MAX_OPERATIONS
+    while waiting:
+        entry = waiting.pop()
+        if isinstance(entry, pickles.Array):
+            entry = entry.values
+        inside: tuple[Any, ...] = ()
+        if isinstance(entry, np.ndarray):
+            room -= entry.size * entry.itemsize
+        elif isinstance(entry, Record):
+            inside = (*entry.args, entry.state)
+        elif isinstance(entry, list | tuple):
+            inside = tuple(entry)
+        elif isinstance(entry, dict):
+            inside = tuple(entry.values())
+        steps -= len(inside)
+        if room < 0 or steps < 0:
+            raise Refused("it refers to the same things many times, and would take far more than its size")
+        waiting.extend(inside)
 
 
 # Tensors: storages are one-dimensional arrays, tensors are views of them.
@@ -274,7 +297,6 @@ def _zip(mapped: mmap.mmap) -> Content:
         persistent,
         classes="__torch__." if script else None,
         budget=len(pickle),
-        room=_room(len(mapped)),
     )
     return Content("torchscript" if script else "torch", _unwrapped(value))
 
@@ -418,7 +440,6 @@ def _legacy(
             allowed,
             lambda identity: storages[identity[2]],
             budget=len(view),
-            room=_room(len(view)),
             operations=operations,
         )
     )
@@ -482,7 +503,7 @@ def _safetensors(mapped: mmap.mmap) -> Content:
             begin, end = entry["data_offsets"]
             count = checked_count(entry["shape"])
             if not used == begin <= end <= len(data) or end - begin != count * np.dtype(code).itemsize:
-                raise Damaged("broken safetensors: a tensor that is not where it should be")
+                raise Damaged("a tensor that is not where it should be")
             used = end
             values = np.frombuffer(data[begin:end], code).reshape(entry["shape"])
             state[name] = _bfloat16(values) if entry["dtype"] == "BF16" else values

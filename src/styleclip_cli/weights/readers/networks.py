@@ -110,7 +110,9 @@ def _encoder(state: State, average: np.ndarray | None, options: Mapping[str, Any
         raise Damaged("the encoder has no styles")
     out = _finite_types(state)
     if average is not None:
-        out["latent_avg"] = single(average)
+        # e4e and pSp networks may be trained without it, although the file holds it.
+        unused = channels == 3 and options.get("start_from_latent_avg") is False
+        out["latent_avg"] = np.zeros(average.shape, np.float32) if unused else single(average)
     notes = {"encoder": name, "offsets": str(int(offsets)), "iterations": "5" if channels == 6 else "1"}
     dataset = options.get("dataset_type")
     if isinstance(dataset, str) and dataset.startswith("cars"):

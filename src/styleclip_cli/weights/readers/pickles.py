@@ -8,12 +8,13 @@ Every other name ends the reading, as do opcodes that real checkpoints do not us
 What a file can cost is bounded by its size: lengths are checked by reading (a string that claims 2^40 bytes
 is cut off by the end of the file), the memo is a dictionary, operations are counted, keys are scalars (the
 hash of nested tuples can take for ever, and so can a dictionary of large numbers that share their hash),
-what functions are given and make is counted, and nothing here or in the readers recurses without a limit.
+what functions are given is counted, and nothing here or in the readers recurses without a limit.
 """
 
 from __future__ import annotations
 
 import pickletools
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Protocol
 
@@ -23,7 +24,7 @@ from styleclip_cli.errors import WeightsError, one_line
 
 # The largest published checkpoint (e4e with its optimizer) needs some 60,000; an operation makes 216 bytes
 # of objects at the most.
-MAX_OPERATIONS = 300_000
+MAX_OPERATIONS = 200_000
 # Real checkpoints call functions with seven arguments at the most, and use whole numbers of 32 bits as keys.
 _MAX_ARGUMENTS = 16
 _MAX_KEY = 2**40
@@ -152,8 +153,12 @@ def _scalar(kind: Any, raw: Any = b"") -> Any:
     return _array(raw, kind, ()).item()
 
 
-def _dict() -> dict[Any, Any]:
-    return {}
+def _dict(pairs: Any = None) -> dict[Any, Any]:
+    if pairs is None:
+        return {}
+    if not isinstance(pairs, list):  # Python 2
+        raise Damaged("a dictionary of something else than pairs")
+    return {_key(key): value for key, value in pairs}
 
 
 def _set(items: Any = ()) -> set[Any]:
@@ -213,7 +218,6 @@ def load(
     persistent: Callable[[Any], Any] | None = None,
     classes: str | None = None,
     budget: int = 2**20,
-    room: int = 2**20,
     operations: int = MAX_OPERATIONS,
 ) -> Any:
     """Run one pickle as data.
@@ -224,7 +228,6 @@ def load(
         persistent: Turns a persistent id (a reference to something outside) into a value.
         classes: Names that begin with this become records too ("__torch__.").
         budget: How many bytes functions may be given in all; the size of the file.
-        room: How many bytes the arrays may hold in all, those that share their numbers counted each.
         operations: How many operations it may take.
 
     Returns:
@@ -234,7 +237,7 @@ def load(
         Refused: If the file names anything else, or does what no checkpoint does.
         Damaged: If it is no pickle, or is cut off.
     """
-    return _Machine(allowed, persistent, classes, budget, room).run(stream, operations)
+    return _Machine(allowed, persistent, classes, budget).run(stream, operations)
 
 
 class _Function:
@@ -253,15 +256,26 @@ class _Machine:
         persistent: Callable[[Any], Any] | None,
         classes: str | None,
         budget: int,
-        room: int,
     ) -> None:
         self.allowed, self.persistent, self.classes = allowed, persistent, classes
-        self.budget, self.room = budget, room
+        self.budget = budget
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
     def run(self, stream: Stream, operations: int) -> Any:
         try:
+            return self._run(stream, operations)
+        except (Refused, Damaged, WeightsError):
+            raise
+        # What pickletools, an empty stack or operands of another type lead to.
+        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+            raise Damaged(f"broken pickle ({one_line(error, 80)})") from None
+        except (UnicodeError, MemoryError, RecursionError, EOFError) as error:
+            raise Damaged(f"broken pickle ({type(error).__name__})") from None
+
+    def _run(self, stream: Stream, operations: int) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of texts with odd escapes
             for number, (opcode, arg, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
                 if number >= operations:
                     raise Refused(f"it takes more than {operations} operations")
@@ -271,17 +285,10 @@ class _Machine:
                 else:
                     step = getattr(self, f"_{name.lower()}", None)
                     if step is None:
-                        what = f" of {printable(arg)}" if isinstance(arg, str) else ""
+                        what = f" of {printable(arg.replace(' ', '.', 1))}" if isinstance(arg, str) else ""
                         raise Refused(f"it asks for the pickle operation {name}{what}")
                     step(arg)
-            result = self.stack.pop()
-        except (Refused, Damaged, WeightsError):
-            raise
-        # What pickletools, an empty stack or operands of another type lead to.
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise Damaged(f"broken pickle ({one_line(error, 80)})") from None
-        except (UnicodeError, MemoryError, RecursionError, EOFError) as error:
-            raise Damaged(f"broken pickle ({type(error).__name__})") from None
+        result = self.stack.pop()
         if self.stack:
             raise Damaged("broken pickle (values left over)")
         return result
@@ -446,22 +453,13 @@ class _Machine:
                 self._spend(len(arg))
             elif isinstance(arg, list):
                 self._spend(len(arg) * _ENTRY_BYTES)
-        made = function.make(*args)
-        if isinstance(made, np.ndarray):
-            self._claim(made)
-        self.stack.append(made)
+        self.stack.append(function.make(*args))
 
     def _spend(self, count: int) -> None:
         """Count what functions work on: a file may have them turn the same bytes over again and again."""
         self.budget -= count
         if self.budget < 0:
             raise Refused("it uses the same bytes many times over")
-
-    def _claim(self, array: np.ndarray) -> None:
-        """Count what arrays hold: converted, each has numbers of its own."""
-        self.room -= array.size * array.itemsize
-        if self.room < 0:
-            raise Refused("its tensors share their numbers, and would take far more than the file")
 
     _newobj = _reduce
 
@@ -473,8 +471,6 @@ class _Machine:
                     raise Damaged("an array without its numbers")
                 self._spend(len(state[4]) if isinstance(state[4], str) else 0)
             target.fill(state)
-            if isinstance(target, Array) and target.values is not None:
-                self._claim(target.values)
         elif not isinstance(target, dict | np.ndarray):
             # Attributes of dictionaries (`_metadata` of state dicts) and of tensors say nothing of use.
             raise Refused("it sets attributes of something that has none")

@@ -22,7 +22,14 @@ from styleclip_cli.weights.readers.pickles import Array, Damaged, Record, Refuse
 LAYOUT = "StyleGAN2 generator (NVlabs, TensorFlow)"
 _OBJECT = "dnnlib.tflib.network.Network"
 # Settings of the published generators; another value means another network.
-_FIXED = {"architecture": "skip", "nonlinearity": "lrelu", "mapping_nonlinearity": "lrelu", "num_channels": 3}
+_FIXED = {
+    "architecture": "skip",
+    "nonlinearity": "lrelu",
+    "mapping_nonlinearity": "lrelu",
+    "num_channels": 3,
+    "normalize_latents": True,
+    "resample_kernel": [1, 3, 3, 1],
+}
 
 
 def recognise(value: Any) -> bool:
@@ -53,11 +60,18 @@ def convert(value: Any, class_index: int = 0) -> Part:
     if any("ToRGB_lod" in name for name in found):
         raise Refused("it is a StyleGAN of the first generation; only StyleGAN2 has a StyleSpace")
     for name, wanted in _FIXED.items():
-        if settings.get(name, wanted) != wanted:
+        if settings.get(name, wanted) not in (wanted, None):
             raise Refused(f"it is a StyleGAN2 of another kind ({name})")
     rate = settings.get("mapping_lrmul", 0.01)
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 < rate <= 1:
         raise Damaged("mapping_lrmul is not a rate")
+    clamp = settings.get("conv_clamp")
+    if (
+        isinstance(clamp, bool)
+        or not isinstance(clamp, int | float | None)
+        or (clamp is not None and not clamp > 0)
+    ):
+        raise Damaged("conv_clamp is not a number")
     out: State = {}
     notes = _mapping(out, found, rate, class_index)
     sizes = [4 << i for i in range(12) if f"synthesis/{4 << i}x{4 << i}/ToRGB/weight" in found]
@@ -65,6 +79,8 @@ def convert(value: Any, class_index: int = 0) -> Part:
         _block(out, found, size)
     if not sizes or sizes != [4 << i for i in range(len(sizes))]:
         raise Damaged("a resolution is missing")
+    if clamp is not None:
+        out["conv_clamp"] = np.asarray(clamp, np.float32)
     average = found.get("dlatent_avg")
     out["w_avg"] = mean_w(out) if average is None else single(average).reshape(-1)
     return Part("generator", LAYOUT, out, notes)

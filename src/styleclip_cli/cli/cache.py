@@ -1,0 +1,115 @@
+"""`styleclip cache`: what was measured and kept, how large it is, and making room."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from styleclip_cli.cli import options, report
+from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import OutputError, UsageError
+
+cache = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
+
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_WHAT = {
+    "inversions": "latents of photos",
+    "statistics": "style statistics of generators",
+    "relevance": "channel relevance of generators",
+}
+
+
+@cache.callback(invoke_without_command=True)
+def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
+    """List what is kept: kinds, files and sizes. Nothing in it is needed; it only saves time.
+
+    Example: styleclip cache prune --older-than 30d
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from rich.table import Table
+
+    from styleclip_cli.cache import cache_dir
+
+    table = Table(title=str(cache_dir()))
+    for column in ("kind", "what it is", "files", "size"):
+        table.add_column(column, justify="left" if column in ("kind", "what it is") else "right")
+    sizes: dict[str, list[int]] = {}
+    for path in _files(cache_dir()):
+        sizes.setdefault(path.parent.name, []).append(path.stat().st_size)
+    for kind, found in sorted(sizes.items()):
+        table.add_row(kind, _WHAT.get(kind, ""), str(len(found)), f"{sum(found) / 1e6:.1f} MB")
+    Reporter(quiet).table(table)
+
+
+@cache.command()
+def prune(
+    older_than: Annotated[
+        str | None,
+        typer.Option(
+            "--older-than", metavar="AGE", help="Only what is older: 12h, 30d, 8w.", show_default="all"
+        ),
+    ] = None,
+    kind: Annotated[
+        list[str] | None,
+        typer.Option("--kind", help="Only this kind: inversions, statistics, relevance.", show_default="all"),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Remove what is kept; it is made again when it is needed.
+
+    Example: styleclip cache prune --kind inversions --older-than 30d
+    """
+    from styleclip_cli.cache import cache_dir
+
+    age = 0.0 if older_than is None else _seconds(older_than)
+    unknown = set(kind or ()) - set(_WHAT)
+    if unknown:
+        raise UsageError(f"unknown kind {sorted(unknown)[0]!r}", f"--kind {', '.join(_WHAT)}")
+    newest = time.time() - age
+    removed = freed = 0
+    for path in _files(cache_dir()):
+        if kind and path.parent.name not in kind:
+            continue
+        try:
+            stat = path.stat()
+            if stat.st_mtime > newest and older_than is not None:
+                continue
+            path.unlink()
+        except FileNotFoundError:  # another process was faster
+            continue
+        except OSError as error:
+            raise OutputError(f"{path}: cannot be removed ({error.strerror})") from None
+        removed, freed = removed + 1, freed + stat.st_size
+    Reporter(quiet).result(f"{removed} files removed, {freed / 1e6:.1f} MB freed")
+
+
+@cache.command()
+def where() -> None:
+    """Print the folder.
+
+    Example: styleclip cache where
+    """
+    from styleclip_cli.cache import cache_dir
+
+    report.data(str(cache_dir()))
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Kept files, and what a process that was killed a day ago or more left half-written."""
+    for kind in sorted(_WHAT):
+        yield from sorted((folder / kind).glob("*.npz"))
+        left = (folder / kind).glob(".*.tmp")
+        yield from (path for path in left if path.stat().st_mtime < time.time() - _UNITS["d"])
+
+
+def _seconds(age: str) -> float:
+    match = re.fullmatch(r"(\d{1,6})([smhdw])", age.strip())
+    if match is None:
+        raise UsageError(f"an age is a number and a unit, not {age!r}", "12h, 30d or 8w")
+    return float(int(match[1]) * _UNITS[match[2]])

@@ -1,0 +1,153 @@
+"""Pictures -> W+ latents, on a ladder of quality: the encoder, W+ refined, the generator tuned around it.
+
+`find` climbs it. Each rung starts from the one below: `encode` asks the encoder, `refine` moves W+ until the
+generator shows the picture, `pivotal` then moves the generator itself a little.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from styleclip_cli.inversion.encode import content_hash, encode, resized
+from styleclip_cli.inversion.perceptual import Perceptual
+from styleclip_cli.inversion.pivotal import from_arrays, pivotal, to_arrays, tuned
+from styleclip_cli.inversion.refine import Deadline, refine
+from styleclip_cli.nets.e4e import Encoder
+from styleclip_cli.nets.irse import ArcFace
+from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.settings import InversionSettings
+
+__all__ = [
+    "Inversion",
+    "Perceptual",
+    "Quality",
+    "content_hash",
+    "encode",
+    "find",
+    "from_arrays",
+    "refine",
+    "to_arrays",
+    "tuned",
+]
+
+SCHEMA = "styleclip.inversion/1"
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How close the generator comes to a picture.
+
+    Attributes:
+        mse: Mean squared difference, pictures in [0, 1].
+        perceptual: Perceptual distance; 0 is the same, see `perceptual`.
+        identity: Cosine of the face embeddings; None without an identity network.
+        seconds: What the inversion took.
+    """
+
+    mse: float
+    perceptual: float
+    identity: float | None
+    seconds: float
+
+    @property
+    def psnr(self) -> float:
+        """Peak signal-to-noise ratio in dB."""
+        return float(-10 * torch.log10(torch.tensor(max(self.mse, 1e-10))))
+
+
+@dataclass(frozen=True, eq=False)
+class Inversion:
+    """What was found for one picture.
+
+    Attributes:
+        w_plus: [1, num_ws, w_dim].
+        tuned: What the generator's tensors gain for this picture, by name; empty if it stays as it is.
+        quality: How close it comes.
+    """
+
+    w_plus: Tensor
+    tuned: Mapping[str, Tensor] = field(default_factory=dict)
+    quality: Quality | None = None
+
+    def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Arrays and details to be kept."""
+        arrays = {"w_plus": self.w_plus.detach().cpu().numpy(), **to_arrays(self.tuned)}
+        return arrays, {} if self.quality is None else asdict(self.quality)
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> Inversion:
+        """What `to_arrays` kept.
+
+        Raises:
+            ValueError: If it is something else.
+        """
+        quality = Quality(**details) if details else None
+        return cls(torch.from_numpy(arrays["w_plus"]), from_arrays(arrays), quality)
+
+
+def find(
+    image: Tensor,
+    close_up: Tensor,
+    generator: Generator,
+    encoder: Encoder,
+    perceptual: Perceptual,
+    identity: ArcFace | None,
+    settings: InversionSettings,
+    progress: Callable[[int, int], None] | None = None,
+) -> Inversion:
+    """Invert one picture.
+
+    Args:
+        image: [1, 3, H, W] in [-1, 1].
+        close_up: The same picture as the encoder is to see it, [1, 3, H', W'].
+        generator: The generator to match.
+        encoder: Image -> W+.
+        perceptual: Perceptual distance.
+        identity: Face embeddings; None where there are no faces.
+        settings: Which rung, and how many steps.
+        progress: Called with (done, total) steps.
+
+    Returns:
+        The latent, on the generator's device.
+    """
+    began = time.monotonic()
+    deadline = Deadline(settings.budget, progress, settings.total_steps)
+    w_plus = encode(encoder, close_up, generator)
+    changes: dict[str, Tensor] = {}
+    if settings.inverter != "encoder":
+        w_plus, changes = refine(generator, w_plus, image, settings, perceptual, identity, deadline)
+    if settings.inverter == "pivotal":
+        changes |= pivotal(generator, w_plus, image, settings, perceptual, changes, deadline)
+    seconds = time.monotonic() - began
+    return Inversion(
+        w_plus, changes, _quality(image, w_plus, generator, changes, perceptual, identity, seconds)
+    )
+
+
+@torch.no_grad()
+def _quality(
+    image: Tensor,
+    w_plus: Tensor,
+    generator: Generator,
+    changes: Mapping[str, Tensor],
+    perceptual: Perceptual,
+    identity: ArcFace | None,
+    seconds: float,
+) -> Quality:
+    with tuned(generator, changes):
+        shown = generator(w_plus).clamp(-1, 1)
+    wanted = resized(image.to(shown), shown.shape[-1])
+    cosine = None if identity is None else float((identity.embed(shown) * identity.embed(wanted)).sum())
+    return Quality(
+        mse=float(((shown - wanted) / 2).square().mean()),
+        perceptual=float(perceptual(shown, perceptual.features(wanted)).mean()),
+        identity=cosine,
+        seconds=seconds,
+    )

@@ -1,0 +1,63 @@
+"""The encoder's answer: pictures -> W+ in one pass (or several, for ReStyle)."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from styleclip_cli.errors import WeightsError
+from styleclip_cli.nets.e4e import Encoder
+from styleclip_cli.nets.stylegan2 import Generator
+
+
+def encode(encoder: Encoder, images: Tensor, generator: Generator | None = None, batch: int = 8) -> Tensor:
+    """Ask the encoder.
+
+    Args:
+        encoder: Image -> W+.
+        images: [N, 3, H, W] in [-1, 1]; scaled to what the encoder reads.
+        generator: Draws what a ReStyle encoder compares the picture with; others do without.
+        batch: How many at once.
+
+    Returns:
+        W+ [N, num_ws, w_dim], float32, on the encoder's device.
+
+    Raises:
+        WeightsError: If the encoder is a ReStyle one and no generator is given.
+    """
+    device = next(encoder.parameters()).device
+    codes = []
+    with torch.inference_mode():
+        for chunk in images.split(batch):
+            chunk = resized(chunk.to(device), encoder.input_resolution).clamp(-1.0, 1.0)
+            codes.append(encoder(chunk) if encoder.iterations == 1 else _restyle(encoder, chunk, generator))
+    return torch.cat(codes)
+
+
+def _restyle(encoder: Encoder, images: Tensor, generator: Generator | None) -> Tensor:
+    """Correct the latent again and again by what its picture lacks (restyle-encoder, inference_utils)."""
+    if generator is None:
+        raise WeightsError("a ReStyle encoder needs its generator")
+    w_plus = encoder.latent_avg.expand(len(images), -1, -1)
+    for _ in range(encoder.iterations):
+        shown = F.adaptive_avg_pool2d(generator(w_plus), encoder.input_resolution)
+        w_plus = w_plus + encoder.codes(torch.cat([images, shown], dim=1))
+    return w_plus
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Pictures [N, 3, H, W] at another side, antialiased; the same ones if they have it."""
+    if images.shape[-2:] == (side, side):
+        return images
+    return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False)
+
+
+def content_hash(image: Tensor) -> str:
+    """SHA-256 of a picture's 8-bit pixels and shape, in hex: what its inversion is cached by."""
+    pixels = ((image.detach().float().cpu() + 1.0) * 127.5).round().clamp(0, 255).to(torch.uint8)
+    digest = hashlib.sha256(str(tuple(pixels.shape)).encode())
+    digest.update(pixels.contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,253 @@
+"""Edited crop -> photo: lay what an edit changed back over the photo that the crop was cut from.
+
+The crop has coordinates s (to the right) and t (down), 0 to 1 from edge to edge. A quad with corners NW, SW,
+SE, NE shows them in the photo at
+
+    P(s, t) = NW + s e + t f + s t g,    e = NE - NW,  f = SW - NW,  g = NW - NE - SW + SE,
+
+which is what Pillow's QUAD transform, and so `align.cut`, reads. FFHQ's quads are squares: g = 0, and
+
+    (s, t) = [e f]^-1 (P - NW).
+
+For other quads Newton's method goes on from there. A photo's pixel is given the crop's value at its middle,
+by bicubic interpolation in a crop that was first scaled down, if it has more pixels than the quad.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from styleclip_cli.errors import BadInputError
+
+Mode = Literal["residual", "replace"]
+
+THRESHOLD = 0.03
+"""Where |after - before|, smoothed, is below this, in [-1, 1] units, a face counts as unchanged: 4 of 255."""
+FEATHER = 1 / 16
+"""Width of the masks' soft borders in sides of the crop."""
+
+_MASK_SIDE = 256
+"""Masks are made at this size: they are smooth."""
+_SMOOTHING = 1 / 64
+"""Reach of the smoothing of |after - before| in sides of the crop."""
+_BAND = 512
+"""Rows that are computed at a time: keeps the memory of a large photo low."""
+_NEWTON_STEPS = 8
+
+
+class _Box(NamedTuple):
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+
+def paste(
+    photo: Image.Image,
+    quad: NDArray[np.float64],
+    before: NDArray[np.float32] | Tensor,
+    after: NDArray[np.float32] | Tensor,
+    mode: Mode = "residual",
+    *,
+    threshold: float = THRESHOLD,
+    feather: float = FEATHER,
+    match_colours: bool = False,
+) -> tuple[Image.Image, NDArray[np.float32]]:
+    """Lay an edit over a photo.
+
+    "residual" adds what the edit changed, photo + mask (after - before), only where it changed something:
+    what the generator cannot draw (freckles, earrings, grain) stays. "replace" puts the generator's
+    picture in the photo's place, photo + mask (after - photo), in the whole crop but for a soft border.
+
+    Args:
+        photo: Mode RGB.
+        quad: Corners [4, 2] of the crop in the photo: NW, SW, SE, NE, in pixels (see `align`).
+        before: What the generator draws of the face unchanged, [3, R, R] in [-1, 1]; "replace" does not
+            look at it.
+        after: What it draws of the edited face, [3, R, R] in [-1, 1].
+        mode: How.
+        threshold: Smaller changes, in [-1, 1] units, are left out ("residual").
+        feather: Width of the mask's soft border in sides of the crop, 0 to 0.5.
+        match_colours: Give the generator's picture the photo's colours along the border ("replace").
+
+    Returns:
+        The photo, a new one, and the mask [H, W] in [0, 1]; where that is 0, no pixel has changed.
+
+    Raises:
+        BadInputError: If the quad has no inside.
+    """
+    new, old = _crop(after), _crop(before)
+    window = _window(min(_MASK_SIDE, new.shape[-1]), feather)
+    if mode == "residual":
+        mask = window * _changed((new - old).abs().amax(dim=0), threshold, feather)
+        picture = 127.5 * (new - old)
+    else:
+        mask = window
+        picture = 127.5 * (new + 1)
+    result, full = photo.copy(), np.zeros((photo.height, photo.width), np.float32)
+    box = _touched(mask, quad, photo.size)
+    if box is None:
+        return result, full
+    picture = _shrunk(picture, quad)
+    if mode == "replace" and match_colours:
+        picture = _matched(picture, mask, photo, quad, box)
+    for top in range(box.top, box.bottom, _BAND):
+        band = box._replace(top=top, bottom=min(top + _BAND, box.bottom))
+        places = _places(quad, np.arange(band.left, band.right), np.arange(band.top, band.bottom))
+        strength = _sampled(mask[None], places, "bilinear")[0]
+        pixels = np.array(photo.crop(band))
+        inside = strength > 0
+        shown = torch.from_numpy(pixels[inside.numpy()]).T  # [3, n]
+        values = _sampled(picture, places[inside][None], "bicubic")[:, 0]
+        change = values if mode == "residual" else values - shown
+        mixed = (shown + strength[inside] * change).round().clamp(0, 255).to(torch.uint8)
+        pixels[inside.numpy()] = mixed.T.numpy()
+        result.paste(Image.fromarray(pixels), (band.left, band.top))
+        full[band.top : band.bottom, band.left : band.right] = strength.numpy()
+    return result, full
+
+
+def _crop(picture: NDArray[np.float32] | Tensor) -> Tensor:
+    tensor = torch.as_tensor(picture).detach().to("cpu", torch.float32)
+    if tensor.ndim != 3 or tensor.shape[0] != 3:
+        raise ValueError(f"a picture of the shape {list(tensor.shape)}, expected [3, R, R]")
+    return tensor.clamp(-1, 1)
+
+
+def _window(side: int, feather: float) -> Tensor:
+    """A mask [side, side] of the whole crop: 0 along its border, rising smoothly to 1."""
+    steps = torch.arange(side, dtype=torch.float32)
+    ramp = (torch.minimum(steps, steps.flip(0)) / max(side * feather, 1.0)).clamp(0, 1)
+    ramp = ramp * ramp * (3 - 2 * ramp)
+    return ramp[:, None] * ramp[None, :]
+
+
+def _changed(difference: Tensor, threshold: float, feather: float) -> Tensor:
+    """Where a crop was changed.
+
+    Args:
+        difference: [R, R], at least 0.
+        threshold: Where the smoothed difference is above it, the mask is 1.
+        feather: How far from there, in sides of the crop, it has fallen to exactly 0.
+
+    Returns:
+        [M, M] in [0, 1], M at most 256.
+    """
+    side = min(_MASK_SIDE, difference.shape[-1])
+    small = _smoothed(F.adaptive_avg_pool2d(difference[None, None], side), round(side * _SMOOTHING))
+    grown = (small > threshold).float()
+    # Grown by as much as the blur then reaches, it stays 1 wherever something has changed.
+    reach = max(round(side * feather / 2), 1)
+    for size, padding in (((1, 2 * reach + 1), (0, reach)), ((2 * reach + 1, 1), (reach, 0))):
+        grown = F.max_pool2d(grown, size, 1, padding)
+    return _smoothed(grown, reach).clamp(0, 1)[0, 0]
+
+
+def _smoothed(values: Tensor, reach: int) -> Tensor:
+    """Blur [1, 1, H, W] with a raised cosine, which ends after `reach` pixels; borders are repeated."""
+    if reach < 1:
+        return values
+    kernel = torch.hann_window(2 * reach + 3, periodic=False)[1:-1]
+    kernel = kernel / kernel.sum()
+    padded = F.pad(values, (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+
+
+def _touched(mask: Tensor, quad: NDArray[np.float64], size: tuple[int, int]) -> _Box | None:
+    """The part of a photo that a mask [M, M] of the crop reaches; None if there is none."""
+    rows, columns = (torch.nonzero(mask.amax(dim=axis)).flatten() for axis in (1, 0))
+    if not len(rows):
+        return None
+    # Interpolation reaches to the middle of the next pixel.
+    s = np.array([columns[0] - 0.5, columns[-1] + 1.5]) / mask.shape[1]
+    t = np.array([rows[0] - 0.5, rows[-1] + 1.5]) / mask.shape[0]
+    corner, e, f, g = _axes(quad)
+    u, v = s[:, None, None], t[None, :, None]
+    places = (corner + u * e + v * f + u * v * g).reshape(4, 2)
+    left, top = np.maximum(np.floor(places.min(axis=0)), 0).astype(int).tolist()
+    right, bottom = np.minimum(np.ceil(places.max(axis=0)) + 1, size).astype(int).tolist()
+    return _Box(left, top, right, bottom) if left < right and top < bottom else None
+
+
+def _axes(quad: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+    """NW, e, f and g of P(s, t) (see the module), P in pixels whose middles have whole numbers."""
+    nw, sw, se, ne = np.asarray(quad, np.float64)
+    e, f = ne - nw, sw - nw
+    area = abs(e[0] * f[1] - e[1] * f[0])
+    if not area > 1e-6 * (e @ e + f @ f):
+        raise BadInputError("the place of the crop in the photo has no inside", "align the photo again")
+    return nw, e, f, nw - ne - sw + se
+
+
+def _places(quad: NDArray[np.float64], xs: NDArray[np.int64], ys: NDArray[np.int64]) -> Tensor:
+    """Where a photo's pixels lie in the crop.
+
+    Returns:
+        [len(ys), len(xs), 2], (s, t) scaled to -1 to 1 as `grid_sample` reads them.
+    """
+    corner, e, f, g = _axes(quad)
+    # Quads, too, are counted from the middle of the first pixel, so no half is added.
+    x, y = xs[None, :] - corner[0], ys[:, None] - corner[1]
+    determinant = e[0] * f[1] - e[1] * f[0]
+    s = (f[1] * x - f[0] * y) / determinant
+    t = (e[0] * y - e[1] * x) / determinant
+    if np.abs(g).max() > 1e-6 * np.abs([e, f]).max():
+        for _ in range(_NEWTON_STEPS):
+            ax, ay = e[0] + t * g[0], e[1] + t * g[1]
+            bx, by = f[0] + s * g[0], f[1] + s * g[1]
+            rx, ry = s * ax + t * f[0] - x, s * ay + t * f[1] - y
+            slope = ax * by - ay * bx
+            slope = np.where(np.abs(slope) < 1e-9 * abs(determinant), determinant, slope)
+            s, t = s - (by * rx - bx * ry) / slope, t - (ax * ry - ay * rx) / slope
+    return torch.from_numpy(np.stack([s, t], axis=-1).astype(np.float32)) * 2 - 1
+
+
+def _sampled(values: Tensor, places: Tensor, how: str) -> Tensor:
+    """Values [C, h, w] at places [H, W, 2], as [C, H, W]; outside, masks (bilinear) are 0."""
+    padding = "zeros" if how == "bilinear" else "border"
+    return F.grid_sample(values[None], places[None], how, padding, align_corners=False)[0]
+
+
+def _shrunk(picture: Tensor, quad: NDArray[np.float64]) -> Tensor:
+    """Scale [3, R, R] down to the pixels that the quad has in the photo, without aliasing."""
+    _, e, f, g = _axes(quad)
+    wanted = [max(np.hypot(*axis), np.hypot(*(axis + g))) for axis in (f, e)]
+    size = [min(int(np.ceil(want)), extent) for want, extent in zip(wanted, picture.shape[1:], strict=True)]
+    if tuple(size) == tuple(picture.shape[1:]):
+        return picture
+    return F.interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
+
+
+def _matched(
+    picture: Tensor, mask: Tensor, photo: Image.Image, quad: NDArray[np.float64], box: _Box
+) -> Tensor:
+    """Give a picture the photo's mean and spread, per channel, along the soft border of its mask.
+
+    The statistics of Reinhard et al. 2001, in RGB, weighted by 4 m (1 - m).
+    """
+    step = max(int(np.hypot(*_axes(quad)[1])) // _MASK_SIDE, 1)
+    places = _places(quad, np.arange(box.left, box.right, step), np.arange(box.top, box.bottom, step))
+    strength = _sampled(mask[None], places, "bilinear")
+    weight = 4 * strength * (1 - strength)
+    if float(weight.sum()) < 1:
+        return picture
+    mean, spread = _moments(_sampled(picture, places, "bicubic"), weight)
+    shown = torch.from_numpy(np.array(photo.crop(box))[::step, ::step].astype(np.float32)).permute(2, 0, 1)
+    wanted_mean, wanted_spread = _moments(shown, weight)
+    gain = (wanted_spread / spread.clamp(min=1e-3)).clamp(0.5, 2.0)
+    return (picture - mean) * gain + wanted_mean
+
+
+def _moments(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Weighted mean and standard deviation per channel, each [3, 1, 1]."""
+    total = weight.sum()
+    mean = (values * weight).sum(dim=(1, 2), keepdim=True) / total
+    variance = ((values - mean).square() * weight).sum(dim=(1, 2), keepdim=True) / total
+    return mean, variance.sqrt()

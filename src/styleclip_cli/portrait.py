@@ -1,0 +1,176 @@
+"""A photo's faces, edited and put back: photo -> align -> invert -> edit -> synthesize -> paste back.
+
+The stages are joined here for pictures that hold more than the crop a generator knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from styleclip_cli.align import Face, Points, choose, cut, left_to_right, quad_for, square_quad
+from styleclip_cli.errors import BadInputError
+from styleclip_cli.inversion import Inversion
+from styleclip_cli.paste_back import Mode, paste
+from styleclip_cli.photo import to_tensor
+from styleclip_cli.settings import InversionSettings
+
+if TYPE_CHECKING:
+    from styleclip_cli.edits.directions import Direction
+    from styleclip_cli.engine import Engine
+
+_NEEDS_FACE = ("ffhq", "frame")
+# A square this close to the whole picture, in parts of its side, is the whole picture.
+_ALIGNED = 0.06
+# Crops are cut from this many pixels a side at the most, and scaled down: four times as many as they have.
+_FINEST = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """The part of a photo that a generator's pictures show.
+
+    Attributes:
+        image: The crop at the generator's size, [1, 3, R, R] in [-1, 1].
+        close_up: The crop at the encoder's size, [1, 3, r, r].
+        quad: Where it is in the photo: corners [4, 2], NW, SW, SE, NE.
+        aligned: Whether it is the whole photo.
+    """
+
+    image: Tensor
+    close_up: Tensor
+    quad: Points
+    aligned: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """An edited photo.
+
+    Attributes:
+        image: The whole photo with the edited faces in it; of an aligned one the generator's picture.
+        inversions: What was found for each face.
+        crops: Each face's edited picture, [1, 3, R, R].
+    """
+
+    image: Image.Image | Tensor
+    inversions: Sequence[Inversion]
+    crops: Sequence[Tensor]
+
+
+def portraits(
+    engine: Engine, photo: Image.Image, which: str | int = "largest", align: bool = True
+) -> list[Portrait]:
+    """Cut out of a photo what the pack's generator draws.
+
+    Args:
+        engine: Whose pack says how photos are aligned, and finds faces.
+        photo: Mode RGB.
+        which: Which face: "largest", "all", or a number from left to right.
+        align: Look for faces, in packs of faces; else the middle square is taken.
+
+    Raises:
+        BadInputError: If there is no such face.
+    """
+    alignment = engine.pack.alignment
+    if not align or alignment == "none":
+        return [_whole(engine, photo)]
+    if alignment not in _NEEDS_FACE:
+        return [_portrait(engine, photo, quad_for(alignment, photo))]
+    faces = engine.landmarker.find(photo)
+    if not faces:
+        raise BadInputError("no face was found", "--no-align, if the picture is a face already, cropped")
+    return [_portrait(engine, photo, quad_for(alignment, photo, face)) for face in choose(faces, which)]
+
+
+def _whole(engine: Engine, photo: Image.Image) -> Portrait:
+    """The middle square of a photo, as a picture of its own."""
+    image, close_up = (to_tensor(photo, side) for side in (engine.pack.resolution, engine.close_up))
+    return Portrait(image, close_up, square_quad(photo), aligned=True)
+
+
+def _portrait(engine: Engine, photo: Image.Image, quad: Points) -> Portrait:
+    size, close = engine.pack.resolution, engine.close_up
+    whole = square_quad(photo)
+    side = float(np.linalg.norm(whole[3] - whole[0]))
+    if photo.width == photo.height and float(np.abs(quad - whole).max()) <= _ALIGNED * side:
+        return _whole(engine, photo)
+    if np.allclose(quad, whole):  # nothing is turned
+        return replace(_whole(engine, photo), aligned=False)
+    image = to_tensor(cut(photo, quad, size, min(4 * size, max(size, _FINEST))), size)
+    # The encoder was trained on crops made without finer ones (e4e, utils/alignment.py).
+    close_up = image if close == size else to_tensor(cut(photo, quad, close), close)
+    return Portrait(image, close_up, quad, aligned=False)
+
+
+def edit_photo(
+    engine: Engine,
+    photo: Image.Image,
+    direction: Direction,
+    alpha: float,
+    *,
+    which: str | int = "largest",
+    align: bool = True,
+    settings: InversionSettings | None = None,
+    mode: Mode = "residual",
+) -> Edited:
+    """Edit faces of a photo and put them back where they were.
+
+    Args:
+        engine: Networks and measurements.
+        photo: Mode RGB.
+        direction: Where to.
+        alpha: Strength.
+        which: Which face: "largest", "all", or a number from left to right.
+        align: Look for faces; else the middle square is taken.
+        settings: How latents are found; None takes the pack's.
+        mode: How the edit is put back: "residual" adds what it changed, "replace" pastes the crop.
+
+    Raises:
+        BadInputError: If there is no such face.
+    """
+    image: Image.Image | Tensor = photo
+    found, crops = [], []
+    for portrait in portraits(engine, photo, which, align):
+        inversion = engine.find(portrait.image, settings, close_up=portrait.close_up)
+        styles = engine.styles(inversion.w_plus)
+        after = engine.edit(styles, direction, [alpha], inversion.tuned)[0]
+        found.append(inversion)
+        crops.append(after)
+        if portrait.aligned:
+            image = after[0]
+        else:
+            assert isinstance(image, Image.Image)
+            before = engine.synthesize(styles, inversion.tuned)
+            image, _ = paste(image, portrait.quad, before[0], after[0], mode)
+    return Edited(image, found, crops)
+
+
+def numbered(photo: Image.Image, faces: Sequence[Face]) -> Image.Image:
+    """A photo with its faces boxed and numbered, as `choose` counts them, and their landmarks."""
+    from PIL import ImageDraw, ImageFont
+
+    picture = photo.copy()
+    draw = ImageDraw.Draw(picture)
+    width = max(2, round(min(photo.size) / 250))
+    font = ImageFont.load_default(max(14, round(min(photo.size) / 18)))
+    for number, face in enumerate(left_to_right(faces), start=1):
+        left, top, right, bottom = face.box
+        draw.rectangle((left, top, right, bottom), outline=(255, 196, 0), width=width)
+        for x, y in face.points:
+            draw.ellipse((x - width, y - width, x + width, y + width), fill=(0, 200, 255))
+        draw.text(
+            (left, top),
+            str(number),
+            (255, 255, 255),
+            font,
+            anchor="lb",
+            stroke_width=width,
+            stroke_fill=(0, 0, 0),
+        )
+    return picture

@@ -1,0 +1,247 @@
+"""What makes an edit replayable: a few texts and numbers, written into the picture and read back.
+
+A recipe comes out of files from strangers, so everything in it is checked. This module imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from styleclip_cli import __version__
+from styleclip_cli.errors import BadInputError, one_line
+
+SCHEMA = "styleclip.recipe/1"
+MAX_BYTES = 2**16
+"""Of the JSON; the EXIF data of a JPEG cannot hold more."""
+_MAX_ALPHAS = 256
+_LARGE = sys.float_info.max
+_TEXT_SUFFIXES = (".json", ".toml")
+
+Check = Callable[[Any], Any]
+"""Returns a value in its proper form.
+
+Raises:
+    ValueError: What it should have been.
+"""
+
+
+def _text(limit: int) -> Check:
+    def check(value: Any) -> str:
+        if not isinstance(value, str) or len(value) > limit:
+            raise ValueError(f"must be a text of at most {limit} characters")
+        value.encode()  # half a surrogate pair could not be printed
+        return value
+
+    return check
+
+
+def _name(value: Any) -> str:
+    """A pack's name; of a folder, only what it is called: where it lies is nobody's business."""
+    return PureWindowsPath(_text(200)(value)).name
+
+
+def _number(low: float, high: float) -> Check:
+    def check(value: Any) -> float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise ValueError(f"must be a number from {low:g} to {high:g}")
+        return float(value)
+
+    return check
+
+
+def _whole(low: int, high: int) -> Check:
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise ValueError(f"must be a whole number from {low} to {high}")
+        return value
+
+    return check
+
+
+def _alphas(value: Any) -> tuple[float, ...]:
+    values = value if isinstance(value, (list, tuple)) else [value]
+    if not 0 < len(values) <= _MAX_ALPHAS:
+        raise ValueError(f"must be 1 to {_MAX_ALPHAS} numbers")
+    return tuple(_number(-_LARGE, _LARGE)(alpha) for alpha in values)
+
+
+def _entry(check: Check, default: Any = None) -> Any:
+    return field(default=default, metadata={"check": check})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a picture was made. What does not apply is None.
+
+    A later method adds its own entries here, each with its check; older versions skip what they do not know.
+
+    Attributes:
+        method: Which method, in words.
+        prompt: The text it leads to, as it was resolved.
+        neutral: The text it starts from.
+        alphas: Strengths; several for a strip.
+        beta: Smallest relevance that took part.
+        channels: How many style channels took part.
+        layers: Which style layers might change.
+        models: Name of the model pack.
+        fingerprint: Hash of its weights.
+        seed: Seed of what had to be measured.
+        sample: Seed of the face, if it was generated.
+        steps: Refinement steps of the inversion.
+        inverter: How the photo was inverted.
+        version: Of this program.
+
+    Raises:
+        ValueError: If an entry is of another type, too long, out of range or not finite.
+    """
+
+    method: str = _entry(_text(100), "global directions")
+    prompt: str | None = _entry(_text(2000))
+    neutral: str | None = _entry(_text(2000))
+    alphas: tuple[float, ...] | None = _entry(_alphas)
+    beta: float | None = _entry(_number(0, 1))
+    channels: int | None = _entry(_whole(0, 10**7))
+    layers: str | None = _entry(_text(100))
+    models: str | None = _entry(_name)
+    fingerprint: str | None = _entry(_text(200))
+    seed: int | None = _entry(_whole(0, 2**32 - 1))
+    sample: int | None = _entry(_whole(0, 2**32 - 1))
+    steps: int | None = _entry(_whole(0, 10_000))
+    inverter: str | None = _entry(_text(100))
+    version: str = _entry(_text(100), __version__)
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if value is None and entry.default is None:
+                continue
+            try:
+                object.__setattr__(self, entry.name, entry.metadata["check"](value))
+            except (ValueError, OverflowError) as error:
+                raise ValueError(f"{entry.name} {one_line(error)}") from None
+
+    def entries(self) -> dict[str, Any]:
+        """What applies, by name."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def to_json(self) -> str:
+        """Write it down, in ASCII, the same text every time."""
+        return to_json(self.entries(), SCHEMA)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: object = "recipe") -> Recipe:
+        """Read what `to_json` wrote, or what a stranger did.
+
+        Args:
+            text: JSON.
+            where: What it is from, for messages.
+
+        Raises:
+            BadInputError: If it is no recipe, or one that makes no sense.
+        """
+        try:
+            values = parse_json(text)
+        except ValueError as error:
+            raise BadInputError(f"{where}: not a usable recipe ({one_line(error, 80)})") from None
+        return cls.from_mapping(values, where)
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any], where: object = "recipe") -> Recipe:
+        """Check values read elsewhere, such as those of a TOML file; entries of unknown names are skipped.
+
+        Raises:
+            BadInputError: As `from_json`.
+        """
+        if values.get("schema", SCHEMA) != SCHEMA:
+            raise BadInputError(
+                f"{where}: not a recipe of this version ({one_line(values['schema'], 40)!r})",
+                "a newer version of this program may know it",
+            )
+        known = {entry.name for entry in fields(cls)}
+        given = (
+            {"alphas": values["alpha"]} if "alpha" in values else {}
+        )  # as people write it, for a single one
+        given |= {name: value for name, value in values.items() if name in known and value is not None}
+        try:
+            return cls(**given)
+        except ValueError as error:
+            raise BadInputError(f"{where}: not a usable recipe ({error})") from None
+
+
+def load(path: Path) -> Recipe:
+    """Read the recipe inside an edited picture, or one written as JSON or TOML.
+
+    Raises:
+        BadInputError: If the file cannot be read, or holds no recipe.
+    """
+    if path.suffix.lower() not in _TEXT_SUFFIXES:
+        from styleclip_cli.save import read_metadata
+
+        found = read_metadata(path)
+        if found is None or found.get("schema") != SCHEMA:
+            raise BadInputError(f"{path}: holds no recipe", "a picture written by styleclip edit")
+        return Recipe.from_mapping(found, path)
+    text = _read(path)
+    if path.suffix.lower() == ".json":
+        return Recipe.from_json(text, path)
+    try:
+        return Recipe.from_mapping(tomllib.loads(text.decode()), path)
+    except (ValueError, RecursionError) as error:
+        raise BadInputError(f"{path}: not a usable recipe ({one_line(error, 80)})") from None
+
+
+def to_json(values: Mapping[str, Any], schema: str) -> str:
+    """Write notes down as one JSON object in ASCII, with the name of their schema."""
+    return json.dumps({"schema": schema, **values}, separators=(",", ":"), allow_nan=False)
+
+
+def parse_json(text: str | bytes) -> dict[str, Any]:
+    """Read a JSON object of limited size with finite numbers.
+
+    Raises:
+        ValueError: If it is anything else.
+    """
+    if len(text) > MAX_BYTES:
+        raise ValueError(f"over {MAX_BYTES} bytes")
+    try:
+        values = json.loads(text, parse_constant=_refused, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(values, dict):
+        raise ValueError("not a JSON object")
+    return values
+
+
+def _refused(word: str) -> None:
+    raise ValueError(f"{word} is no number")
+
+
+def _finite(word: str) -> float:
+    value = float(word)
+    if not math.isfinite(value):
+        raise ValueError(f"{word[:20]} is out of range")
+    return value
+
+
+def _read(path: Path) -> bytes:
+    try:
+        if path.exists() and not path.is_file():  # opening a pipe could wait for ever
+            raise BadInputError(f"{path}: is not a file")
+        with path.open("rb") as file:
+            text = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise BadInputError(f"{path}: no such file") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or one_line(error)
+        raise BadInputError(f"{path}: cannot be read ({reason})") from None
+    if len(text) > MAX_BYTES:
+        raise BadInputError(f"{path}: too large for a recipe (over {MAX_BYTES} bytes)")
+    return text
