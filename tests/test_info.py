@@ -197,6 +197,18 @@ def test_every_bad_file_is_one_clear_error(tmp_path: Path, capsys: pytest.Captur
         assert "\n" not in caught.value.message
 
 
+def test_an_archive_that_unpacks_to_more_than_its_size_is_not_unpacked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unpacked(*_: object, **__: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(cache, "load_npz", unpacked)
+    header = {"schema": "styleclip.w-plus/1", "meta": {}, "sha256": ""}
+    np.savez_compressed(tmp_path / "bomb.npz", header=np.array(json.dumps(header)), w_plus=np.zeros(10**6))
+    assert run(tmp_path / "bomb.npz") == 3
+
+
 @pytest.mark.skipif(os.name == "nt", reason="no such files")
 def test_one_bad_file_does_not_stop_the_others(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad = bad_files(tmp_path)
@@ -245,3 +257,13 @@ def test_it_starts_light_and_reads_pictures_without_torch(tmp_path: Path) -> Non
     done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=True)
     lines = done.stdout.splitlines()
     assert (lines[0], lines[2]) == ("[]", "False")
+
+
+def test_it_is_a_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from styleclip_cli.cli import main
+
+    photo_of(tmp_path / "a.jpg")
+    assert main(["info", str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")]) == 7
+    captured = capsys.readouterr()
+    assert captured.out.startswith(f"{tmp_path / 'a.jpg'}: JPEG picture, 40x30\n")
+    assert "1 of 2 could not be read" in captured.err

@@ -274,6 +274,10 @@ def test_a_broken_profile_is_ignored_with_a_note(tmp_path: Path, name: str) -> N
     np.testing.assert_array_equal(np.asarray(read.image), np.asarray(gradient()))
 
 
+def test_the_profile_of_srgb_does_not_tell_the_time() -> None:
+    assert photo.srgb_profile()[24:36].hex() == "07d000010001000000000000"
+
+
 def test_srgb_itself_changes_nothing(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.png", icc_profile=photo.srgb_profile())
@@ -332,7 +336,12 @@ def test_a_transparent_colour_is_transparency(tmp_path: Path) -> None:
     assert read.alpha is not None
     assert (read.alpha.getpixel((3, 3)), read.alpha.getpixel((15, 3))) == (0, 255)
     assert read.image.getpixel((3, 3)) == (255, 255, 255)
-    assert "transparency" not in read.image.info
+    assert read.image.info == {}
+
+
+def test_what_the_file_said_does_not_stick_to_the_pixels(tmp_path: Path) -> None:
+    gradient().save(tmp_path / "a.jpg", comment=b"private", dpi=(7, 7))
+    assert photo.read_image(tmp_path / "a.jpg").info == {}
 
 
 def test_an_opaque_alpha_is_none(tmp_path: Path) -> None:

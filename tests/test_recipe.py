@@ -66,6 +66,7 @@ BAD = {
     "a text": '"smiling"',
     "empty": "",
     "nan": '{"beta": NaN}',
+    "nan where nobody looks": '{"x": NaN}',
     "infinity": '{"alphas": [Infinity]}',
     "overflow": '{"alphas": [1e999]}',
     "many digits": '{"alphas": [' + "9" * 5000 + "]}",

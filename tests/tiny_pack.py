@@ -52,7 +52,7 @@ def make_pack(folder: Path, seed: int = 0, data: Path | None = None) -> Path:
         "licence": "MIT",
         "components": {name: _entry(folder / f"{name}.safetensors") for name in states},
         "data": published,
-        "defaults": {"alpha": 4, "channels": 10, "n": 200, "n_images": 2},
+        "defaults": {"alpha": 4, "channels": 10, "n": 200, "n_images": 2, "steps": 4, "pivotal_steps": 4},
         "quality": {},
     }
     (folder / "pack.toml").write_text(tomli_w.dumps(described))

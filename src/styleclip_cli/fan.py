@@ -33,6 +33,9 @@ BOX_SIDE = 250
 _MARGIN = 0.8
 """What FAN sees beyond a box, in sides of the box, and some more."""
 
+_LEAST = 32
+"""Smallest side that S3FD takes, in pixels."""
+
 _NETWORK = "2DFAN-4"
 _patching = threading.Lock()
 
@@ -63,7 +66,7 @@ class FanLandmarker:
         """Find the faces in a picture (mode RGB), largest first; none gives an empty list."""
         with _usual_convolutions():
             faces = [self._face(image, box) for box in self._boxes(image)]
-        found = [face for face in faces if face.size > 0]
+        found = [face for face in faces if face.size > 1]
         return sorted(found, key=lambda face: face.size, reverse=True)
 
     def _boxes(self, image: Image.Image) -> list[NDArray[np.float64]]:
@@ -72,7 +75,9 @@ class FanLandmarker:
             small = image.copy()
             small.thumbnail((side, side), Image.Resampling.LANCZOS)
             stretch = np.array([image.width / small.width, image.height / small.height, 1.0])
-            found = self._package.face_detector.detect_from_image(np.asarray(small))
+            # Smaller ones have no pixel left after five halvings; what is beyond a picture is black.
+            seen = small.crop((0, 0, max(small.width, _LEAST), max(small.height, _LEAST)))
+            found = self._package.face_detector.detect_from_image(np.asarray(seen))
             boxes = [np.asarray(box, np.float64) * stretch[[0, 1, 0, 1, 2]] for box in found]
             if boxes or max(image.size) <= side:
                 break
@@ -131,7 +136,8 @@ def _built(landmarks: Mapping[str, Tensor], detector: Mapping[str, Tensor], devi
 
 def _imported() -> ModuleType:
     try:
-        import face_alignment
+        with _uncompiled():
+            import face_alignment
     except ModuleNotFoundError as error:
         raise WeightsError(
             f"finding faces in photos needs more packages (no {error.name})",
@@ -144,6 +150,19 @@ def _imported() -> ModuleType:
             "pip uninstall opencv-python, then pip install --force-reinstall opencv-python-headless",
         ) from None
     return face_alignment
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Have numba leave functions as they are: the package's take seconds to compile, and a moment to run."""
+    import numba
+
+    before = numba.config.DISABLE_JIT
+    numba.config.DISABLE_JIT = True
+    try:
+        yield
+    finally:
+        numba.config.DISABLE_JIT = before
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from styleclip_cli.align import Face
 from styleclip_cli.nets.landmarks import (
+    CORNERS,
     CROP_MARGIN,
     CROP_SIDE,
     FINDER_SIDE,
@@ -28,7 +29,6 @@ _PROMISING = 0.25  # heat of a cell, from which on it is looked at closely
 _MOST = 64  # faces looked at in a photo
 _PASSES = 2  # the second, from a better crop, is good to parts of a pixel
 _SAME = 0.35  # middles closer than this many frames are of one face
-_CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])  # NW, SW, SE, NE
 
 
 class SmallLandmarker:
@@ -73,7 +73,7 @@ class SmallLandmarker:
             points, inner, logits = (answer.cpu() for answer in self.regressor(looked_at))
             frames = compose(inner, crops)
         points = place(points, frames)
-        corners = place(_CORNERS.expand(len(frames), -1, -1), frames)
+        corners = place(CORNERS.expand(len(frames), -1, -1), frames)
         scores = torch.sigmoid(logits)
         faces = [
             Face(points[i].double().numpy(), float(scores[i]), corners[i].double().numpy())
@@ -95,7 +95,7 @@ class SmallLandmarker:
 
 def _cut(image: Image.Image, crop: Tensor) -> Tensor:
     """Cut a turned square, [4] in pixels, out of a photo for the regressor: [1, 3, 128, 128]."""
-    corners = place(_CORNERS[None], crop[None])[0]
+    corners = place(CORNERS[None], crop[None])[0]
     limit = torch.tensor(image.size)
     low = corners.amin(dim=0).floor().clamp(min=0).minimum(limit - 1)
     high = corners.amax(dim=0).ceil().minimum(limit).maximum(low + 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import logging
 import stat
 import struct
 import warnings
@@ -27,6 +28,7 @@ from styleclip_cli.errors import BadInputError, one_line
 if TYPE_CHECKING:
     from torch import Tensor
 
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it speaks of damaged files on stderr
 FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
 MAX_PIXELS = 100_000_000
 MIN_SIDE = 16
@@ -341,9 +343,7 @@ def _to_srgb(colours: Image.Image, profile: Any, notes: list[str]) -> Image.Imag
         )
         assert converted is not None
         return converted
-    except MemoryError:
-        raise
-    except Exception:
+    except (ValueError, KeyError, TypeError, OSError, ImageCms.PyCMSError):
         notes.append("its colour profile is broken and was ignored")
         return colours.convert("RGB")
 
@@ -384,10 +384,9 @@ def _can_be_written(directory: int | None, tag: int, value: Any) -> bool:
     trial = Image.Exif()
     (trial if directory is None else trial.get_ifd(directory))[tag] = value
     try:
-        trial.tobytes()
+        return bool(trial.tobytes())
     except Exception:
         return False
-    return True
 
 
 def _thumbnail(exif: Image.Exif, block: bytes) -> bytes | None:

@@ -93,7 +93,7 @@ class InversionSettings:
     """
 
     inverter: Inverter = "encoder"
-    steps: int = 100
+    steps: int = 300
     learning_rate: float = 0.05
     lambda_pixel: float = 1.0
     lambda_perceptual: float = 0.1
@@ -101,7 +101,7 @@ class InversionSettings:
     lambda_code: float = 0.05
     noise: bool = False
     lambda_noise: float = 10.0
-    pivotal_steps: int = 60
+    pivotal_steps: int = 350
     pivotal_rate: float = 5e-3
     lambda_locality: float = 0.1
     locality_reach: float = 0.5

@@ -46,7 +46,8 @@ def demo(
     engine = Engine(models, device=device, progress=reporter.progress)
     reporter.note(f"1. sample: {len(SEEDS)} faces from seeds {', '.join(map(str, SEEDS))}")
     for path, picture in zip(faces, engine.synthesize(engine.styles(engine.sample(SEEDS))), strict=True):
-        save_image(path, picture, {"models": engine.pack.name, "fingerprint": engine.fingerprint})
+        about = {"models": engine.pack.name, "fingerprint": engine.fingerprint}
+        save_image(path, picture, about, mark="generated")
 
     reporter.note("2. invert: latents found from the pixels of those files alone")
     originals = torch.cat([to_tensor(read_image(path), engine.pack.resolution) for path in faces])
@@ -66,9 +67,10 @@ def demo(
                 "neutral": direction.neutral,
                 "alpha": engine.default_alpha,
             }
-            save_image(edits[row][number], picture, metadata)
+            save_image(edits[row][number], picture, metadata, mark="generated")
             reporter.result(str(edits[row][number]))
 
     rows = [[column[row] for column in columns] for row in range(len(SEEDS))]
-    save_image(sheet, contact_sheet(rows, column_labels=["original", "inverted", *PROMPTS], cell=192))
+    labels = ["original", "inverted", *PROMPTS]
+    save_image(sheet, contact_sheet(rows, column_labels=labels, cell=192), mark="generated")
     reporter.result(f"{sheet}  {time.monotonic() - began:.1f} s")

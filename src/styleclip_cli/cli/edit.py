@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from styleclip_cli.edits.directions import Direction
 
 _EDIT, _PHOTOS, _OUTPUT = "Edit", "Photos", "Output"
+GLOBAL, SAVED = "global directions", "saved direction"
+MOST_ALPHAS = 256
 
 
 def edit(
@@ -174,6 +176,8 @@ def edit(
     if composite not in ("residual", "replace"):
         raise UsageError(f"unknown composite {composite!r}", "--composite residual or replace")
     alphas = options.parse_alphas(alpha)
+    if len(alphas) > MOST_ALPHAS:
+        raise UsageError(f"{len(alphas)} strengths are too many", f"at most {MOST_ALPHAS}")
     options.check_device(device)
     suffix = io.suffix_of(format)
 
@@ -182,11 +186,15 @@ def edit(
 
         before = load(recipe)
         if prompt is None:
-            prompt, literal = before.prompt, True
+            if before.method != GLOBAL or before.prompt is None:
+                raise UsageError(
+                    f"{recipe}: made by {before.method}, which a recipe cannot repeat", "--direction FILE"
+                )
+            prompt = before.prompt
+            literal = literal or recipe.suffix.lower() != ".toml"  # a picture's prompt is resolved already
             neutral = before.neutral if neutral is None else neutral
-            beta = before.beta if beta is None and channels is None else beta
-        if prompt is None:
-            raise UsageError(f"{recipe}: its recipe has no prompt", "--prompt")
+            if beta is None and channels is None:
+                beta, channels = before.beta, before.channels if before.beta is None else None
         alphas = alphas or list(before.alphas or ())
         chosen_layers = chosen_layers or options.check_layers(before.layers)
         chosen_inverter = chosen_inverter or options.check_inverter(before.inverter)
@@ -225,6 +233,7 @@ def edit(
 
     job = EditJob(
         engine=engine,
+        method=GLOBAL if direction is None else SAVED,
         direction=chosen,
         alphas=alphas or [float(engine.default_alpha)],
         settings=engine.inversion(chosen_inverter, steps, noise or None, seconds),

@@ -48,6 +48,7 @@ class EditJob:
     """What is done with each input; see the options of the same names."""
 
     engine: Engine
+    method: str
     direction: Callable[[], Direction]
     alphas: list[float]
     settings: InversionSettings
@@ -164,6 +165,7 @@ class EditJob:
 
         settings = self.settings
         return Recipe(
+            method=self.method,
             prompt=direction.target,
             neutral=direction.neutral,
             alphas=tuple(self.alphas),

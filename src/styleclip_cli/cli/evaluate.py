@@ -38,6 +38,7 @@ def evaluate(
             rich_help_panel="Output",
         ),
     ] = None,
+    inverter: options.Inverter = None,
     overwrite: options.Overwrite = False,
     models: options.ToyModels = "toy",
     device: options.Device = "auto",
@@ -53,6 +54,7 @@ def evaluate(
     """
     reporter = Reporter(quiet)
     options.check_device(device)
+    chosen_inverter = options.check_inverter(inverter)
     to_stdout = json_out is not None and str(json_out) == "-"
     if json_out is not None and not to_stdout:
         io.check_outputs([json_out], overwrite=overwrite)
@@ -67,7 +69,7 @@ def evaluate(
     load_judge(engine)
     engine.relevance()  # measured under a progress bar of its own, where it is missing
     with reporter.progress("evaluating") as progress:
-        outcome = judge(engine, n, prompt or None, progress)
+        outcome = judge(engine, n, prompt or None, progress, chosen_inverter)
     text = json.dumps({"rows": outcome.rows, "mean": outcome.mean}, indent=2)
     if to_stdout:
         report.data(text)

@@ -75,10 +75,10 @@ def sample(
         if sheet is not None:
             made.append(picture)
         metadata = {"seed": number, "models": engine.pack.name, "fingerprint": engine.fingerprint}
-        save_image(path, picture, metadata)
+        save_image(path, picture, metadata, mark="generated")
         engine.save_latents(latent, w_plus, [f"seed:{number}"])
         reporter.result(str(path))
     if sheet is not None:
         rows = [made[start : start + 8] for start in range(0, len(made), 8)]
-        save_image(sheet, contact_sheet(rows))
+        save_image(sheet, contact_sheet(rows), mark="generated")
         reporter.result(str(sheet))

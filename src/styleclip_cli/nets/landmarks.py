@@ -29,12 +29,20 @@ CROP_SIDE = 128
 CROP_MARGIN = 1.15
 """The same, in sides of the face's frame."""
 
+CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
+"""NW, SW, SE and NE of a frame."""
+
 
 def place(points: Tensor, similarity: Tensor) -> Tensor:
     """Points of frames, [N, K, 2], where similarities [N, 4] put them: [N, K, 2]."""
     a, b = points.unbind(-1)
     x, y, u, v = similarity[:, None].unbind(-1)
     return torch.stack([x + a * u - b * v, y + a * v + b * u], dim=-1)
+
+
+def similarity_of(corners: Tensor) -> Tensor:
+    """What puts a frame where its corners NW, SW, SE, NE are; [N, 4, 2] -> [N, 4]."""
+    return torch.cat([corners.mean(dim=1), (corners[:, 3] - corners[:, 0]) / 2], dim=1)
 
 
 def compose(inner: Tensor, outer: Tensor) -> Tensor:

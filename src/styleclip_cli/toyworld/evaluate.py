@@ -9,14 +9,16 @@ given separately.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from styleclip_cli.errors import UsageError
+from styleclip_cli.settings import InversionSettings, Inverter
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals, shown, visibility
 from styleclip_cli.toyworld.networks import Judge
 from styleclip_cli.toyworld.renderer import render_all
@@ -24,6 +26,7 @@ from styleclip_cli.toyworld.train.common import psnr
 from styleclip_cli.weights.files import load_weights
 
 if TYPE_CHECKING:
+    from styleclip_cli.edits.directions import Direction
     from styleclip_cli.engine import Engine
 
 FIRST_SEED = 30_000_000  # no network was trained, and no default chosen, on faces from here on
@@ -124,6 +127,8 @@ def evaluate(
     n: int = 200,
     prompts: Sequence[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    inverter: Inverter | None = None,
+    limit: int = 40,
 ) -> Outcome:
     """Edit n faces by each prompt and measure.
 
@@ -138,13 +143,15 @@ def evaluate(
         n: Faces per prompt: held-out, without the wanted attribute, and with it in sight.
         prompts: Only these of `CASES`.
         progress: Called with (done, total) cases.
+        inverter: How faces are inverted; None takes the pack's.
+        limit: Draw at most this many times 64 faces; cases then have fewer than n, where they are rare.
 
     Raises:
         UsageError: If a prompt is not one whose truth is known, or the pack has no judge.
     """
     judge = load_judge(engine)
     cases = chosen_cases(prompts)
-    faces = Faces(engine, judge)
+    faces = Faces(engine, judge, engine.inversion(inverter), limit)
     rows = []
     for done, case in enumerate(cases):
         if progress is not None:
@@ -177,18 +184,26 @@ def chosen_cases(prompts: Sequence[str] | None) -> list[Case]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Faces of one case: styles [n, size], what the judge read before [n, 32], embeddings [n, D]."""
+    """Faces of one case: styles [n, size], what the judge read before [n, 32], embeddings [n, D].
+
+    `tuned` says what the generator gains for each; it is empty for those that it does not.
+    """
 
     styles: Tensor
     read: Tensor
     embedded: Tensor
+    tuned: Sequence[Mapping[str, Tensor]]
 
 
 class Faces:
     """Held-out faces, drawn and inverted as cases need them; each depends on its place in the row alone."""
 
-    def __init__(self, engine: Engine, judge: Judge) -> None:
-        self._engine, self._judge = engine, judge
+    def __init__(
+        self, engine: Engine, judge: Judge, settings: InversionSettings | None = None, limit: int = 40
+    ) -> None:
+        self._engine, self._judge, self._limit = engine, judge, limit
+        self._settings = settings or engine.inversion_settings
+        self._tuned: list[Mapping[str, Tensor]] = []
         self._attributes: list[Tensor] = []
         self._styles: list[Tensor] = []
         self._read: list[Tensor] = []
@@ -196,9 +211,9 @@ class Faces:
         self._changes: list[Tensor] = []
         self._decibels: list[Tensor] = []
 
-    def for_case(self, case: Case, n: int, limit: int = 40) -> Chosen:
+    def for_case(self, case: Case, n: int) -> Chosen:
         """The first n faces, of at most `limit` * 64, that the prompt makes sense for."""
-        for count in range(1, limit + 1):
+        for count in range(1, self._limit + 1):
             while len(self._attributes) < count:
                 self._draw()
             found = self._eligible(case)
@@ -206,7 +221,7 @@ class Faces:
                 break
         found = found[:n]
         styles, read, embedded = (torch.cat(x)[found] for x in (self._styles, self._read, self._embedded))
-        return Chosen(styles, read, embedded)
+        return Chosen(styles, read, embedded, [self._tuned[i] for i in found.tolist()])
 
     def _eligible(self, case: Case) -> Tensor:
         truth, read = torch.cat(self._attributes), torch.cat(self._read)
@@ -231,8 +246,15 @@ class Faces:
             pictures = render_all(attributes)
         # Eight bits per colour, as a file would hold them.
         pictures = ((pictures + 1) * 127.5).round() / 127.5 - 1
-        styles = self._engine.styles(self._engine.invert(pictures, keep=False)).cpu()
-        inverted = self._engine.synthesize(styles).clamp(-1, 1)
+        tuned: list[Mapping[str, Tensor]]
+        if self._settings.inverter == "encoder":
+            w_plus, tuned = self._engine.invert(pictures, keep=False, inverter="encoder"), [{}] * _BATCH
+        else:
+            found = [self._engine.find(picture, self._settings, keep=False) for picture in pictures.split(1)]
+            w_plus, tuned = torch.cat([one.w_plus for one in found]), [one.tuned for one in found]
+        self._tuned += tuned
+        styles = self._engine.styles(w_plus).cpu()
+        inverted = _each(styles, tuned, self._engine.synthesize).clamp(-1, 1)
         self._attributes.append(attributes)
         self._styles.append(styles)
         self._read.append(read_all(self._judge, inverted))
@@ -260,7 +282,9 @@ def _row(engine: Engine, judge: Judge, case: Case, faces: Chosen) -> dict[str, A
         wanted = torch.ones(n, dtype=torch.bool) if alpha == default else waiting
         if not wanted.any():
             continue
-        pictures = engine.edit(faces.styles[wanted], direction, [alpha])[:, 0].clamp(-1, 1)
+        edit = partial(_edit, engine, direction, alpha)
+        tuned = [faces.tuned[i] for i in wanted.nonzero().flatten().tolist()]
+        pictures = _each(faces.styles[wanted], tuned, edit).clamp(-1, 1)
         read = read_all(judge, pictures)
         before = faces.read[wanted]
         seen = torch.minimum(visibility(before), visibility(read)) * others
@@ -287,6 +311,22 @@ def _row(engine: Engine, judge: Judge, case: Case, faces: Chosen) -> dict[str, A
         "ever": len(succeeded) / n if n else 0.0,
         "n": n,
     }
+
+
+Draw = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
+
+
+def _each(styles: Tensor, tuned: Sequence[Mapping[str, Tensor]], draw: Draw) -> Tensor:
+    """Draw faces, all at once unless each has a generator of its own."""
+    if not any(tuned):
+        return draw(styles, {})
+    return torch.cat([draw(style, changes) for style, changes in zip(styles.split(1), tuned, strict=True)])
+
+
+def _edit(
+    engine: Engine, direction: Direction, alpha: float, styles: Tensor, tuned: Mapping[str, Tensor]
+) -> Tensor:
+    return engine.edit(styles, direction, [alpha], tuned)[:, 0]
 
 
 @torch.inference_mode()

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.nets.landmarks import (
+    CORNERS,
     CROP_MARGIN,
     FINDER_SIDE,
     POINTS,
@@ -19,6 +20,7 @@ from styleclip_cli.nets.landmarks import (
     Regressor,
     place,
     sample,
+    similarity_of,
     within,
 )
 from styleclip_cli.nets.ops import channels_last
@@ -29,7 +31,6 @@ from styleclip_cli.toyworld.train.data import Pairs
 from styleclip_cli.toyworld.train.judge import HELD_OUT, disturb
 from styleclip_cli.toyworld.train.shots import PATCH_SIDE, Shots, patch, photo
 
-CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
 _CROP_HALF = PATCH_SIDE / 1.6 / 2  # half a crop in pixels of a patch
 
 
@@ -49,11 +50,6 @@ def jitter(n: int, rng: torch.Generator, spread: Tensor | float) -> Tensor:
     angle = turn * math.radians(18) * spread
     middle = PATCH_SIDE / 2 + shift * (0.2 * _CROP_HALF * torch.as_tensor(spread).view(-1, 1))
     return torch.stack([*middle.unbind(1), size * torch.cos(angle), size * torch.sin(angle)], dim=1)
-
-
-def similarity_from(corners: Tensor) -> Tensor:
-    """Corners NW, SW, SE, NE, [N, 4, 2] -> similarities [N, 4]."""
-    return torch.cat([corners.mean(dim=1), (corners[:, 3] - corners[:, 0]) / 2], dim=1)
 
 
 def errors(points: Tensor, similarity: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
@@ -86,13 +82,14 @@ def train_regressor(
     shots.draw()
     torch.manual_seed(21)
     net = channels_last(build_regressor())
+    ways = torch.linalg.pinv(net.basis.flatten(1)).T
     held = [patch(HELD_OUT + i) for i in range(256)]
     images_test = torch.stack([image for image, _ in held])
     truth_test = torch.from_numpy(np.stack([truth for _, truth in held])).float()
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
         patches, truth = shots.choose(batch, rng)
-        spread = torch.where(torch.rand(batch, generator=rng) < 0.5, 1.0, 0.2)
+        spread = torch.where(torch.rand(batch, generator=rng) < 0.3, 1.0, 0.2)
         crop = jitter(batch, rng, spread)
         images = disturb(sample(patches, crop), rng)
         with half():
@@ -101,9 +98,13 @@ def train_regressor(
         there = ~truth[:, 0, 0].isnan()
         truth = truth[there]
         corners = place(CORNERS.expand(batch, -1, -1), similarity)[there]
-        shape = within(truth[:, :POINTS], similarity_from(truth[:, POINTS:]))
+        shape = within(truth[:, :POINTS], similarity_of(truth[:, POINTS:]))
         losses = {
-            "points": F.smooth_l1_loss(points[there], shape, beta=0.01) * 40,
+            "points": F.smooth_l1_loss(points[there], shape, beta=0.01) * 20,
+            # Without this only the largest variations are learned: the others drown in their errors.
+            "amounts": F.smooth_l1_loss(
+                outputs[there, : len(ways)].float(), (shape - net.mean).flatten(1) @ ways.T, beta=0.1
+            ),
             "corners": F.smooth_l1_loss(corners, within(truth[:, POINTS:], crop[there]), beta=0.02) * 20,
             "face": F.binary_cross_entropy_with_logits(logit, there.float()) * 0.1,
         }

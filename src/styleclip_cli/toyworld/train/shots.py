@@ -14,19 +14,13 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from styleclip_cli.nets.landmarks import CROP_MARGIN, FINDER_SIDE, POINTS
+from styleclip_cli.nets.landmarks import CROP_MARGIN, FINDER_SIDE, POINTS, similarity_of
 from styleclip_cli.toyworld.scenes import Scene, draw, make_scene, square
 
 PATCH_SIDE = 192
 _PATCH_MARGIN = 1.6 * CROP_MARGIN  # in frames; crops are taken anywhere inside
 _EMPTY = 0.12  # share of patches without a face, and of photos
 _MOST = 4  # faces in a photo
-
-
-def similarity_of(corners: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Corners NW, SW, SE, NE of squares, [..., 4, 2] -> similarities [..., 4]."""
-    across = (corners[..., 3, :] - corners[..., 0, :] + corners[..., 2, :] - corners[..., 1, :]) / 4
-    return np.concatenate([corners.mean(axis=-2), across], axis=-1)
 
 
 def photo(number: int) -> tuple[Tensor, NDArray[np.float64]]:
@@ -43,7 +37,7 @@ def photo(number: int) -> tuple[Tensor, NDArray[np.float64]]:
     whole[:, : image.shape[1], : image.shape[2]] = image
     truth = np.full((_MOST, 4), np.nan)
     for i, face in enumerate(scene.faces):
-        truth[i] = similarity_of(face.frame) * max(factor, 1)
+        truth[i] = _similarity(face.frame) * max(factor, 1)
     return whole, truth
 
 
@@ -63,7 +57,7 @@ def patch(number: int) -> tuple[Tensor, NDArray[np.float64]]:
         face = scene.faces[int(rng.integers(len(scene.faces)))]
         corners = square(face.frame.mean(axis=0), face.side * _PATCH_MARGIN, face.roll)
         truth = np.concatenate([face.points, face.frame])
-    x, y, u, v = similarity_of(corners)
+    x, y, u, v = _similarity(corners)
     half = math.hypot(u, v)
     side = max(8, min(PATCH_SIDE, round(2 * half)))  # never finer than the photo
     steps = (torch.arange(side) + 0.5) / side * 2 - 1
@@ -76,6 +70,11 @@ def patch(number: int) -> tuple[Tensor, NDArray[np.float64]]:
         image = F.interpolate(image[None], (PATCH_SIDE, PATCH_SIDE), mode="bilinear", align_corners=False)[0]
     turn = np.array([[u, -v], [v, u]]) / half**2
     return image, ((truth - (x, y)) @ turn + 1) * (PATCH_SIDE / 2)
+
+
+def _similarity(corners: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Corners of a square [4, 2] -> similarity [4]."""
+    return similarity_of(torch.from_numpy(corners)[None])[0].numpy()
 
 
 def _elsewhere(scene: Scene, rng: np.random.Generator) -> NDArray[np.float64]:

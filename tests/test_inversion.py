@@ -1,0 +1,320 @@
+"""The ladder of inversion: each rung comes closer, what it finds can be kept, and nothing else changes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from styleclip_cli import inversion
+from styleclip_cli.cli import main
+from styleclip_cli.engine import Engine
+from styleclip_cli.errors import BadInputError
+from styleclip_cli.inversion import Perceptual, tuned
+from styleclip_cli.inversion.pivotal import RANK, factorised, low_rank
+from styleclip_cli.inversion.refine import Deadline, Plateau, refine
+from styleclip_cli.save import save_image
+from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
+from styleclip_cli.toyworld.renderer import render_all
+from tiny_pack import SIDE, make_pack
+
+
+@pytest.fixture(scope="module")
+def toy() -> Engine:
+    return Engine("toy", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def photo() -> Tensor:
+    rng = torch.Generator().manual_seed(77)
+    pictures = render_all(attributes_of_normals(torch.randn(1, COUNT, generator=rng)))
+    return ((pictures + 1) * 127.5).round() / 127.5 - 1
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Engine:
+    return Engine(make_pack(tmp_path / "pack"), device="cpu")
+
+
+def picture(seed: int = 0) -> Tensor:
+    return torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def weights(engine: Engine) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in engine.generator.state_dict().items()}
+
+
+def unchanged(engine: Engine, before: dict[str, Tensor]) -> bool:
+    return all(torch.equal(tensor, before[name]) for name, tensor in engine.generator.state_dict().items())
+
+
+def test_each_rung_comes_closer(toy: Engine, photo: Tensor) -> None:
+    before = weights(toy)
+    found = {}
+    for inverter in ("encoder", "refine", "pivotal"):
+        settings = replace(toy.inversion(inverter), steps=12, pivotal_steps=12)
+        found[inverter] = toy.find(photo, settings, keep=False)
+    mse = {name: one.quality.mse for name, one in found.items()}
+    assert mse["pivotal"] < 0.8 * mse["refine"] < 0.8 * mse["encoder"]
+    looks = {name: one.quality.perceptual for name, one in found.items()}
+    assert looks["pivotal"] < looks["refine"] < looks["encoder"]
+    assert found["pivotal"].quality.identity > found["encoder"].quality.identity
+    assert unchanged(toy, before)
+    assert all(parameter.requires_grad is False for parameter in toy.generator.parameters())
+
+
+def test_directions_keep_their_meaning(toy: Engine, photo: Tensor) -> None:
+    """Styles of a W+ are the same before and after tuning: the affine layers are left alone."""
+    settings = replace(toy.inversion("pivotal"), steps=2, pivotal_steps=3)
+    found = toy.find(photo, settings, keep=False)
+    assert found.tuned
+    assert not any(".affine." in name or name.startswith("mapping") for name in found.tuned)
+    before = toy.styles(found.w_plus)
+    with tuned(toy.generator, found.tuned):
+        assert torch.equal(toy.styles(found.w_plus), before)
+
+
+def test_tuning_ends_with_its_context(tiny: Engine) -> None:
+    before = weights(tiny)
+    changes = {"synthesis.b8.conv0.weight": torch.ones(1), "synthesis.b4.conv1.noise_const": torch.ones(4, 4)}
+    styles = tiny.styles(tiny.sample([1]))
+    plain = tiny.synthesize(styles)
+
+    def stopped() -> None:
+        with tuned(tiny.generator, changes):
+            assert not torch.equal(tiny.generator.synthesize(tiny.generator.style_space.split(styles)), plain)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stopped()
+    assert unchanged(tiny, before)
+    assert torch.equal(tiny.synthesize(styles), plain)
+    assert not torch.equal(tiny.synthesize(styles, changes), plain)
+
+
+def test_an_interrupted_tuning_leaves_the_generator_as_it_was(tiny: Engine, monkeypatch) -> None:
+    before = weights(tiny)
+    steps = []
+
+    def stop(self: Deadline) -> None:
+        steps.append(1)
+        if len(steps) == 7:  # four of refining, then in the middle of tuning
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Deadline, "step", stop)
+    with pytest.raises(KeyboardInterrupt):
+        tiny.find(picture(), tiny.inversion("pivotal"), keep=False)
+    assert len(steps) == 7
+    assert unchanged(tiny, before)
+
+
+def test_locality_keeps_other_faces_as_they_were(toy: Engine, photo: Tensor) -> None:
+    others = toy.styles(toy.sample(range(100, 108), 0.5))
+    plain = toy.synthesize(others)
+
+    def moved(weight: float) -> float:
+        settings = replace(toy.inversion("pivotal"), steps=0, pivotal_steps=25, lambda_locality=weight)
+        changes = toy.find(photo, settings, keep=False).tuned
+        return float((toy.synthesize(others, changes) - plain).square().mean())
+
+    assert moved(20.0) < 0.8 * moved(0.0)
+
+
+def test_kernels_gain_little_to_keep() -> None:
+    rng = torch.Generator().manual_seed(0)
+    exact = torch.randn(48, 3, generator=rng) @ torch.randn(3, 40 * 9, generator=rng)
+    change = exact.reshape(48, 40, 3, 3)
+    left, right = factorised(change)
+    assert (left.shape, right.shape) == ((48, RANK), (RANK, 360))
+    assert torch.allclose(low_rank(change), change, atol=1e-4)
+    noisy = torch.randn(48, 40, 3, 3, generator=rng)
+    u, s, v = torch.linalg.svd(noisy.flatten(1), full_matrices=False)
+    best = ((u[:, :RANK] * s[:RANK]) @ v[:RANK]).reshape(noisy.shape)
+    assert torch.allclose(low_rank(noisy), best, atol=1e-4)
+    assert factorised(torch.randn(3, 10, 1, 1)) is None
+    assert factorised(torch.randn(12)) is None
+
+
+def test_what_is_kept_is_what_was_found(toy: Engine, photo: Tensor) -> None:
+    settings = replace(toy.inversion("pivotal"), steps=2, pivotal_steps=4)
+    first = toy.find(photo, settings)
+    began = time.monotonic()
+    again = toy.find(photo, settings)
+    assert time.monotonic() - began < 1.0
+    assert torch.equal(first.w_plus, again.w_plus)
+    assert first.quality == again.quality
+    assert set(first.tuned) == set(again.tuned)
+    assert all(torch.equal(change, again.tuned[name]) for name, change in first.tuned.items())
+    arrays, _ = first.to_arrays()
+    assert (
+        sum(array.nbytes for array in arrays.values()) < 400_000
+    )  # all of it would be 1.8 MB in half precision
+
+
+def test_other_settings_are_other_inversions(tiny: Engine) -> None:
+    encoder = tiny.find(picture(), tiny.inversion("encoder"))
+    refined = tiny.find(picture(), tiny.inversion("refine"))
+    longer = tiny.find(picture(), tiny.inversion("refine", steps=9))
+    assert not torch.equal(encoder.w_plus, refined.w_plus)
+    assert not torch.equal(refined.w_plus, longer.w_plus)
+
+
+def test_steps_alone_mean_refining(tiny: Engine) -> None:
+    assert tiny.inversion().inverter == "encoder"
+    assert tiny.inversion(steps=5).inverter == "refine"
+    assert tiny.inversion(steps=0).inverter == "encoder"
+    assert tiny.inversion("pivotal", steps=5).inverter == "pivotal"
+
+
+def test_the_noise_can_be_moved_too(toy: Engine, photo: Tensor) -> None:
+    settings = replace(toy.inversion("refine", noise=True), steps=15)
+    found = toy.find(photo, settings, keep=False)
+    assert found.tuned
+    assert all(name.endswith(".noise_const") for name in found.tuned)
+    buffers = dict(toy.generator.named_buffers())
+    for name, change in found.tuned.items():
+        values = buffers[name] + change
+        assert abs(float(values.mean())) < 0.02
+        assert abs(float(values.square().mean()) - 1) < 0.05
+
+
+def test_the_best_latent_is_kept_not_the_last(toy: Engine, photo: Tensor) -> None:
+    start = inversion.encode(toy.encoder, photo)
+    wild = replace(toy.inversion("refine"), steps=10, learning_rate=5.0)  # every step makes it worse
+    found, _ = refine(toy.generator, start, photo, wild)
+    with torch.no_grad():
+        assert float((toy.generator(found) - photo).abs().mean()) <= float(
+            (toy.generator(start) - photo).abs().mean()
+        )
+
+
+def test_a_budget_ends_the_search(toy: Engine, photo: Tensor) -> None:
+    settings = replace(toy.inversion("pivotal", budget=0.7), steps=10_000, pivotal_steps=10_000)
+    done = []
+    began = time.monotonic()
+    inversion.find(
+        photo, photo, toy.generator, toy.encoder, toy.perceptual, toy.identity, settings,
+        lambda step, total: done.append((step, total)),
+    )  # fmt: skip
+    assert time.monotonic() - began < 6.0
+    assert 0 < len(done) < 2_000
+    assert done[-1][1] == 20_000
+
+
+def test_a_plateau_is_noticed() -> None:
+    plateau = Plateau()
+    assert not any(plateau.reached(1.0 * 0.98**i) for i in range(200))
+    assert [plateau.reached(0.01) for _ in range(40)].index(True) < 35
+
+
+def test_perceptual_distance_is_one() -> None:
+    with pytest.raises(ValueError, match="needs a network"):
+        Perceptual(None)
+
+
+def test_perceptual_distance_orders_pictures(toy: Engine, photo: Tensor) -> None:
+    look = toy.perceptual
+    wanted = look.features(photo)
+    assert float(look(photo, wanted)) == pytest.approx(0, abs=1e-6)
+    blurred = torch.nn.functional.avg_pool2d(photo, 5, 1, 2)
+    other = photo.flip(2)
+    assert 0 < float(look(blurred, wanted)) < float(look(other, wanted)) <= 2
+
+
+def test_packs_without_an_identity_network_are_compared_by_clip(tiny: Engine) -> None:
+    look = Perceptual(None, tiny.clip)
+    wanted = look.features(picture(1))
+    assert float(look(picture(1), wanted)) == pytest.approx(0, abs=1e-5)
+    assert float(look(picture(2), wanted)) > 1e-4
+
+
+# On the command line
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    make_pack(tmp_path / "pack")
+    monkeypatch.setenv("STYLECLIP_MODELS", str(tmp_path / "pack"))
+    folder = tmp_path / "here"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    save_image(folder / "a.png", picture(3)[0])
+    save_image(folder / "b.png", picture(4)[0])
+    return folder
+
+
+def test_invert_says_how_close_it_comes(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invert", "a.png", "b.png", "--inverter", "pivotal", "--out", "l.npz"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("a.png  MSE 0.")
+    for word in ("dB)", "perceptual", "identity", " s"):
+        assert word in lines[0]
+    engine = Engine(here.parent / "pack")
+    found = engine.load_inversions(here / "l.npz")
+    assert len(found) == 2
+    assert all(one.tuned for one in found)
+
+
+def test_latents_bring_their_generator_with_them(here: Path) -> None:
+    assert main(["invert", "a.png", "--inverter", "pivotal", "--out", "l.npz", "-q"]) == 0
+    edit = ["-p", "smiling", "-a", "3", "-q"]
+    assert main(["edit", "l.npz", *edit, "-o", "latent.png"]) == 0
+    assert main(["edit", "a.png", *edit, "--inverter", "pivotal", "-o", "photo.png"]) == 0
+    assert main(["edit", "a.png", *edit, "--inverter", "refine", "-o", "refined.png"]) == 0
+    from PIL import Image
+
+    one, same, other = (np.asarray(Image.open(here / f"{n}.png")) for n in ("latent", "photo", "refined"))
+    assert np.array_equal(one, same)
+    assert not np.array_equal(one, other)
+
+
+def test_saved_latents_of_an_edit_hold_it_too(here: Path) -> None:
+    assert (
+        main(["edit", "a.png", "-p", "smiling", "--inverter", "pivotal", "--save-latent", "-o", "o.png"]) == 0
+    )
+    assert Engine(here.parent / "pack").load_inversions(here / "o.npz")[0].tuned
+
+
+def test_tuned_latents_of_another_generator_are_refused(here: Path, tmp_path: Path) -> None:
+    engine = Engine(here.parent / "pack")
+    found = engine.find(picture(3), engine.inversion("pivotal"))
+    wrong = replace(found, tuned={"synthesis.b8.conv0.bias": torch.zeros(99)})
+    engine.save_inversions(tmp_path / "w.npz", [wrong], ["x"])
+    with pytest.raises(BadInputError, match="another generator"):
+        engine.load_inversions(tmp_path / "w.npz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["--inverter", "magic"], "magic"),
+        (["--budget", "soon"], "soon"),
+        (["--budget", "0s"], "0s"),
+        (["--budget=-3s"], "-3s"),
+    ],
+)
+def test_mistakes_are_told_at_once(here: Path, capsys, arguments: list[str], named: str) -> None:
+    assert main(["invert", "a.png", *arguments, "--out", "l.npz"]) == 2
+    assert named in capsys.readouterr().err
+    assert not (here / "l.npz").exists()
+
+
+def test_the_cache_is_listed_and_pruned(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invert", "a.png", "b.png", "--out", "l.npz", "-q"]) == 0
+    assert main(["cache"]) == 0
+    assert "inversions" in capsys.readouterr().out
+    assert main(["cache", "prune", "--older-than", "1h"]) == 0
+    assert "0 files" in capsys.readouterr().out
+    assert main(["cache", "prune", "--kind", "statistics"]) == 0
+    assert "0 files" in capsys.readouterr().out
+    assert main(["cache", "prune"]) == 0
+    assert "2 files" in capsys.readouterr().out
+    assert main(["cache", "where"]) == 0
+    assert Path(capsys.readouterr().out.strip()).is_dir()
+    for arguments in (["--older-than", "yesterday"], ["--kind", "photos"]):
+        assert main(["cache", "prune", *arguments]) == 2
