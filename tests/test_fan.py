@@ -15,7 +15,7 @@ import torch
 from PIL import Image
 
 from styleclip_cli import fan
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import OutputError, WeightsError
 from styleclip_cli.fan import FanLandmarker
 from styleclip_cli.weights.readers import read_parts
 
@@ -197,6 +197,15 @@ def test_the_package_is_left_as_it_was(landmarks: State, detector: State) -> Non
     assert [getattr(owner, name) for owner, name in names] == before
     assert torch.hub.get_dir() == hub
     assert torch.backends.cudnn.benchmark is benchmark
+
+
+def test_no_place_for_the_temporary_files(monkeypatch, landmarks: State, detector: State) -> None:
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    with pytest.raises(OutputError, match="No space left"):
+        FanLandmarker(landmarks, detector)
 
 
 def test_a_version_that_asks_for_another_file_is_refused(

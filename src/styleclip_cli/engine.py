@@ -22,19 +22,14 @@ import torch
 from torch import Tensor
 
 from styleclip_cli import cache, inversion, latents
-from styleclip_cli.align import Landmarker
 from styleclip_cli.device import choose_device
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.directions import Direction, apply, find_direction
 from styleclip_cli.edits.relevance import Relevance, measure_relevance
 from styleclip_cli.errors import BadInputError, WeightsError
-from styleclip_cli.faces import landmarker_of
-from styleclip_cli.inversion import Inversion, Perceptual
+from styleclip_cli.inversion import Inversion
 from styleclip_cli.latents import Latents
-from styleclip_cli.nets.clip import Clip
-from styleclip_cli.nets.e4e import Encoder
-from styleclip_cli.nets.irse import ArcFace
-from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.networks import Networks
 from styleclip_cli.settings import (
     DirectionSettings,
     InversionSettings,
@@ -58,7 +53,7 @@ def silent(title: str) -> Iterator[Callable[[int, int], None]]:
     yield lambda done, total: None
 
 
-class Engine:
+class Engine(Networks):
     """One model pack on one device. Networks are loaded, and measurements made, when first needed.
 
     Args:
@@ -81,8 +76,8 @@ class Engine:
         layers: LayerChoice | None = None,
         progress: Progress = silent,
     ) -> None:
-        self.pack = find_pack(str(models) if models is not None else usual_name())
-        self.device = choose_device(device)
+        pack = find_pack(str(models) if models is not None else usual_name())
+        super().__init__(pack, choose_device(device))
         self.progress = progress
         defaults = self.pack.defaults
         self.statistics_settings = _adjusted(StatisticsSettings(), defaults, seed=seed)
@@ -105,41 +100,6 @@ class Engine:
         """Strength of an edit when none is given."""
         return self.direction_settings.alpha
 
-    @cached_property
-    def generator(self) -> Generator:
-        """The generator: W+ or styles -> pictures."""
-        state, _ = load_weights(self.pack.component("generator"))
-        generator = Generator.from_state_dict(state)
-        return generator.eval().requires_grad_(False).to(self.device)
-
-    @cached_property
-    def clip(self) -> Clip:
-        """CLIP: pictures and texts -> one space."""
-        state, _ = load_weights(self.pack.component("clip"))
-        return Clip.from_state_dict(state).to(self.device)
-
-    @cached_property
-    def encoder(self) -> Encoder:
-        """The encoder: pictures -> W+."""
-        state, notes = load_weights(self.pack.component("encoder"))
-        average = state.pop("latent_avg", None)
-        if average is None:
-            average = self.generator.w_avg.detach().cpu()
-        encoder = Encoder.from_state_dict(state, average, notes)
-        wanted = (self.generator.style_space.num_ws, self.generator.config.w_dim)
-        if tuple(encoder.latent_avg.shape) != wanted:
-            raise WeightsError(
-                f"the encoder gives W+ of {tuple(encoder.latent_avg.shape)}, the generator takes {wanted}",
-                "use an encoder that was trained for this generator",
-            )
-        return encoder.eval().requires_grad_(False).to(self.device)
-
-    @cached_property
-    def identity(self) -> ArcFace:
-        """The identity network: pictures -> who it is."""
-        state, _ = load_weights(self.pack.component("identity"))
-        return ArcFace.from_state_dict(state).to(self.device)
-
     def sample(self, seeds: Sequence[int], truncation_psi: float | None = None) -> Tensor:
         """Generate faces; each depends on its own seed alone, not on the others or on the device.
 
@@ -155,29 +115,6 @@ class Engine:
         z = np.concatenate([np.random.RandomState(seed).randn(1, size) for seed in seeds]).astype(np.float32)
         with torch.inference_mode():
             return self.generator.w_plus(torch.from_numpy(z).to(self.device), truncation_psi=psi)
-
-    @property
-    def close_up(self) -> int:
-        """Side of the pictures that the encoder reads, in pixels; the generator's where there is none."""
-        return self.encoder.input_resolution if "encoder" in self.pack.components else self.pack.resolution
-
-    @cached_property
-    def landmarker(self) -> Landmarker:
-        """Finds faces and their landmarks in photos.
-
-        Raises:
-            WeightsError: If the pack has no networks for it.
-        """
-        return landmarker_of(self.pack, self.device)
-
-    @cached_property
-    def perceptual(self) -> Perceptual:
-        """Perceptual distance: the identity network's, or CLIP's where there is none."""
-        return Perceptual(self.identity) if self._has_identity else Perceptual(None, self.clip)
-
-    @property
-    def _has_identity(self) -> bool:
-        return "identity" in self.pack.components
 
     def inversion(
         self,
@@ -249,7 +186,7 @@ class Engine:
                     self.generator,
                     self.encoder,
                     self.perceptual,
-                    self.identity if self._has_identity else None,
+                    self.identity if self.has_identity else None,
                     settings,
                     advance,
                 )
@@ -269,7 +206,7 @@ class Engine:
         """What an inversion depends on beside the picture: the encoder's answer on nothing but networks."""
         if settings.inverter == "encoder":
             return {"inverter": "encoder", "weights": self.pack.fingerprint_of("generator", "encoder")}
-        judge = "identity" if self._has_identity else "clip"
+        judge = "identity" if self.has_identity else "clip"
         return {**asdict(settings), "weights": self.pack.fingerprint_of("generator", "encoder", judge)}
 
     def styles(self, w_plus: Tensor) -> Tensor:

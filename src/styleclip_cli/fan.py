@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor
 
 from styleclip_cli.align import Face
-from styleclip_cli.errors import WeightsError, one_line
+from styleclip_cli.errors import OutputError, WeightsError, one_line
 
 DETECTION_SIDES = (640, 1024)
 """Longest sides at which faces are looked for, in pixels, until one is found; the time goes with the square.
@@ -107,18 +107,17 @@ def _built(landmarks: Mapping[str, Tensor], detector: Mapping[str, Tensor], devi
     """The package's own object, from weights that it is given as files, which is the only way."""
     package = _imported()
     with tempfile.TemporaryDirectory(prefix="styleclip-") as folder:
-        paths = Path(folder) / "landmarks.pt", Path(folder) / "detector.pt"
-        for path, state in zip(paths, (landmarks, detector), strict=True):
-            torch.save(dict(state), path)
+        fan = _written(Path(folder) / "landmarks.pt", landmarks)
+        s3fd = _written(Path(folder) / "detector.pt", detector)
         try:
-            with _patching, _no_downloads(paths[0]), _usual_convolutions():
+            with _patching, _no_downloads(fan), _usual_convolutions():
                 return package.FaceAlignment(
                     package.LandmarksType.TWO_D,
                     device=device,
                     flip_input=flip,
                     compile=False,  # half a minute, and files in the person's cache
                     face_detector="sfd",
-                    face_detector_kwargs={"path_to_detector": str(paths[1])},
+                    face_detector_kwargs={"path_to_detector": str(s3fd)},
                 )
         except (AttributeError, ImportError, KeyError, TypeError) as error:
             raise WeightsError(
@@ -132,6 +131,17 @@ def _built(landmarks: Mapping[str, Tensor], detector: Mapping[str, Tensor], devi
                 f"not the weights of face-alignment's FAN and S3FD ({one_line(error)})",
                 "install the model pack again",
             ) from None
+
+
+def _written(path: Path, state: Mapping[str, Tensor]) -> Path:
+    try:
+        torch.save(dict(state), path)
+    except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the latter when a disk is full
+        raise OutputError(
+            f"{path.parent.parent}: no place for a temporary file ({one_line(error, 120)})",
+            "make room, or set TMPDIR to another folder",
+        ) from None
+    return path
 
 
 def _imported() -> ModuleType:

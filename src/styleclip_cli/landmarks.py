@@ -13,8 +13,7 @@ from torch import Tensor
 from styleclip_cli.align import Face
 from styleclip_cli.nets.landmarks import (
     CORNERS,
-    CROP_MARGIN,
-    CROP_SIDE,
+    DETAIL,
     FINDER_SIDE,
     Finder,
     Regressor,
@@ -27,7 +26,7 @@ from styleclip_cli.weights.packs import Pack
 
 _PROMISING = 0.25  # heat of a cell, from which on it is looked at closely
 _MOST = 64  # faces looked at in a photo
-_PASSES = 2  # the second, from a better crop, is good to parts of a pixel
+_PASSES = 3  # each from a better crop: the last moves by parts of a pixel
 _SAME = 0.35  # middles closer than this many frames are of one face
 
 
@@ -68,10 +67,9 @@ class SmallLandmarker:
         if not len(frames):
             return []
         for _ in range(_PASSES):
-            crops = torch.cat([frames[:, :2], frames[:, 2:] * CROP_MARGIN], dim=1)
-            looked_at = torch.cat([_cut(image, crop) for crop in crops]).to(self.device)
-            points, inner, logits = (answer.cpu() for answer in self.regressor(looked_at))
-            frames = compose(inner, crops)
+            crops = torch.cat([_cut(image, frame) for frame in frames]).to(self.device)
+            points, inner, logits = (answer.cpu() for answer in self.regressor(crops))
+            frames = compose(inner, frames)
         points = place(points, frames)
         corners = place(CORNERS.expand(len(frames), -1, -1), frames)
         scores = torch.sigmoid(logits)
@@ -101,7 +99,7 @@ def _cut(image: Image.Image, crop: Tensor) -> Tensor:
     high = corners.amax(dim=0).ceil().minimum(limit).maximum(low + 1)
     (left, top), (right, bottom) = low.tolist(), high.tolist()
     extent = right - left, bottom - top
-    scale = min(1.0, CROP_SIDE / (2 * math.hypot(*crop[2:].tolist())))  # smaller first, lest detail alias
+    scale = min(1.0, DETAIL / (2 * math.hypot(*crop[2:].tolist())))  # smaller first, lest detail alias
     size = math.ceil(extent[0] * scale), math.ceil(extent[1] * scale)
     part = image.resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     moved = torch.cat([crop[:2] - low, crop[2:]])

@@ -218,7 +218,7 @@ def add(
     alignment: Annotated[
         str,
         typer.Option(
-            "--alignment", metavar="ffhq|square|car|none", help="How photos are cut out for its encoder."
+            "--alignment", metavar="ffhq|square|car|none|frame", help="How photos are cut for its encoder."
         ),
     ] = "square",
     class_index: Annotated[

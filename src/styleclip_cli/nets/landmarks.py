@@ -26,8 +26,8 @@ STRIDE = 4
 """Pixels of that square per cell of a finder's maps."""
 CROP_SIDE = 128
 """Side in pixels of what a regressor looks at."""
-CROP_MARGIN = 1.15
-"""The same, in sides of the face's frame."""
+DETAIL = 104
+"""Pixels across a face's frame that a regressor is shown at most; it looks at an enlargement of them."""
 
 CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
 """NW, SW, SE and NE of a frame."""
@@ -181,8 +181,8 @@ class Regressor(nn.Module):
     def __init__(
         self,
         variations: int,
-        widths: tuple[int, ...] = (24, 48, 80, 112, 128),
-        slim: int = 64,
+        widths: tuple[int, ...] = (24, 48, 96, 120, 144),
+        slim: int = 48,
         hidden: int = 192,
     ) -> None:
         super().__init__()
@@ -199,7 +199,7 @@ class Regressor(nn.Module):
         """Look at faces.
 
         Args:
-            crops: Shape [N, 3, 128, 128] in [-1, 1]: about CROP_MARGIN frames of a face, about upright.
+            crops: Shape [N, 3, 128, 128] in [-1, 1]: about the frame of a face, about upright.
 
         Returns:
             The points in the frame, [N, 68, 2], [-1, 1] across it; the similarity of the frame in the crop,

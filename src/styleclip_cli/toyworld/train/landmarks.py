@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from torch import Tensor, nn
 
 from styleclip_cli.nets.landmarks import (
     CORNERS,
-    CROP_MARGIN,
+    DETAIL,
     FINDER_SIDE,
     POINTS,
     STRIDE,
@@ -26,12 +27,13 @@ from styleclip_cli.nets.landmarks import (
 from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
 from styleclip_cli.toyworld.landmarks import landmarks
+from styleclip_cli.toyworld.train import judge
 from styleclip_cli.toyworld.train.common import half, run
 from styleclip_cli.toyworld.train.data import Pairs
 from styleclip_cli.toyworld.train.judge import HELD_OUT, disturb
 from styleclip_cli.toyworld.train.shots import PATCH_SIDE, Shots, patch, photo
 
-_CROP_HALF = PATCH_SIDE / 1.6 / 2  # half a crop in pixels of a patch
+_CROP_HALF = DETAIL / 2  # half a crop in pixels of a patch
 
 
 def jitter(n: int, rng: torch.Generator, spread: Tensor | float) -> Tensor:
@@ -81,7 +83,7 @@ def train_regressor(
     shots = Shots(folder / "shots", "patches", n)
     shots.draw()
     torch.manual_seed(21)
-    net = channels_last(build_regressor())
+    net = channels_last(build_regressor(judge.train(data, folder)))
     ways = torch.linalg.pinv(net.basis.flatten(1)).T
     held = [patch(HELD_OUT + i) for i in range(256)]
     images_test = torch.stack([image for image, _ in held])
@@ -104,8 +106,9 @@ def train_regressor(
             # Without this only the largest variations are learned: the others drown in their errors.
             "amounts": F.smooth_l1_loss(
                 outputs[there, : len(ways)].float(), (shape - net.mean).flatten(1) @ ways.T, beta=0.1
-            ),
-            "corners": F.smooth_l1_loss(corners, within(truth[:, POINTS:], crop[there]), beta=0.02) * 20,
+            )
+            * 2,
+            "corners": F.smooth_l1_loss(corners, within(truth[:, POINTS:], crop[there]), beta=0.01) * 25,
             "face": F.binary_cross_entropy_with_logits(logit, there.float()) * 0.1,
         }
         return {"loss": torch.stack(list(losses.values())).sum()} | losses
@@ -125,12 +128,25 @@ def train_regressor(
         }
 
     return run(
-        "landmarks", folder, net, step, steps=steps, lr=2e-3, weight_decay=1e-3, average=0.998, report=report
+        "landmarks",
+        folder,
+        net,
+        step,
+        steps=steps,
+        lr=1.5e-3,
+        weight_decay=1e-3,
+        average=0.998,
+        report=report,
     )
 
 
-def build_regressor() -> Regressor:
-    """A regressor that knows how the points of toy faces vary, and whose first answer is the mean face."""
+def build_regressor(seen: Mapping[str, Tensor]) -> Regressor:
+    """A regressor that knows how the points of toy faces vary, and whose first answer is the mean face.
+
+    Args:
+        seen: Weights of a judge, whose eyes it starts with: those of its own would take hours to notice
+            more than the outline.
+    """
     normals = torch.randn(4096, COUNT, generator=torch.Generator().manual_seed(21))
     points = landmarks(attributes_of_normals(normals, 0.4)).flatten(1)
     mean = points.mean(dim=0)
@@ -143,7 +159,18 @@ def build_regressor() -> Regressor:
     with torch.no_grad():
         net.head.weight.mul_(0.1)
         net.head.bias.zero_()
-        net.head.bias[-3] = 1 / CROP_MARGIN
+        net.head.bias[-3] = 1  # the frame is the crop
+    state = net.state_dict()
+    for i in range(1 + len(net.stages)):
+        ours = f"stages.{i - 1}.down" if i else "stem"
+        conv, norm = f"features.{3 * i}", f"features.{3 * i + 1}"
+        state[f"{ours}.0.weight"] = seen[f"{conv}.weight"]
+        for key in ("weight", "bias", "running_mean", "running_var"):
+            state[f"{ours}.1.{key}"] = seen[f"{norm}.{key}"]
+        state[f"{ours}.1.running_mean"] = seen[f"{norm}.running_mean"] - seen[f"{conv}.bias"]  # ours has none
+        if i:  # what is new says little at first
+            state[f"stages.{i - 1}.more.1.weight"] = torch.full_like(seen[f"{norm}.weight"], 0.2)
+    net.load_state_dict(state)
     return net
 
 

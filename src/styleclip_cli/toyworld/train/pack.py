@@ -27,7 +27,13 @@ from styleclip_cli.weights.files import save_weights
 from styleclip_cli.weights.packs import FORMAT, PACK_FILE
 
 # What suits these networks, found with `styleclip evaluate`.
-DEFAULTS: dict[str, Any] = {"alpha": 4.0, "channels": 100, "layers": "all"}
+DEFAULTS: dict[str, Any] = {
+    "alpha": 4.0,
+    "channels": 100,
+    "layers": "all",
+    "steps": 60,
+    "pivotal_steps": 50,
+}
 _BACKDROP = ("background_warm", "background_light", "light", "clothes", "texture")
 log = logging.getLogger("styleclip.toyworld")
 

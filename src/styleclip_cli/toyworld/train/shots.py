@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from styleclip_cli.nets.landmarks import CROP_MARGIN, FINDER_SIDE, POINTS, similarity_of
+from styleclip_cli.nets.landmarks import DETAIL, FINDER_SIDE, POINTS, similarity_of
 from styleclip_cli.toyworld.scenes import Scene, draw, make_scene, square
 
 PATCH_SIDE = 192
-_PATCH_MARGIN = 1.6 * CROP_MARGIN  # in frames; crops are taken anywhere inside
+_PATCH_MARGIN = PATCH_SIDE / DETAIL  # in frames; crops are taken anywhere inside
 _EMPTY = 0.12  # share of patches without a face, and of photos
 _MOST = 4  # faces in a photo
 

@@ -14,8 +14,8 @@ import numpy as np
 from styleclip_cli.errors import WeightsError, one_line
 from styleclip_cli.weights.readers import archives, measurements, networks, nvlabs, rosinality, tensorflow
 from styleclip_cli.weights.readers.archives import BROKEN, Content, fields, tensors
+from styleclip_cli.weights.readers.inert import Damaged, Refused, printable
 from styleclip_cli.weights.readers.parts import PARTS, Part, State
-from styleclip_cli.weights.readers.pickles import Damaged, Refused, printable
 
 __all__ = ["Part", "read_latents", "read_parts"]
 

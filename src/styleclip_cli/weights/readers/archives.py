@@ -2,9 +2,6 @@
 
 `torch.save` archives (zip, TorchScript, and the older form without zip), pickles, .npy and safetensors are
 recognised by their first bytes. Tensors come out as numpy arrays that are views of the mapped file.
-
-Layout of the torch forms: torch/serialization.py (zip: `data.pkl` and `data/N`; older: five pickles, then
-the storages) and, for TorchScript, torch/csrc/jit/serialization.
 """
 
 from __future__ import annotations
@@ -13,11 +10,7 @@ import io
 import json
 import math
 import mmap
-import struct
 import warnings
-import zipfile
-import zlib
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from tokenize import TokenError
@@ -26,32 +19,25 @@ from typing import Any, Literal
 import numpy as np
 
 from styleclip_cli.errors import WeightsError, one_line
-from styleclip_cli.weights.readers import pickles
-from styleclip_cli.weights.readers.pickles import Damaged, Record, Refused, checked_count
+from styleclip_cli.weights.readers import inert, pickles
+from styleclip_cli.weights.readers.inert import Damaged, Record, Refused, checked_count
+from styleclip_cli.weights.readers.torch_files import (
+    BARE,
+    LEGACY_START,
+    PICKLED,
+    MappedStream,
+    bfloat16,
+    read_legacy,
+    read_zip,
+    unwrapped,
+)
 
 Container = Literal["torch", "torchscript", "pickle", "npy", "safetensors"]
 
-_LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
-_LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
-# A directory entry costs a hundred bytes, and a thousand when it has been read; e4e has 569.
-_MAX_DIRECTORY = 2 * 2**20
 _MAX_HEADER = 2 * 2**20
 # Dictionaries of tensors or settings, and modules, have a few thousand entries at the most.
 _MAX_ENTRIES = 20_000
-# Pickles inside pickles hold one storage each: some 30 operations.
-_MAX_INNER_OPERATIONS = 200
 
-_STORAGES = {
-    "FloatStorage": "<f4",
-    "DoubleStorage": "<f8",
-    "HalfStorage": "<f2",
-    "LongStorage": "<i8",
-    "IntStorage": "<i4",
-    "ShortStorage": "<i2",
-    "CharStorage": "<i1",
-    "ByteStorage": "<u1",
-    "BoolStorage": "<?",
-}
 _SAFETENSORS = {
     "F64": "<f8",
     "F32": "<f4",
@@ -133,10 +119,11 @@ def parse(mapped: mmap.mmap) -> Content:
     """
     start = mapped[:16]
     if start.startswith(b"PK\x03\x04"):
-        return _zip(mapped)
-    if start.startswith(_LEGACY_START):
+        value, script = read_zip(mapped)
+        return Content("torchscript" if script else "torch", value)
+    if start.startswith(LEGACY_START):
         mapped.seek(0)
-        return Content("torch", _legacy(mapped, memoryview(mapped), _BARE))
+        return Content("torch", read_legacy(mapped, memoryview(mapped), BARE))
     if start.startswith(b"\x93NUMPY"):
         return Content("npy", _npy(mapped))
     # Before pickles: one header length in 32 begins with a pickle's first byte.
@@ -145,8 +132,8 @@ def parse(mapped: mmap.mmap) -> Content:
     if start[:1] == b"\x80":
         mapped.seek(0)
         # In protocol 2, a storage is a text that becomes bytes, and then an array.
-        value = pickles.load(mapped, _PICKLED, budget=2 * len(mapped))
-        return Content("pickle", _unwrapped(value))
+        value = pickles.load(mapped, PICKLED, budget=2 * len(mapped))
+        return Content("pickle", unwrapped(value))
     if start.lstrip()[:1] == b"<":
         raise Damaged("a web page, not a weight file")
     raise Damaged("in no form that weights are published in")
@@ -160,7 +147,7 @@ def _check_sharing(value: Any, size: int) -> None:
     waiting, room, steps = [value], 2 * size + 2**20, 2 * pickles.MAX_OPERATIONS
     while waiting:
         entry = waiting.pop()
-        if isinstance(entry, pickles.Array):
+        if isinstance(entry, inert.Array):
             entry = entry.values
         inside: tuple[Any, ...] = ()
         if isinstance(entry, np.ndarray):
@@ -177,299 +164,8 @@ def _check_sharing(value: Any, size: int) -> None:
         waiting.extend(inside)
 
 
-# Tensors: storages are one-dimensional arrays, tensors are views of them.
-
-
-def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
-    """`torch._utils._rebuild_tensor_v2`: a tensor from a storage."""
-    if not isinstance(storage, np.ndarray) or storage.ndim != 1:
-        raise Damaged("a tensor without a storage")
-    if not isinstance(size, tuple) or not isinstance(stride, tuple) or len(size) != len(stride):
-        raise Damaged("a tensor with an impossible shape")
-    count = checked_count(size)
-    checked_count((offset, *stride))
-    if len(size) > 32:
-        raise Damaged("a tensor with an impossible shape")
-    if count == 0:
-        return np.empty(size, storage.dtype)
-    last = offset + sum((n - 1) * step for n, step in zip(size, stride, strict=True))
-    # The second condition refuses views that repeat their numbers: a few bytes could claim a terabyte.
-    if last >= len(storage) or count > len(storage):
-        raise Damaged(f"a tensor of {count} numbers that reaches beyond its storage of {len(storage)}")
-    step = storage.itemsize
-    return np.ndarray(size, storage.dtype, storage, offset * step, tuple(s * step for s in stride))
-
-
-def _size(sizes: Any = ()) -> tuple[Any, ...]:
-    if not isinstance(sizes, tuple):
-        raise Damaged("a size that is no tuple")
-    return sizes
-
-
-def _parameter(tensor: Any, *_: Any) -> Any:
-    return tensor
-
-
-def _bfloat16(raw: np.ndarray) -> np.ndarray:
-    """Numpy has no bfloat16: the same numbers as float32."""
-    return np.left_shift(raw, 16, dtype=np.uint32).view(np.float32)
-
-
-def _storage(kind: Any, count: Any, raw: memoryview) -> np.ndarray:
-    """The numbers of a storage, as a view of its bytes."""
-    if not isinstance(kind, str) or isinstance(count, bool) or not isinstance(count, int) or count < 0:
-        raise Damaged("a storage of no known kind")
-    code = "<u2" if kind == "BFloat16Storage" else _STORAGES.get(kind)
-    if code is None:
-        raise Refused(f"it asks for a storage of kind {kind[:40]}")
-    dtype = np.dtype(code)
-    if count * dtype.itemsize > len(raw):
-        raise Damaged(f"a storage of {count} numbers in {len(raw)} bytes")
-    values = np.frombuffer(raw, dtype, count)
-    return _bfloat16(values) if kind == "BFloat16Storage" else values
-
-
-def _nothing(*_: Any) -> None:
-    return None
-
-
-# Names that torch.save writes, beside those of `pickles.ALLOWED`.
-_TORCH: dict[str, Callable[..., Any]] = {
-    "torch._utils._rebuild_tensor_v2": _rebuild,
-    "torch._utils._rebuild_tensor": _rebuild,
-    "torch._utils._rebuild_parameter": _parameter,
-    "torch.Size": _size,
-    "torch.device": _nothing,
-    "torch.serialization._get_layout": _nothing,
-    **{
-        f"torch.{name}": _nothing
-        for name in [
-            "float32",
-            "float16",
-            "bfloat16",
-            "float64",
-            "int64",
-            "int32",
-            "int16",
-            "int8",
-            "uint8",
-            "bool",
-            "strided",
-        ]
-    },
-    **{f"torch.{name}": pickles.record(name) for name in (*_STORAGES, "BFloat16Storage")},
-}
-
-
-def _storage_kind(kind: Any) -> Any:
-    """Name of a storage class that stands on the stack uncalled."""
-    return getattr(kind, "name", "").rpartition(".")[2]
-
-
-def _zip(mapped: mmap.mmap) -> Content:
-    members = _members(mapped)
-    prefix = next((name[: -len("data.pkl")] for name in members if name.endswith("/data.pkl")), None)
-    if prefix is None or prefix.count("/") != 1:
-        if any(name.endswith(".npy") for name in members):
-            raise Damaged("an .npz archive, which holds latents or measurements, not a network")
-        raise Damaged("a zip archive without weights")
-    if f"{prefix}byteorder" in members and bytes(members[f"{prefix}byteorder"]()) != b"little":
-        raise Refused("it holds big-endian numbers")
-    script = f"{prefix}constants.pkl" in members
-
-    def persistent(identity: Any) -> np.ndarray:
-        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-            raise Damaged("an unknown reference")
-        _, kind, key, _, count, *_ = identity
-        member = members.get(f"{prefix}data/{key}") if isinstance(key, str) else None
-        if member is None:
-            raise Damaged("a storage is missing")
-        name = (prefix, key)
-        if name not in storages:
-            storages[name] = _storage(_storage_kind(kind), count, member())
-        return storages[name]
-
-    storages: dict[tuple[str, str], np.ndarray] = {}
-    pickle = bytes(members[f"{prefix}data.pkl"]())
-    value = pickles.load(
-        io.BytesIO(pickle),
-        _TORCH | pickles.ALLOWED,
-        persistent,
-        classes="__torch__." if script else None,
-        budget=len(pickle),
-    )
-    return Content("torchscript" if script else "torch", _unwrapped(value))
-
-
-def _members(mapped: mmap.mmap) -> dict[str, Callable[[], memoryview]]:
-    """Members of a zip archive by name: functions that check the sum of one and give its bytes.
-
-    Compressed members are refused when they are opened, so that nothing can be larger than the file.
-    """
-    _check_directory(mapped)
-    found: dict[str, Callable[[], memoryview]] = {}
-    try:
-        infos = zipfile.ZipFile(io.BufferedReader(_Raw(mapped))).infolist()
-    except (
-        zipfile.BadZipFile,
-        ValueError,
-        OSError,
-        struct.error,
-        NotImplementedError,
-        UnicodeError,
-    ) as error:
-        raise Damaged(f"broken zip archive: {one_line(error)}") from None
-    if sum(info.compress_size for info in infos) > len(mapped):
-        raise Refused("it has zip members that overlap")
-    for info in infos:
-        if info.filename in found:
-            raise Refused("it has two zip members of one name")
-        found[info.filename] = lambda info=info: _member(mapped, info)  # type: ignore[misc]
-    return found
-
-
-class _Raw(io.RawIOBase):
-    """A mapped file as a stream of its own, whose position nobody else moves."""
-
-    def __init__(self, mapped: mmap.mmap) -> None:
-        self.view, self.at = memoryview(mapped), 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: len(self.view)}[whence]
-        if base + offset < 0:
-            raise ValueError("before the beginning")
-        self.at = base + offset
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        part = self.view[self.at : self.at + len(buffer)]
-        buffer[: len(part)] = part
-        self.at += len(part)
-        return len(part)
-
-
-def _check_directory(mapped: mmap.mmap) -> None:
-    """Refuse a zip directory that would be huge once read; see the zip specification, 4.3.14 and 4.3.16."""
-    end = mapped.rfind(b"PK\x05\x06", max(0, len(mapped) - 65557))
-    if end < 0 or end + 22 > len(mapped):
-        raise Damaged("a zip archive without an end")
-    sizes = [int.from_bytes(mapped[end + 12 : end + 16], "little")]
-    locator = end - 20
-    if locator >= 0 and mapped[locator : locator + 4] == b"PK\x06\x07":
-        # zipfile goes by the record right before the locator, others by the one that it points to.
-        pointed = int.from_bytes(mapped[locator + 8 : locator + 16], "little")
-        sizes = [
-            int.from_bytes(mapped[at + 40 : at + 48], "little") for at in (locator - 56, pointed) if at >= 0
-        ]
-    if max(sizes, default=0) > _MAX_DIRECTORY:
-        raise Refused("it has a zip directory of many megabytes")
-
-
-def _member(mapped: mmap.mmap, info: zipfile.ZipInfo) -> memoryview:
-    head = mapped[info.header_offset : info.header_offset + 30]
-    if len(head) < 30 or head[:4] != b"PK\x03\x04":
-        raise Damaged("broken zip archive: a member is not where it should be")
-    if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1 or info.compress_size != info.file_size:
-        raise Refused("it holds compressed or encrypted tensors")
-    names, extra = struct.unpack("<HH", head[26:30])
-    start = info.header_offset + 30 + names + extra
-    view = memoryview(mapped)[start : start + info.file_size]
-    if len(view) != info.file_size or zlib.crc32(view) != info.CRC:
-        raise Damaged("broken zip archive: the checksum of a member does not match")
-    return view
-
-
-def _legacy(
-    stream: pickles.Stream,
-    view: memoryview,
-    allowed: dict[str, Callable[..., Any]],
-    operations: int = pickles.MAX_OPERATIONS,
-) -> Any:
-    """The older form: magic number, version, machine, object, keys of the storages; then their bytes.
-
-    The object comes before its storages, so it is read twice: for their kinds, then with their bytes.
-    """
-    kinds: dict[str, tuple[Any, int]] = {}
-
-    def collect(identity: Any) -> np.ndarray:
-        if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
-            raise Damaged("an unknown reference")
-        _, kind, key, _, count, *rest = identity
-        if rest and rest[0] is not None:
-            raise Refused("it has storages that are views of others")
-        if not isinstance(key, str) or not isinstance(count, int):
-            raise Damaged("an unknown reference")
-        checked_count((count,))
-        if kinds.setdefault(key, (_storage_kind(kind), count))[1] != count:
-            raise Damaged("a storage of two sizes")
-        return _Absent()  # type: ignore[return-value]
-
-    if any(pickles.load(stream, operations=9) != wanted for wanted in (_LEGACY_MAGIC, 1001)):
-        raise Damaged("another form of torch.save")
-    machine = pickles.load(stream, operations=200)
-    if not isinstance(machine, dict) or machine.get("little_endian") is not True:
-        raise Refused("it holds big-endian numbers")
-    start = stream.tell()
-    shapes = {name: _nothing for name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")}
-    pickles.load(stream, allowed | shapes, collect, budget=len(view), operations=operations)
-    keys = pickles.load(stream, operations=operations)
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
-        raise Damaged("storages without names")
-    if sorted(keys) != sorted(kinds):
-        raise Damaged("storages are missing")
-    at = stream.tell()
-    storages: dict[str, np.ndarray] = {}
-    for key in keys:
-        kind, count = kinds[key]
-        if view[at : at + 8].tobytes() != count.to_bytes(8, "little"):
-            raise Damaged("a storage is cut off, or of another size")
-        storages[key] = _storage(kind, count, view[at + 8 :])
-        at += 8 + count * _item_bytes(kind)
-    if at != len(view):
-        raise Damaged("bytes behind the last storage")
-    stream.seek(start)
-    return _unwrapped(
-        pickles.load(
-            stream,
-            allowed,
-            lambda identity: storages[identity[2]],
-            budget=len(view),
-            operations=operations,
-        )
-    )
-
-
-class _Absent:
-    """Stands for a storage in the first reading."""
-
-
-def _item_bytes(kind: str) -> int:
-    return 2 if kind == "BFloat16Storage" else np.dtype(_STORAGES[kind]).itemsize
-
-
-def _storage_from_bytes(raw: Any) -> Any:
-    """`torch.storage._load_from_bytes`: a whole file of the older form, holding one storage."""
-    if not isinstance(raw, bytes | bytearray):
-        raise Damaged("a storage without bytes")
-    # Its own pickles may not hold a file in turn.
-    found = _legacy(io.BytesIO(raw), memoryview(raw), _BARE, _MAX_INNER_OPERATIONS)
-    if not isinstance(found, np.ndarray):
-        raise Damaged("a storage without numbers")
-    return found
-
-
-_BARE = pickles.ALLOWED | _TORCH
-_PICKLED = _BARE | {"torch.storage._load_from_bytes": _storage_from_bytes}
-
-
 def _npy(mapped: mmap.mmap) -> np.ndarray:
-    stream = io.BufferedReader(_Raw(mapped))
+    stream = io.BufferedReader(MappedStream(mapped))
     try:
         version = np.lib.format.read_magic(stream)
         reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -506,17 +202,12 @@ def _safetensors(mapped: mmap.mmap) -> Content:
                 raise Damaged("a tensor that is not where it should be")
             used = end
             values = np.frombuffer(data[begin:end], code).reshape(entry["shape"])
-            state[name] = _bfloat16(values) if entry["dtype"] == "BF16" else values
+            state[name] = bfloat16(values) if entry["dtype"] == "BF16" else values
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise Damaged(f"broken safetensors: {one_line(error, 60)}") from None
     if used != len(data):
         raise Damaged("bytes that belong to no tensor")
     return Content("safetensors", state, notes)
-
-
-def _unwrapped(value: Any) -> Any:
-    """An array at the top of a pickle, out of the object that it was read in."""
-    return value.values if isinstance(value, pickles.Array) else value
 
 
 def fields(value: Any) -> dict[str, Any]:
@@ -534,7 +225,7 @@ def tensors(value: Any) -> dict[str, np.ndarray]:
     """The arrays among the entries of a dictionary, by name."""
     found = {}
     for key, entry in fields(value).items():
-        if isinstance(entry, pickles.Array):
+        if isinstance(entry, inert.Array):
             entry = entry.values
         if isinstance(entry, np.ndarray):
             found[key] = entry

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from styleclip_cli.weights.readers.inert import Array, Damaged
 from styleclip_cli.weights.readers.parts import Part, single
-from styleclip_cli.weights.readers.pickles import Array, Damaged
 
 # A file of latents with fewer rows than this is one face (num_ws rows); with more, each row is a w.
 _MOST_WS = 20

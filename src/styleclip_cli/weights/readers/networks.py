@@ -14,8 +14,8 @@ import numpy as np
 
 from styleclip_cli.weights.readers import rosinality
 from styleclip_cli.weights.readers.archives import fields, tensors
+from styleclip_cli.weights.readers.inert import Damaged, Refused, printable
 from styleclip_cli.weights.readers.parts import Part, PartName, State, count_of, single, take, within
-from styleclip_cli.weights.readers.pickles import Damaged, Refused, printable
 
 # TorchScript archives of CLIP hold these beside the tensors.
 _CLIP_SETTINGS = ("input_resolution", "context_length", "vocab_size")

@@ -1,7 +1,7 @@
 """StyleGAN2 generators as pickled by NVlabs' PyTorch code (stylegan2-ada-pytorch, stylegan3).
 
 Such a pickle carries the source text of its classes, to be run when it is loaded. Here objects are records
-(`pickles.Record`) and the text is data like any other. Facts of the layout: torch_utils/persistence.py and
+(`inert.Record`) and the text is data like any other. Facts of the layout: torch_utils/persistence.py and
 training/networks.py of stylegan2-ada-pytorch, training/networks_stylegan2.py of stylegan3. Gains that those
 networks apply when run (1 / sqrt(fan in), and 0.01 in the mapping network) are read from the layers and
 folded into the weights.
@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from styleclip_cli.weights.readers.archives import fields, tensors
+from styleclip_cli.weights.readers.inert import Damaged, Record, Refused
 from styleclip_cli.weights.readers.parts import Part, State, fold_class, mean_w, single, take
-from styleclip_cli.weights.readers.pickles import Damaged, Record, Refused
 from styleclip_cli.weights.readers.rosinality import check_filter
 
 LAYOUT = "StyleGAN2 generator (NVlabs, PyTorch)"

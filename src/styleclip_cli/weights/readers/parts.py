@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from styleclip_cli.weights.readers.pickles import Damaged
+from styleclip_cli.weights.readers.inert import Damaged
 
 State = dict[str, np.ndarray]
 

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from styleclip_cli.weights.readers.inert import Damaged
 from styleclip_cli.weights.readers.parts import Part, State, count_of, mean_w, single, take
-from styleclip_cli.weights.readers.pickles import Damaged
 
 LAYOUT = "StyleGAN2 generator (rosinality, PyTorch)"
 _MAPPING_LR = 0.01

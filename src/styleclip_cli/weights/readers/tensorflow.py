@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from styleclip_cli.weights.readers.archives import fields
+from styleclip_cli.weights.readers.inert import Array, Damaged, Record, Refused
 from styleclip_cli.weights.readers.parts import Part, State, count_of, fold_class, mean_w, single, take
-from styleclip_cli.weights.readers.pickles import Array, Damaged, Record, Refused
 
 LAYOUT = "StyleGAN2 generator (NVlabs, TensorFlow)"
 _OBJECT = "dnnlib.tflib.network.Network"

@@ -1,0 +1,53 @@
+"""Make the pictures of the documentation: `python docs/pictures.py`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from styleclip_cli.engine import Engine
+from styleclip_cli.portrait import edit_photo, numbered, portraits
+from styleclip_cli.save import contact_sheet, save_image, to_image
+from styleclip_cli.toyworld.scenes import draw, make_scene
+
+FOLDER = Path(__file__).parent
+# Held-out scenes: two people, a turned head, a small face, one partly outside the photo.
+SCENES = (
+    (70_000_011, {"count": 2, "size": (0.3, 0.5), "out_of_frame": False}, "with glasses"),
+    (70_000_022, {"count": 1, "size": (0.5, 0.7), "roll": (25.0, 35.0), "out_of_frame": False}, "smiling"),
+    (70_000_031, {"count": 1, "size": (0.25, 0.35), "out_of_frame": False}, "with a hat"),
+    (70_000_044, {"count": 1, "size": (0.6, 0.8), "out_of_frame": True}, "with a beard"),
+)
+CELL = 200
+
+
+def cell(image: Image.Image) -> Image.Image:
+    """A whole photo in a square cell, on paper."""
+    return ImageOps.pad(image, (CELL, CELL), Image.Resampling.LANCZOS, color=(250, 249, 246))
+
+
+def photos() -> None:
+    """From photos to edited photos: every stage, and the three inverters."""
+    engine = Engine("toy")
+    rows = []
+    for seed, wishes, prompt in SCENES:
+        photo = to_image(draw(make_scene(seed, sides=(420, 640), **wishes)))  # type: ignore[arg-type]
+        direction = engine.direction(prompt, "face")
+        portrait = portraits(engine, photo)[0]
+        row = [cell(photo), cell(numbered(photo, engine.landmarker.find(photo))), to_image(portrait.image)]
+        for inverter in ("encoder", "refine", "pivotal"):
+            settings = engine.inversion(inverter)  # type: ignore[arg-type]
+            found = engine.find(portrait.image, settings, close_up=portrait.close_up)
+            row.append(to_image(engine.synthesize(engine.styles(found.w_plus), found.tuned)))
+        edited = edit_photo(engine, photo, direction, engine.default_alpha, which="all", settings=settings)
+        assert isinstance(edited.image, Image.Image)
+        row += [to_image(edited.crops[0]), cell(edited.image)]
+        rows.append(row)
+    labels = ["photo", "faces found", "crop", "encoder", "refine", "pivotal", "edited", "put back"]
+    prompts = [prompt for _, _, prompt in SCENES]
+    save_image(FOLDER / "photos.png", contact_sheet(rows, prompts, labels, cell=CELL), mark="generated")
+
+
+if __name__ == "__main__":
+    photos()

@@ -1,0 +1,90 @@
+"""The networks of a model pack on one device, each loaded when it is first needed."""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import torch
+
+from styleclip_cli.align import Landmarker
+from styleclip_cli.errors import WeightsError
+from styleclip_cli.faces import landmarker_of
+from styleclip_cli.inversion import Perceptual
+from styleclip_cli.nets.clip import Clip
+from styleclip_cli.nets.e4e import Encoder
+from styleclip_cli.nets.irse import ArcFace
+from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.weights.files import load_weights
+from styleclip_cli.weights.packs import Pack
+
+
+class Networks:
+    """A pack's networks.
+
+    Args:
+        pack: Where they are.
+        device: Where they run.
+    """
+
+    def __init__(self, pack: Pack, device: torch.device) -> None:
+        self.pack = pack
+        self.device = device
+
+    @cached_property
+    def generator(self) -> Generator:
+        """The generator: W+ or styles -> pictures."""
+        state, _ = load_weights(self.pack.component("generator"))
+        generator = Generator.from_state_dict(state)
+        return generator.eval().requires_grad_(False).to(self.device)
+
+    @cached_property
+    def clip(self) -> Clip:
+        """CLIP: pictures and texts -> one space."""
+        state, _ = load_weights(self.pack.component("clip"))
+        return Clip.from_state_dict(state).to(self.device)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        """The encoder: pictures -> W+."""
+        state, notes = load_weights(self.pack.component("encoder"))
+        average = state.pop("latent_avg", None)
+        if average is None:
+            average = self.generator.w_avg.detach().cpu()
+        encoder = Encoder.from_state_dict(state, average, notes)
+        wanted = (self.generator.style_space.num_ws, self.generator.config.w_dim)
+        if tuple(encoder.latent_avg.shape) != wanted:
+            raise WeightsError(
+                f"the encoder gives W+ of {tuple(encoder.latent_avg.shape)}, the generator takes {wanted}",
+                "use an encoder that was trained for this generator",
+            )
+        return encoder.eval().requires_grad_(False).to(self.device)
+
+    @cached_property
+    def identity(self) -> ArcFace:
+        """The identity network: pictures -> who it is."""
+        state, _ = load_weights(self.pack.component("identity"))
+        return ArcFace.from_state_dict(state).to(self.device)
+
+    @property
+    def close_up(self) -> int:
+        """Side of the pictures that the encoder reads, in pixels; the generator's where there is none."""
+        return self.encoder.input_resolution if "encoder" in self.pack.components else self.pack.resolution
+
+    @cached_property
+    def landmarker(self) -> Landmarker:
+        """Finds faces and their landmarks in photos.
+
+        Raises:
+            WeightsError: If the pack has no networks for it.
+        """
+        return landmarker_of(self.pack, self.device)
+
+    @cached_property
+    def perceptual(self) -> Perceptual:
+        """Perceptual distance: the identity network's, or CLIP's where there is none."""
+        return Perceptual(self.identity) if self.has_identity else Perceptual(None, self.clip)
+
+    @property
+    def has_identity(self) -> bool:
+        """Whether there is an identity network; packs of other things than faces have none."""
+        return "identity" in self.pack.components
