@@ -24,7 +24,7 @@ from styleclip_cli.nets.landmarks import (
 from styleclip_cli.weights.files import load_weights
 from styleclip_cli.weights.packs import Pack
 
-_PROMISING = 0.25  # heat of a cell, from which on it is looked at closely
+_PROMISING = 0.3  # heat of a cell, from which on it is looked at closely
 _MOST = 64  # faces looked at in a photo
 _PASSES = 3  # each from a better crop: the last moves by parts of a pixel
 _SAME = 0.35  # middles closer than this many frames are of one face
@@ -70,8 +70,9 @@ class SmallLandmarker:
             crops = torch.cat([_cut(image, frame) for frame in frames]).to(self.device)
             points, inner, logits = (answer.cpu() for answer in self.regressor(crops))
             frames = compose(inner, frames)
-        points = place(points, frames)
-        corners = place(CORNERS.expand(len(frames), -1, -1), frames)
+        # The networks count from the corner of the first pixel, `align` from its middle.
+        points = place(points, frames) - 0.5
+        corners = place(CORNERS.expand(len(frames), -1, -1), frames) - 0.5
         scores = torch.sigmoid(logits)
         faces = [
             Face(points[i].double().numpy(), float(scores[i]), corners[i].double().numpy())
@@ -99,7 +100,7 @@ def _cut(image: Image.Image, crop: Tensor) -> Tensor:
     high = corners.amax(dim=0).ceil().minimum(limit).maximum(low + 1)
     (left, top), (right, bottom) = low.tolist(), high.tolist()
     extent = right - left, bottom - top
-    scale = min(1.0, DETAIL / (2 * math.hypot(*crop[2:].tolist())))  # smaller first, lest detail alias
+    scale = min(1.0, DETAIL / max(1.0, 2 * math.hypot(*crop[2:].tolist())))  # smaller first, lest detail alias
     size = math.ceil(extent[0] * scale), math.ceil(extent[1] * scale)
     part = image.resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     moved = torch.cat([crop[:2] - low, crop[2:]])

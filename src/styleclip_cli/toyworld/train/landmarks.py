@@ -74,7 +74,7 @@ def errors(points: Tensor, similarity: Tensor, truth: Tensor) -> tuple[Tensor, T
 
 
 def train_regressor(
-    data: Pairs, folder: Path, n: int = 12_000, steps: int = 3500, batch: int = 64
+    data: Pairs, folder: Path, n: int = 12_000, steps: int = 3200, batch: int = 64
 ) -> dict[str, Tensor]:
     """Train on crops around faces, some of them as bad as a finder's, and return the weights.
 
@@ -194,7 +194,7 @@ def targets(truth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def train_finder(
-    data: Pairs, folder: Path, n: int = 3000, steps: int = 1800, batch: int = 8
+    data: Pairs, folder: Path, n: int = 5000, steps: int = 2800, batch: int = 8
 ) -> dict[str, Tensor]:
     """Train on whole photos, moved and scaled, and return the weights; the pairs are not used."""
     shots = Shots(folder / "shots", "photos", n)

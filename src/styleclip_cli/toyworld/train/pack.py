@@ -53,7 +53,7 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
         "name": "toy",
         "title": "Drawn faces, 128 pixels: built in, for trying things out",
         "resolution": RESOLUTION,
-        "alignment": "none",
+        "alignment": "frame",
         "licence": "MIT",
         "components": {name: _entry(folder / f"{name}.safetensors") for name in sorted(states)},
         "data": {},

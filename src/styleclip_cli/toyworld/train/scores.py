@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from styleclip_cli.align import Landmarker
 
 FIRST_SEED = 40_000_000  # no network was trained on scenes from here on
+_HALF = 0.5  # scenes count from the corner of the first pixel, faces that were found from its middle
 _NEAR = 0.25  # an answer is a face's if their middles are closer than this many frames
 
 
@@ -89,7 +90,7 @@ def quality(landmarker: Landmarker, n: int = 200) -> dict[str, float]:
 
 
 def _nearest(truth: PlacedFace, answers: Sequence[Face]) -> int | None:
-    middle = truth.frame.mean(axis=0)
+    middle = truth.frame.mean(axis=0) - _HALF
     away = [
         np.inf if a.frame is None else float(np.linalg.norm(a.frame.mean(axis=0) - middle)) for a in answers
     ]
@@ -107,9 +108,9 @@ def _row(scene: Scene, truth: PlacedFace, answer: Face | None) -> Row:
         truth.roll,
         whole,
         True,
-        nme=float(np.linalg.norm(answer.points - points, axis=1).mean() / eyes),
-        frame=_off(answer.frame, truth.frame),
-        crop=_off(ffhq_quad(answer.points), ffhq_quad(points)),
+        nme=float(np.linalg.norm(answer.points + _HALF - points, axis=1).mean() / eyes),
+        frame=_off(answer.frame + _HALF, truth.frame),
+        crop=_off(ffhq_quad(answer.points + _HALF), ffhq_quad(points)),
     )
 
 
