@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -210,3 +211,20 @@ def test_directions_add_up(simple: tuple[Relevance, StyleStatistics, Tensor]) ->
     styles = torch.randn(3, 6)
     one_by_one = apply(apply(styles, first, 2.0), second, -1.0)
     assert torch.allclose(apply(styles, both, 1.0), one_by_one, atol=1e-6)
+
+
+def test_relevance_is_kept_for_the_statistics_it_was_measured_with() -> None:
+    """Published statistics all say 100,000 samples, seed 5: their numbers count, not their label."""
+    torch.manual_seed(3)
+    generator = Generator.from_state_dict(generator_state()).eval()
+    clip = Clip.from_state_dict(clip_state())
+    statistics = measure_statistics(generator, n=50)
+    other = replace(statistics, mean=statistics.mean + 1, std=statistics.std * 4)
+    layers = generator.style_space.editable("fs3")[:1]
+
+    def measured(what: StyleStatistics) -> torch.Tensor:
+        return measure_relevance(generator, clip, what, n_images=2, layers=layers, fingerprint="x").matrix
+
+    first = measured(statistics)
+    assert torch.equal(measured(statistics), first)
+    assert not torch.equal(measured(other), first)

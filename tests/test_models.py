@@ -397,6 +397,7 @@ def test_without_a_clip_of_ones_own_the_usual_one_is_taken(
         (["mine", "--generator", "generator.pt", "--encoder", "clip.pt"], 4, "no encoder"),
         (["mine", "--generator", "generator.pt", "--alignment", "dlib"], 2, "dlib"),
         (["mine", "--generator", "absent.pt"], 4, "absent.pt"),
+        (["mine", "--generator", "generator.pt", "--class", "2"], 2, "draws one kind"),
     ],
 )
 def test_a_pack_that_makes_no_sense_is_refused(
@@ -426,6 +427,101 @@ def test_damage_is_found(here: Path, server, published: Path, capsys: pytest.Cap
     define(server, published)
     assert main(["models", "pull", "tiny", "--quiet"]) == 0
     assert main(["models", "verify", "--quiet"]) == 0
+
+
+def test_pulling_again_repairs(here: Path, server, published: Path, capsys) -> None:
+    define(server, published)
+    assert main(["models", "pull", "tiny", "--quiet"]) == 0
+    path = packs.find_pack("tiny").component("clip")
+    path.write_bytes(path.read_bytes()[:-4] + b"oops")
+    server.seen.clear()
+    assert main(["models", "pull", "tiny"]) == 0
+    assert "its clip is damaged" in capsys.readouterr().err
+    assert server.seen == ["/clip.pt"]
+    assert main(["models", "verify", "tiny", "--quiet"]) == 0
+
+
+def test_one_pack_that_fails_does_not_stop_the_next(here: Path, server, published: Path, capsys) -> None:
+    gone = define(server, published, "gone", pinned=False)
+    gone.write_text(gone.read_text().replace("/generator.pt", "/nowhere.pt"))
+    define(server, published, "tiny")
+    assert main(["models", "pull", "gone", "tiny"]) == 7
+    assert packs.find_pack("tiny").usable
+    assert "1 of 2 packs" in capsys.readouterr().err
+
+
+def test_a_broken_pack_does_not_stand_in_the_way(here: Path, server, published: Path, capsys) -> None:
+    define(server, published)
+    (packs.own_dir() / "broken.toml").write_text("x = [")
+    assert main(["models", "import", str(published / "generator.pt")]) == 0
+    assert main(["models", "verify"]) == 0
+    assert "broken.toml" in capsys.readouterr().err
+    assert main(["models", "remove", "broken"]) == 0
+    assert "broken" not in packs.names()
+
+
+def test_a_full_disk_while_converting_is_an_output_error(here: Path, published: Path) -> None:
+    import resource
+
+    def limited() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+
+    command = [sys.executable, "-m", "styleclip_cli", "models", "add", "full", "--generator"]
+    done = subprocess.run(
+        [*command, str(published / "generator.pt")], preexec_fn=limited, capture_output=True, text=True
+    )
+    assert done.returncode == 5, done.stderr
+    assert not list((store.home() / "weights").glob("*.safetensors"))
+
+
+def test_an_encoder_under_another_name_is_the_encoder(here: Path, server, published: Path) -> None:
+    define(server, published, pinned=False)
+    renamed = here / "e4e (1).pt"
+    renamed.write_bytes((published / "e4e.pt").read_bytes())
+    assert main(["models", "import", str(renamed), "--pack", "tiny", "--quiet"]) == 0
+    assert list(packs.find_pack("tiny").components) == ["encoder"]
+
+
+def test_a_changed_file_is_taken_once_the_old_hash_is_forgotten(here: Path, server, published: Path) -> None:
+    define(server, published, pinned=False)
+    assert main(["models", "pull", "tiny", "--quiet"]) == 0
+    (server.folder / "generator.pt").unlink()
+    os.link(published / "other.pt", server.folder / "generator.pt")
+    assert main(["models", "remove", "tiny", "--forget", "--quiet"]) == 0
+    define(server, published, pinned=False)
+    assert main(["models", "pull", "tiny", "--quiet"]) == 0
+
+
+def test_a_copied_store_is_read_once(here: Path, server, published: Path) -> None:
+    define(server, published)
+    assert main(["models", "pull", "tiny", "--quiet"]) == 0
+    path = packs.find_pack("tiny").component("generator")
+    os.utime(path, ns=(1, 1))
+    assert packs.find_pack("tiny").entries["generator"].file.checked[1] != 1
+    packs.find_pack("tiny").component("generator")
+    assert packs.find_pack("tiny").entries["generator"].file.checked[1] == path.stat().st_mtime_ns
+
+
+@pytest.mark.parametrize(
+    "line",
+    ['beta = "x"', "steps = 1.5", "channels = true", 'inverter = "foo"', 'layers = "foo"', "alpha = nan"],
+)
+def test_defaults_that_make_no_sense_are_refused(here: Path, published: Path, capsys, line: str) -> None:
+    generator, clip = str(published / "generator.pt"), str(published / "clip.pt")
+    assert main(["models", "add", "mine", "--generator", generator, "--clip", clip, "--quiet"]) == 0
+    path = packs.own_dir() / "mine.toml"
+    path.write_text(path.read_text() + f"\n[defaults]\n{line}\n")
+    assert main([*EDIT, "--models", "mine"]) == 4
+    assert line.split()[0] in last_error(capsys.readouterr().err)
+
+
+def test_photos_are_refused_before_anything_is_measured(here: Path, published: Path, capsys) -> None:
+    generator, clip = str(published / "generator.pt"), str(published / "clip.pt")
+    assert main(["models", "add", "mine", "--generator", generator, "--clip", clip, "--quiet"]) == 0
+    assert main(["sample", "--models", "toy", "--seed", "1", "--out", ".", "--quiet"]) == 0
+    assert main(["edit", "seed1.png", "-p", "smiling", "--models", "mine", "-o", "o.png"]) == 4
+    assert "takes no photos: it has no encoder" in last_error(capsys.readouterr().err)
 
 
 def test_what_two_packs_share_is_kept_once(
@@ -559,6 +655,13 @@ def test_a_real_terminal_is_asked(here: Path) -> None:
             "SHA-256",
         ),
         ("not toml at all", "bad.toml"),
+        ("a = " + "[" * 3000, "bad.toml"),
+        ('format = "styleclip-pack-1"\nname = "other"\nresolution = 32\n', "other"),
+        (
+            'format = "styleclip-pack-1"\nname = "bad"\nresolution = 32\n[components.clip]\nfile = "a"\n'
+            'size = "12"\nurls = []\n',
+            "size",
+        ),
     ],
 )
 def test_a_pack_that_cannot_be_used_says_why(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -73,9 +74,39 @@ def test_the_largest_or_a_numbered_face_is_taken(engine: Engine, two: Image.Imag
 
 
 def test_a_cropped_face_is_recognised(engine: Engine) -> None:
-    picture = to_image(render_all(people([60])[0][None])[0]).resize((256, 256), Image.Resampling.BICUBIC)
+    picture = to_image(render_all(people([60])[0][None])[0])
     assert portraits(engine, picture)[0].aligned
     assert isinstance(edit_photo(engine, picture, engine.direction("smiling"), 4.0).image, torch.Tensor)
+
+
+def test_a_larger_crop_keeps_its_pixels(engine: Engine) -> None:
+    """The generator's picture has fewer: the edit is laid over the crop, all of which is the quad."""
+    picture = to_image(render_all(people([60])[0][None])[0]).resize((300, 300), Image.Resampling.BICUBIC)
+    portrait = portraits(engine, picture)[0]
+    assert not portrait.aligned
+    assert np.allclose(portrait.quad, [[-0.5, -0.5], [-0.5, 299.5], [299.5, 299.5], [299.5, -0.5]])
+    edited = edit_photo(engine, picture, engine.direction("with glasses"), 4.0).image
+    assert isinstance(edited, Image.Image)
+    assert edited.size == (300, 300)
+
+
+def test_of_several_faces_none_is_the_whole_photo(engine: Engine, monkeypatch) -> None:
+    picture = to_image(draw(scene([(64, 64, 128, 0.0)], (128, 128))))
+    face = engine.landmarker.find(picture)[0]
+    other = replace(face, frame=face.frame * 0.3 + 60)
+    monkeypatch.setattr(type(engine.landmarker), "find", lambda self, image: [face, other])
+    edited = edit_photo(engine, picture, engine.direction("with glasses"), 4.0, which="all")
+    assert isinstance(edited.image, Image.Image)
+    assert len(edited.crops) == 2
+
+
+def test_cars_are_cut_between_black_bars(engine: Engine, monkeypatch) -> None:
+    monkeypatch.setattr(engine, "pack", replace(engine.pack, alignment="car"))
+    for size in ((400, 300), (400, 400), (300, 500)):
+        crop = portraits(engine, Image.new("RGB", size, "white"))[0].image
+        assert (crop[:, :, :16] == -1).all()
+        assert (crop[:, :, -16:] == -1).all()
+        assert (crop[:, :, 20:-20, 20:-20] > 0.98).all()
 
 
 @pytest.mark.parametrize("mode", ["residual", "replace"])
@@ -154,6 +185,11 @@ def test_an_edit_is_replayed_on_another_photo(here: Path, capsys: pytest.Capture
     first, again = (np.asarray(Image.open(here / name)) for name in ("first.png", "again.png"))
     assert np.array_equal(first, again)
     assert read_metadata(here / "again.png") == read_metadata(here / "first.png")
+    whole = ["--face", "all", "--composite", "replace", "-q"]
+    assert main(["edit", NAME, "-p", "with glasses", *whole, "-o", "both.png"]) == 0
+    assert main(["edit", NAME, "--recipe", "both.png", "-o", "same.png", "-q"]) == 0
+    both, same = (np.asarray(Image.open(here / name)) for name in ("both.png", "same.png"))
+    assert np.array_equal(both, same)
     assert main(["info", "again.png"]) == 0
     out = capsys.readouterr().out
     assert "face with glasses" in out
@@ -243,6 +279,8 @@ def test_mistakes_of_photo_options(here: Path, capsys: pytest.CaptureFixture[str
     for arguments, code in (
         (["--face", "left"], 2),
         (["--face", "0"], 2),
+        (["--face", "all", "--alpha", "2,4"], 2),
+        (["--inverter", "encoder", "--steps", "5"], 2),
         (["--composite", "blend"], 2),
         (["--format", "bmp"], 2),
         (["--recipe", NAME], 3),
@@ -261,3 +299,38 @@ def test_large_photos_are_refused_or_allowed(here: Path) -> None:
     save_image(here / "p.png", Image.open(here / NAME))
     assert main(["edit", "p.png", "-p", "smiling", "--max-megapixels", "0.17", "-o", "a.png", "-q"]) == 3
     assert main(["edit", "p.png", "-p", "smiling", "--max-megapixels", "0.18", "-o", "a.png", "-q"]) == 0
+
+
+def test_a_recipe_says_when_weights_are_others(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = '{"schema": "styleclip.recipe/1", "prompt": "smiling", "models": "toy", "fingerprint": "1234"}'
+    (here / "r.json").write_text(text)
+    assert main(["edit", NAME, "--recipe", "r.json", "-o", "o.png"]) == 0
+    err = capsys.readouterr().err
+    assert "other weights" in err
+    assert 'target "smiling face"' in err  # what a person writes is joined, as on the command line
+    assert read_metadata(here / "o.png")["literal"] is True
+
+
+def test_errors_name_the_photo(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a.png", "b.png"):
+        clutter().save(here / name)
+    assert main(["edit", "a.png", "b.png", "-p", "smiling", "--out", "out"]) == 3
+    err = capsys.readouterr().err
+    assert "a.png: no face" in err
+    assert "b.png: no face" in err
+
+
+def test_nothing_to_invert_is_no_bug(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "text.png").write_text("hello")
+    assert main(["invert", "missing.png", "text.png", "-o", "l.npz"]) == 3
+    assert not (here / "l.npz").exists()
+    assert "2 of 2 failed" in capsys.readouterr().err
+
+
+def test_numbered_faces_of_namesakes_do_not_collide(here: Path) -> None:
+    for folder in ("a", "b"):
+        (here / folder).mkdir()
+        Image.open(here / NAME).save(here / folder / "p.png")
+    assert main(["invert", "a/p.png", "b/p.png", "--faces", "f", "-o", "l.npz", "-q"]) == 0
+    assert len(list((here / "f").iterdir())) == 2
+    assert main(["invert", "a/p.png", "--faces", "f", "-o", "m.npz", "-q"]) == 5

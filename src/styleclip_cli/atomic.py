@@ -28,7 +28,8 @@ def atomic(path: Path) -> Iterator[Path]:
         OutputError: If the file cannot be written.
     """
     # Not tempfile: its 0600 would hide a shared cache from the group that the umask lets read it.
-    temporary = path.parent / f".{path.name[:100]}.{secrets.token_hex(6)}.tmp"
+    short = path.name.encode(errors="surrogateescape")[:100].decode(errors="ignore")  # a name has 255 bytes
+    temporary = path.parent / f".{short}.{secrets.token_hex(6)}.tmp"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary

@@ -84,6 +84,26 @@ class Networks:
         """Perceptual distance: the identity network's, or CLIP's where there is none."""
         return Perceptual(self.identity) if self.has_identity else Perceptual(None, self.clip)
 
+    def check_photos(self, align: bool = True) -> None:
+        """Make sure, without loading anything, that the pack has what photos need.
+
+        Args:
+            align: Whether faces are to be found in them.
+
+        Raises:
+            WeightsError: If it has no encoder, or no face finder where one is needed.
+        """
+        parts = ["encoder"]
+        if align and self.pack.alignment in ("ffhq", "frame"):
+            parts += ["landmarks", "detector"]
+        for part in parts:
+            if part not in self.pack.entries:
+                hint = "generated faces (seed:1) and latents can be edited"
+                if part != "encoder":
+                    hint = "--no-align, for pictures that are cropped faces"
+                raise WeightsError(f"the model pack {self.pack.name} takes no photos: it has no {part}", hint)
+            self.pack.fingerprint_of(part)  # says what to do if it is not installed
+
     @property
     def has_identity(self) -> bool:
         """Whether there is an identity network; packs of other things than faces have none."""

@@ -50,7 +50,7 @@ _COLOURS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 # What EXIF is kept: when and how a photo was taken, and whose it is. Not where, not the numbers of the
 # camera and the lens, not the maker's notes, which nobody but the maker can read.
-_ABOUT = (Base.ImageDescription, Base.Make, Base.Model, Base.DateTime, Base.Artist, Base.Copyright)
+_ABOUT = (Base.Make, Base.Model, Base.DateTime, Base.Artist, Base.Copyright)
 _TAKEN = (
     *(Base.ExposureTime, Base.FNumber, Base.ExposureProgram, Base.ISOSpeedRatings, Base.SensitivityType),
     *(Base.DateTimeOriginal, Base.DateTimeDigitized, Base.OffsetTime, Base.OffsetTimeOriginal),

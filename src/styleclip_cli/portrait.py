@@ -85,7 +85,10 @@ def portraits(
     faces = engine.landmarker.find(photo)
     if not faces:
         raise BadInputError("no face was found", "--no-align, if the picture is a face already, cropped")
-    return [_portrait(engine, photo, quad_for(alignment, photo, face)) for face in choose(faces, which)]
+    chosen = choose(faces, which)
+    found = [_portrait(engine, photo, quad_for(alignment, photo, face)) for face in chosen]
+    # One of several faces is not the photo, even if its square is nearly all of it.
+    return found if len(found) == 1 else [replace(portrait, aligned=False) for portrait in found]
 
 
 def _whole(engine: Engine, photo: Image.Image) -> Portrait:
@@ -96,16 +99,27 @@ def _whole(engine: Engine, photo: Image.Image) -> Portrait:
 
 def _portrait(engine: Engine, photo: Image.Image, quad: Points) -> Portrait:
     size, close = engine.pack.resolution, engine.close_up
+    if engine.pack.alignment == "car":
+        image, close_up = (_letterboxed(cut(photo, quad, side, padding=False)) for side in (size, close))
+        return Portrait(image, close_up, quad, aligned=False)
     whole = square_quad(photo)
     side = float(np.linalg.norm(whole[3] - whole[0]))
-    if photo.width == photo.height and float(np.abs(quad - whole).max()) <= _ALIGNED * side:
-        return _whole(engine, photo)
-    if np.allclose(quad, whole):  # nothing is turned
-        return replace(_whole(engine, photo), aligned=False)
+    near = photo.width == photo.height and float(np.abs(quad - whole).max()) <= _ALIGNED * side
+    if near or np.allclose(quad, whole):  # nothing is turned
+        # A larger photo has detail that the generator's picture lacks: the edit is laid over it.
+        return replace(_whole(engine, photo), aligned=near and photo.width <= size)
     image = to_tensor(cut(photo, quad, size, min(4 * size, max(size, _FINEST))), size)
     # The encoder was trained on crops made without finer ones (e4e, utils/alignment.py).
     close_up = image if close == size else to_tensor(cut(photo, quad, close), close)
     return Portrait(image, close_up, quad, aligned=False)
+
+
+def _letterboxed(crop: Image.Image) -> Tensor:
+    """A car's crop as LSUN's generators draw it: 4 to 3, between black bars."""
+    image = to_tensor(crop, crop.width)
+    bar = crop.width // 8
+    image[:, :, :bar], image[:, :, crop.width - bar :] = -1.0, -1.0
+    return image
 
 
 def edit_photo(

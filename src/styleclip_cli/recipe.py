@@ -72,6 +72,12 @@ def _alphas(value: Any) -> tuple[float, ...]:
     return tuple(_number(-_LARGE, _LARGE)(alpha) for alpha in values)
 
 
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false")
+    return value
+
+
 def _entry(check: Check, default: Any = None) -> Any:
     return field(default=default, metadata={"check": check})
 
@@ -96,6 +102,11 @@ class Recipe:
         sample: Seed of the face, if it was generated.
         steps: Refinement steps of the inversion.
         inverter: How the photo was inverted.
+        noise: Whether the noise was moved too.
+        face: Which face of a photo: largest, all, or a number from the left.
+        align: Whether faces were looked for.
+        composite: How the edit was put back into the photo.
+        literal: Whether the prompt is a whole text already, not to be joined to the neutral one.
         version: Of this program.
 
     Raises:
@@ -115,6 +126,11 @@ class Recipe:
     sample: int | None = _entry(_whole(0, 2**32 - 1))
     steps: int | None = _entry(_whole(0, 10_000))
     inverter: str | None = _entry(_text(100))
+    noise: bool | None = _entry(_truth)
+    face: str | None = _entry(_text(20))
+    align: bool | None = _entry(_truth)
+    composite: str | None = _entry(_text(20))
+    literal: bool | None = _entry(_truth)
     version: str = _entry(_text(100), __version__)
 
     def __post_init__(self) -> None:

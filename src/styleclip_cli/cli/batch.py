@@ -37,14 +37,15 @@ def run_batch(work: Sequence[tuple[Item, Path]], job: Callable[[Item, Path], Non
         except StopBatch as stop:
             raise stop.error from None
         except (BadInputError, OutputError) as error:
+            if item.name not in error.message and str(path) not in error.message:
+                error = type(error)(f"{item.name}: {error.message}", error.hint)
             if len(work) == 1:
-                raise
+                raise error from None
             report.error(error.message, error.hint)
             failures.append(error)
     if not failures:
         return
     message = f"{len(failures)} of {len(work)} failed, {len(work) - len(failures)} written"
-    kinds = {type(error) for error in failures}
-    if len(failures) == len(work) and len(kinds) == 1:
-        raise kinds.pop()(message)
+    if len(failures) == len(work) and len({error.exit_code for error in failures}) == 1:
+        raise type(failures[0])(message)
     raise PartialFailure(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -41,7 +42,8 @@ def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
         table.add_column(column, justify="left" if column in ("kind", "what it is") else "right")
     sizes: dict[str, list[int]] = {}
     for path in _files(cache_dir()):
-        sizes.setdefault(path.parent.name, []).append(path.stat().st_size)
+        with suppress(FileNotFoundError):  # another process was faster
+            sizes.setdefault(path.parent.name, []).append(path.stat().st_size)
     for kind, found in sorted(sizes.items()):
         table.add_row(kind, _WHAT.get(kind, ""), str(len(found)), f"{sum(found) / 1e6:.1f} MB")
     Reporter(quiet).table(table)
@@ -104,8 +106,10 @@ def _files(folder: Path) -> Iterator[Path]:
     """Kept files, and what a process that was killed a day ago or more left half-written."""
     for kind in sorted(_WHAT):
         yield from sorted((folder / kind).glob("*.npz"))
-        left = (folder / kind).glob(".*.tmp")
-        yield from (path for path in left if path.stat().st_mtime < time.time() - _UNITS["d"])
+        for path in (folder / kind).glob(".*.tmp"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < time.time() - _UNITS["d"]:
+                    yield path
 
 
 def _seconds(age: str) -> float:

@@ -18,6 +18,7 @@ from styleclip_cli.errors import StyleClipError, UsageError
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.directions import Direction
+    from styleclip_cli.recipe import Recipe
 
 _EDIT, _PHOTOS, _OUTPUT = "Edit", "Photos", "Output"
 GLOBAL, SAVED = "global directions", "saved direction"
@@ -72,7 +73,16 @@ def edit(
     channels: options.Channels = None,
     literal: options.Literal = False,
     layers: options.Layers = None,
-    face: options.Face = "largest",
+    face: Annotated[
+        str | None,
+        typer.Option(
+            "--face",
+            metavar="largest|all|N",
+            help="Which face of a photo: the largest, all of them, or the Nth from the left.",
+            show_default="largest",
+            rich_help_panel=_PHOTOS,
+        ),
+    ] = None,
     no_align: options.NoAlign = False,
     crop: Annotated[
         bool,
@@ -81,14 +91,15 @@ def edit(
         ),
     ] = False,
     composite: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--composite",
             metavar="residual|replace",
             help="How the edit returns to the photo: what it changed is added; or the crop is pasted.",
+            show_default="residual",
             rich_help_panel=_PHOTOS,
         ),
-    ] = "residual",
+    ] = None,
     max_megapixels: options.MaxMegapixels = 100,
     keep_exif: Annotated[
         bool,
@@ -172,8 +183,9 @@ def edit(
     chosen_layers = options.check_layers(layers)
     chosen_inverter = options.check_inverter(inverter)
     seconds = options.parse_budget(budget)
-    options.check_face(face)
-    if composite not in ("residual", "replace"):
+    options.check_inversion(chosen_inverter, steps, noise)
+    options.check_face(face or "largest")
+    if composite not in (None, "residual", "replace"):
         raise UsageError(f"unknown composite {composite!r}", "--composite residual or replace")
     alphas = options.parse_alphas(alpha)
     if len(alphas) > MOST_ALPHAS:
@@ -190,18 +202,26 @@ def edit(
                 raise UsageError(
                     f"{recipe}: made by {before.method}, which a recipe cannot repeat", "--direction FILE"
                 )
-            prompt = before.prompt
-            literal = literal or recipe.suffix.lower() != ".toml"  # a picture's prompt is resolved already
-            neutral = before.neutral if neutral is None else neutral
+            prompt, literal = before.prompt, literal or bool(before.literal)
             if beta is None and channels is None:
                 beta, channels = before.beta, before.channels if before.beta is None else None
+        neutral = before.neutral if neutral is None else neutral
+        face = before.face if face is None else face
+        composite = before.composite if composite is None else composite
+        no_align = no_align or before.align is False
+        noise = noise or bool(before.noise)
         alphas = alphas or list(before.alphas or ())
         chosen_layers = chosen_layers or options.check_layers(before.layers)
         chosen_inverter = chosen_inverter or options.check_inverter(before.inverter)
         steps = before.steps if steps is None else steps
         seed = before.seed if seed is None else seed
-        models = before.models if models is None else models
+        models = io.pack_of_recipe(models, before.models)
 
+    chosen_face = options.check_face(face or "largest")
+    if chosen_face == "all" and len(alphas) > 1:
+        raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 2,4")
+    if out is not None and out.suffix and not out.is_dir() and format is None:
+        io.check_picture(out)
     items = io.expand(inputs, max_megapixels)
     ending = io.slug(prompt if prompt is not None else Path(direction or "edit").stem)
     paths = io.plan_outputs(items, out, ending, overwrite=overwrite, suffix=suffix)
@@ -211,6 +231,8 @@ def edit(
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
 
     models = choose(models, reporter, offline)
+    if recipe is not None:
+        _compare(before, models, reporter)
 
     from styleclip_cli.cli.edit_job import EditJob, Writing
     from styleclip_cli.engine import Engine
@@ -237,7 +259,7 @@ def edit(
         direction=chosen,
         alphas=alphas or [float(engine.default_alpha)],
         settings=engine.inversion(chosen_inverter, steps, noise or None, seconds),
-        face=face,
+        face=chosen_face,
         align=not no_align,
         crop=crop,
         mode="replace" if composite == "replace" else "residual",
@@ -248,3 +270,15 @@ def edit(
     )
     run_batch(list(zip(items, paths, strict=True)), job)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
+
+
+def _compare(before: Recipe, models: str, reporter: Reporter) -> None:
+    """Say so if a recipe was made with other weights than those it is repeated with."""
+    from styleclip_cli.weights.packs import find_pack
+
+    fingerprint = find_pack(models).fingerprint
+    if before.fingerprint is not None and before.fingerprint != fingerprint:
+        reporter.note(
+            f"the recipe was made with other weights ({before.models}, {before.fingerprint[:12]}; here "
+            f"{fingerprint[:12]}): the result may be another"
+        )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from styleclip_cli.cli.faces import latent_of, open_photo, quality_line
+from styleclip_cli.cli.faces import latent_of, open_photo, quality_line, source_name
 from styleclip_cli.cli.inputs import Item
 from styleclip_cli.cli.report import Reporter
 
@@ -65,11 +65,14 @@ class EditJob:
         """Edit one input into one file."""
         began = time.monotonic()
         photo = open_photo(item, self.reporter, self.max_megapixels, self.keep_exif)
+        if photo is not None:
+            self.engine.check_photos(self.align)
         direction = self.direction()  # only now: a file that cannot be read has failed without any model
         picture, found = self._edited(item, photo, direction)
         self._write(path, item, photo, picture, direction)
         if self.writing.latent:
-            self.engine.save_inversions(path.with_suffix(".npz"), found, [item.name] * len(found))
+            names = [source_name(item.name)] * len(found)
+            self.engine.save_inversions(path.with_suffix(".npz"), found, names)
         strengths = ", ".join(f"{alpha:g}" for alpha in self.alphas)
         self.reporter.result(
             f"{path}  alpha {strengths}  beta {direction.beta:.9g}  {direction.num_channels} channels  "
@@ -148,6 +151,8 @@ class EditJob:
         if alpha is not None and not keeps_alpha(path, self.writing.format):
             self.reporter.note(f"{path}: JPEG has no transparency; it is laid on white")
             alpha = None
+        elif alpha is None and photo is not None and photo.alpha is not None:
+            self.reporter.note(f"{path}: the face alone; the photo's transparency is not kept")
         save_image(
             path,
             image,
@@ -178,4 +183,9 @@ class EditJob:
             sample=item.seed,
             inverter=settings.inverter if photo is not None else None,
             steps=settings.steps if photo is not None and settings.inverter != "encoder" else None,
+            noise=settings.noise or None,
+            face=self.face if photo is not None else None,
+            align=self.align if photo is not None else None,
+            composite=self.mode if photo is not None else None,
+            literal=True,
         )

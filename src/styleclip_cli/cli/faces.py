@@ -77,3 +77,8 @@ def quality_line(found: Inversion) -> str:
         f"MSE {quality.mse:.5f} ({quality.psnr:.1f} dB)  perceptual {quality.perceptual:.4f}{identity}  "
         f"{quality.seconds:.1f} s"
     )
+
+
+def source_name(name: str) -> str:
+    """What a latent file says of where a latent comes from: nothing of folders that were not named."""
+    return Path(name).name if Path(name).is_absolute() else name

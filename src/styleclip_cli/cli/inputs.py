@@ -147,9 +147,25 @@ def plan_outputs(
         paths = [out]
     else:
         folder = out if out is not None else Path()
-        paths = [folder / f"{name}{suffix}" for name in _distinct(f"{i.stem}_{ending}" for i in items)]
+        paths = [folder / f"{name}{suffix}" for name in distinct(f"{i.stem}_{ending}" for i in items)]
     check_outputs(paths, overwrite=overwrite)
     return paths
+
+
+def pack_of_recipe(models: str | None, recipe: str | None) -> str | None:
+    """The pack to repeat a recipe with: one named on the command line, else the recipe's.
+
+    The environment's counts as named only if it is the recipe's pack, wherever that lies.
+
+    Args:
+        models: From the command line or the environment.
+        recipe: Name of the recipe's pack.
+    """
+    if models is None or recipe is None or models != os.environ.get("STYLECLIP_MODELS"):
+        return recipe if models is None else models
+    from styleclip_cli.weights.packs import find_pack
+
+    return models if find_pack(models).name == recipe else recipe
 
 
 def suffix_of(format: str | None) -> str:
@@ -207,7 +223,7 @@ def _is_file_name(out: Path) -> bool:
         return bool(out.suffix)
 
 
-def _distinct(names: Iterable[str]) -> list[str]:
+def distinct(names: Iterable[str]) -> list[str]:
     """Number the repeats: a/face.png and b/face.png become face and face-2 (also where case is ignored)."""
     taken: set[str] = set()
     distinct = []

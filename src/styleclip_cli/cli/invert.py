@@ -76,15 +76,21 @@ def invert(
     options.check_face(face)
     chosen_inverter = options.check_inverter(inverter)
     seconds = options.parse_budget(budget)
+    options.check_inversion(chosen_inverter, steps, noise)
     items = io.expand(inputs, max_megapixels)
     if preview is not None:
         io.check_picture(preview)
-    numbered = [] if faces is None else [faces / f"{item.stem}_faces.png" for item in items]
-    io.check_outputs([out, *([preview] if preview is not None else []), *numbered], overwrite=overwrite)
+    names_of = io.distinct(f"{item.stem}_faces" for item in items)
+    numbered = (
+        {} if faces is None else {i.name: faces / f"{n}.png" for i, n in zip(items, names_of, strict=True)}
+    )
+    io.check_outputs(
+        [out, *([preview] if preview is not None else []), *numbered.values()], overwrite=overwrite
+    )
 
     models = choose(models, reporter, offline)
 
-    from styleclip_cli.cli.faces import latent_of, open_photo, quality_line
+    from styleclip_cli.cli.faces import latent_of, open_photo, quality_line, source_name
     from styleclip_cli.engine import Engine
     from styleclip_cli.portrait import numbered as with_numbers
     from styleclip_cli.portrait import portraits
@@ -98,7 +104,7 @@ def invert(
 
     def add(name: str, one: Inversion, source: Tensor | None = None) -> None:
         found.append(one)
-        names.append(name)
+        names.append(source_name(name))
         if preview is not None:
             shown = engine.synthesize(engine.styles(one.w_plus), one.tuned)[0]
             rows.append([shown if source is None else source, shown])
@@ -110,10 +116,11 @@ def invert(
             add(item.name, latent_of(engine, item))
             reporter.result(f"{item.name}  {time.monotonic() - began:.1f} s")
             return
-        if faces is not None:
+        engine.check_photos(align=not no_align)
+        if item.name in numbered:
             boxed = with_numbers(photo.image, engine.landmarker.find(photo.image))
-            save_image(faces / f"{item.stem}_faces.png", boxed)
-            reporter.result(str(faces / f"{item.stem}_faces.png"))
+            save_image(numbered[item.name], boxed)
+            reporter.result(str(numbered[item.name]))
         for number, portrait in enumerate(portraits(engine, photo.image, face, not no_align), start=1):
             one = engine.find(portrait.image, settings, close_up=portrait.close_up)
             name = f"{item.name}#{number}" if face == "all" else item.name
@@ -125,6 +132,8 @@ def invert(
         run_batch([(item, out) for item in items], job)
     except PartialFailure as error:  # the others' latents are worth keeping
         failure = error
+    if not found and failure is not None:
+        raise failure
     engine.save_inversions(out, found, names)
     if preview is not None:
         save_image(preview, contact_sheet(rows, column_labels=["input", "latent"]))

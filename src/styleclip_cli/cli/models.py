@@ -12,7 +12,7 @@ import typer
 from styleclip_cli.cli import options, report
 from styleclip_cli.cli.packs import download, network
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import OutputError, UsageError, WeightsError
+from styleclip_cli.errors import OutputError, PartialFailure, StyleClipError, UsageError, WeightsError
 
 if TYPE_CHECKING:
     from styleclip_cli.weights.packs import Entry, Pack
@@ -92,8 +92,18 @@ def pull(
 
     reporter = Reporter(quiet)
     how = network(offline)
-    for pack in [packs.find_pack(name) for name in names]:
-        download(pack, how, reporter, accept_licence)
+    failures: list[StyleClipError] = []
+    for pack in [packs.find_pack(name) for name in dict.fromkeys(names)]:
+        try:
+            download(pack, how, reporter, accept_licence)
+        except StyleClipError as error:
+            if len(names) == 1:
+                raise
+            report.error(error.message, error.hint)
+            failures.append(error)
+    if failures:
+        message = f"{len(failures)} of {len(names)} packs could not be pulled as a whole"
+        raise PartialFailure(message) if len(failures) < len(names) else type(failures[-1])(message)
 
 
 @models.command("import")
@@ -117,9 +127,7 @@ def import_(
 
     reporter = Reporter(quiet)
     known = install.source_of(file)
-    chosen = (
-        [packs.find_pack(pack)] if pack is not None else [packs.find_pack(name) for name in packs.names()]
-    )
+    chosen = [packs.find_pack(pack)] if pack is not None else _readable(reporter)
     entries = [
         entry for candidate in chosen for entry in candidate.entries.values() if entry.source is not None
     ]
@@ -179,9 +187,23 @@ def _by_content(file: Path, parts: list[Part], entries: list[Entry], pack: str |
             f"{file}: {what}, but not the file of {pack}: its hash must be {wanted}",
             "use it in a pack of your own: styleclip models add NAME --generator ...",
         )
-    return [entry for entry in open_ if entry.source is not None and entry.source.file == file.name] or open_[
-        :1
-    ]
+    named = [entry for entry in open_ if entry.source is not None and entry.source.file == file.name]
+    # An encoder's checkpoint holds its generator too; it is published as the encoder.
+    encoders = [entry for entry in open_ if entry.part == "encoder"]
+    return named or encoders or open_[:1]
+
+
+def _readable(reporter: Reporter) -> list[Pack]:
+    """All packs whose files can be used; the others are told of."""
+    from styleclip_cli.weights import packs
+
+    found = []
+    for name in packs.names():
+        try:
+            found.append(packs.find_pack(name))
+        except WeightsError as error:
+            reporter.note(error.message)
+    return found
 
 
 @models.command()
@@ -232,12 +254,7 @@ def add(
 
     Example: styleclip models add cats --generator network-snapshot-025000.pkl
     """
-    import tomli_w
-
-    from styleclip_cli.atomic import atomic
-    from styleclip_cli.weights import install, packs
-    from styleclip_cli.weights.packs import Entry
-    from styleclip_cli.weights.readers import read_parts
+    from styleclip_cli.weights import packs
 
     reporter = Reporter(quiet)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}", name) or packs.is_built_in(name):
@@ -247,6 +264,14 @@ def add(
     described = packs.own_dir() / f"{name}.toml"
     if described.exists() and not overwrite:
         raise OutputError(f"{described}: exists already", "--overwrite, or another name")
+
+    import tomli_w
+
+    from styleclip_cli.atomic import atomic
+    from styleclip_cli.weights import install
+    from styleclip_cli.weights.packs import Entry
+    from styleclip_cli.weights.readers import read_parts
+
     given = {
         "generator": generator,
         "clip": clip,
@@ -263,9 +288,15 @@ def add(
     resolution = max(
         int(key.split(".")[1][1:]) for key in found["generator"].state if key.startswith("synthesis.b")
     )
+    if class_index and "class" not in found["generator"].notes:
+        raise UsageError(f"{generator}: draws one kind of picture only", "leave out --class")
     if encoder is None and "encoder" in found:  # e4e's checkpoints hold both
         given["encoder"] = generator
+    for part, path in given.items():  # before anything is installed
+        if path is not None and part not in (held := {p.name: p.layout for p in read_parts(path)}):
+            raise WeightsError(f"{path}: holds no {part}, but {', '.join(held.values())}")
     usual = packs.find_pack(packs.USUAL)
+    borrowed = ("clip", *(("landmarks", "detector") if alignment == "ffhq" else ()))
     entries: dict[str, Entry] = {}
     for part, path in given.items():
         if path is not None:
@@ -274,8 +305,7 @@ def add(
             install.import_file(path, source, [entry])
             entries[part] = entry
             reporter.result(f"{part}: {path}")
-        elif part == "clip":
-            entries[part] = usual.entries[part]
+    entries |= {part: usual.entries[part] for part in borrowed if part not in entries}
     tables = {"components": packs.COMPONENTS, "data": packs.DATA}
     content = {
         "format": packs.FORMAT,
@@ -289,10 +319,12 @@ def add(
         },
     }
     with atomic(described) as part_file:
-        part_file.write_text(tomli_w.dumps(content), encoding="utf-8")
+        # Names that are no text (bytes of another encoding) are written with question marks.
+        part_file.write_bytes(tomli_w.dumps(content).encode(errors="replace"))
     reporter.result(str(described))
-    if packs.find_pack(name).missing:
-        reporter.note(f"its CLIP is not here yet: styleclip models pull {name}")
+    missing = packs.find_pack(name).missing
+    if missing:
+        reporter.note(f"not here yet: its {', '.join(missing)}; styleclip models pull {name}")
 
 
 @models.command()
@@ -310,7 +342,7 @@ def verify(
     from styleclip_cli.weights import install, packs
 
     reporter = Reporter(quiet)
-    chosen = [packs.find_pack(name) for name in names or packs.names()]
+    chosen = [packs.find_pack(name) for name in names] if names else _readable(reporter)
     bad = 0
     done: set[Path] = set()
     for pack in chosen:
@@ -330,21 +362,43 @@ def verify(
         if names and pack.missing:
             reporter.note(f"{pack.name}: not installed: {', '.join(pack.missing)}")
     if bad:
-        raise WeightsError(f"{bad} of {len(done)} files are damaged", "remove the pack and pull it again")
+        raise WeightsError(f"{bad} of {len(done)} files are damaged", "pull the pack again")
 
 
 @models.command()
-def remove(names: Names, quiet: options.Quiet = False) -> None:
+def remove(
+    names: Names,
+    forget: Annotated[
+        bool,
+        typer.Option(
+            "--forget",
+            help="Also forget the hashes of files without a published one, so that a changed file is taken.",
+        ),
+    ] = False,
+    quiet: options.Quiet = False,
+) -> None:
     """Remove packs from this machine; what another installed pack uses stays.
 
     Example: styleclip models remove ffhq
     """
-    from styleclip_cli.weights import install, packs
+    from styleclip_cli.weights import install, packs, store
 
     reporter = Reporter(quiet)
-    for pack in [packs.find_pack(name) for name in names]:
+    for name in names:
+        own = packs.own_dir() / f"{name}.toml"
+        try:
+            pack = packs.find_pack(name)
+        except WeightsError:
+            if not own.is_file():
+                raise
+            own.unlink(missing_ok=True)
+            reporter.result(f"{name}: its file could not be used and is gone")
+            continue
         count, freed = install.clean(pack)
-        own = packs.own_dir() / f"{pack.name}.toml"
+        if forget:
+            for entry in pack.entries.values():
+                if entry.source is not None:
+                    store.forget(entry.source)
         if pack.path == own:
             own.unlink(missing_ok=True)
         if not count and pack.path != own:

@@ -251,6 +251,16 @@ def check_inverter(text: str | None) -> InverterName | None:
     return cast("InverterName | None", text)
 
 
+def check_inversion(inverter: InverterName | None, steps: int | None, noise: bool) -> None:
+    """Refuse settings of a search where none is made.
+
+    Raises:
+        UsageError: If steps or noise are asked of the encoder alone.
+    """
+    if inverter == "encoder" and (steps or noise):
+        raise UsageError("--steps and --noise are for --inverter refine or pivotal", "leave out --inverter")
+
+
 def check_face(text: str) -> str:
     """Refuse what names no face of a photo.
 

@@ -35,12 +35,12 @@ def choose(models: str | None, reporter: Reporter, offline: bool = False) -> str
 
     name = models if models is not None else packs.default_name()
     if name is None:
-        if not at_terminal():
+        if not at_terminal() or network(offline).offline:
             return packs.usual_name()  # says why there is none
         return _ask(packs.find_pack(packs.USUAL), reporter, offline)
     pack = packs.find_pack(name)
     if not pack.usable:
-        if not at_terminal() or offline:
+        if not at_terminal() or network(offline).offline:
             raise WeightsError(
                 f"the model pack {name} is not installed", f"styleclip models pull {name}, or --models toy"
             )
@@ -92,8 +92,11 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
         PartialFailure: If some files could not be had, and edits can be made without them.
         WeightsError: If edits cannot be made.
     """
-    from styleclip_cli.weights import install, packs, store
+    from styleclip_cli.weights import install, store
 
+    for part in install.drop_damaged(pack):
+        reporter.note(f"{pack.name}: its {part} is damaged and will be fetched again")
+    pack = _again(pack)
     groups = install.wanted(pack)
     if not groups:
         reporter.note(f"{pack.name}: everything is installed already")
@@ -103,15 +106,19 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
         reporter.note(f"  {describe(entries)}")
     licences = {f"{pack.name}: {pack.licence}"} if pack.restricted else set()
     if licences - store.accepted_licences():
-        reporter.note(f"licence: {pack.licence}")
-        if not accept_licence and not (at_terminal() and typer.confirm("Do you accept this?", err=True)):
+        question = f"Licence: {pack.licence}\nDo you accept this?"
+        if accept_licence or not at_terminal():
+            reporter.note(f"licence: {pack.licence}")
+        if not accept_licence and not (at_terminal() and typer.confirm(question, err=True)):
             raise UsageError(
                 f"the licence of {pack.name} restricts its use and was not accepted",
                 f"styleclip models pull {pack.name} --accept-licence, if you accept it",
             )
         store.accept_licences(licences)
     problems = install.pull(pack, network, partial(reporter.progress, in_bytes=True), reporter.result)
-    pack = packs.find_pack(str(pack.path.parent) if pack.path.name == packs.PACK_FILE else pack.name)
+    pack = _again(pack)
+    if not problems and pack.missing:  # another process removed it meanwhile
+        raise WeightsError(f"{pack.name}: its {', '.join(pack.missing)} went missing", "pull it again")
     if not problems:
         reporter.note(f"{pack.name} is installed")
     elif pack.usable:
@@ -124,6 +131,13 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
         for problem in problems[:-1]:
             report.error(problem.message, problem.hint)
         raise problems[-1]
+
+
+def _again(pack: Pack) -> Pack:
+    """The pack as it is now."""
+    from styleclip_cli.weights import packs
+
+    return packs.find_pack(str(pack.folder) if pack.path.name == packs.PACK_FILE else pack.name)
 
 
 def describe(entries: list[Entry]) -> str:

@@ -7,6 +7,7 @@ equation 7 and the text after it; official SingleChannel.py).
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -316,6 +317,14 @@ class _Probe:
         return unit.clone()
 
 
+def _content(statistics: StyleStatistics, layer: StyleLayer) -> str:
+    """Hash of what a layer's channels are set to and pushed by, wherever the numbers come from."""
+    part = slice(layer.offset, layer.offset + layer.width)
+    digest = hashlib.sha256(repr([statistics.n, statistics.seed, statistics.truncation_psi]).encode())
+    digest.update(statistics.mean[part].numpy().tobytes() + statistics.std[part].numpy().tobytes())
+    return digest.hexdigest()
+
+
 def _cached_layer(
     probe: _Probe, layer: StyleLayer, fingerprint: str, report: Callable[[int], None]
 ) -> Tensor:
@@ -328,7 +337,7 @@ def _cached_layer(
         "sigma": probe.sigma,
         "seed": probe.seed,
         "stop_at": probe.stop_at,
-        "statistics": [probe.statistics.n, probe.statistics.seed, probe.statistics.truncation_psi],
+        "statistics": _content(probe.statistics, layer),
     }
 
     def compute() -> tuple[cache.Arrays, cache.Json]:

@@ -155,18 +155,18 @@ def low_rank(change: Tensor, rank: int = RANK) -> Tensor:
         rank: At most.
     """
     factors = factorised(change, rank)
-    return change if factors is None else restored(*factors, change.shape)
+    return change if factors is None else restored(*factors, change.shape).to(change.device)
 
 
 def factorised(change: Tensor, rank: int = RANK) -> tuple[Tensor, Tensor] | None:
     """Two thin matrices [O, r] and [r, I * k * k] whose product is nearest to a kernel's change.
 
     Returns:
-        The matrices, or None where they would not be smaller.
+        The matrices, on the CPU, or None where they would not be smaller.
     """
     if change.ndim != 4:
         return None
-    matrix = change.flatten(1).double()
+    matrix = change.detach().cpu().flatten(1).double()  # not every device has double precision
     outputs, inputs = matrix.shape
     if rank * (outputs + inputs) >= outputs * inputs:
         return None

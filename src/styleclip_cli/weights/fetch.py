@@ -48,6 +48,7 @@ Progress = Callable[[int, int], None]
 _log = logging.getLogger(__name__)
 _LONGEST_WAIT, _LONGEST_TIMEOUT = 30.0, 86_400.0
 _OFFLINE = ("STYLECLIP_OFFLINE", "HF_HUB_OFFLINE")
+_NO = ("", "0", "false", "no", "off", "n", "f")
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
@@ -113,7 +114,7 @@ class Network:
         Raises:
             UsageError: If one of them makes no sense.
         """
-        offline = any(os.environ.get(name, "0") not in ("", "0") for name in _OFFLINE)
+        offline = any(os.environ.get(name, "").lower() not in _NO for name in _OFFLINE)
         mirror = os.environ.get("STYLECLIP_MIRROR") or None
         if mirror and not mirror.startswith(("https://", "http://")):
             raise UsageError(f"STYLECLIP_MIRROR={mirror}: not an address", "such as https://host/folder")

@@ -9,13 +9,13 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from styleclip_cli.atomic import atomic, locked
-from styleclip_cli.errors import OutputError, StyleClipError, WeightsError
+from styleclip_cli.errors import OutputError, StyleClipError, WeightsError, one_line
 from styleclip_cli.weights import packs, store
 from styleclip_cli.weights.fetch import Fetched, Network, Source, check, fetch
 from styleclip_cli.weights.packs import Entry, Pack
@@ -25,6 +25,26 @@ if TYPE_CHECKING:
     from styleclip_cli.weights.readers import Part
 
 Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
+
+
+def drop_damaged(pack: Pack) -> list[str]:
+    """Read what is installed of a pack, and remove what is not what it was, so that it is wanted again.
+
+    Returns:
+        The parts that were removed.
+
+    Raises:
+        OutputError: If one cannot be removed.
+    """
+    dropped = []
+    for part, entry in pack.entries.items():
+        if entry.source is not None and entry.file is not None:
+            try:
+                entry.file.verify(pack.name, thorough=True)
+            except WeightsError:
+                store.delete(entry.file.path)
+                dropped.append(part)
+    return dropped
 
 
 def wanted(pack: Pack) -> list[list[Entry]]:
@@ -122,9 +142,11 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
                 mtime_ns=0,
             )
             store.write_receipt(path, receipt)
-        except BaseException:
+        except BaseException as error:
             with contextlib.suppress(OSError):
                 path.unlink()
+            if isinstance(error, OSError):
+                raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
             raise
     store.remember(source, fetched.sha256, fetched.url)
 
@@ -153,6 +175,8 @@ def source_of(path: Path) -> Source:
         WeightsError: If it cannot be read.
     """
     try:
+        if path.exists() and not path.is_file():  # reading a pipe could wait for ever
+            raise WeightsError(f"{path}: is not a file")
         return Source(file=path.name, sha256=_sha256(path), size=path.stat().st_size)
     except FileNotFoundError:
         raise WeightsError(f"{path}: no such file") from None
@@ -191,7 +215,9 @@ def try_out(part: str, path: Path) -> None:
 
 
 def clean(pack: Pack) -> tuple[int, int]:
-    """Remove a pack's installed parts, but for those that another installed pack uses.
+    """Remove a pack's installed parts and begun downloads, but for what another installed pack uses.
+
+    What is left of packs that are gone, and of processes that were killed a day ago, goes with it.
 
     Returns:
         How many files were removed, and how many bytes that freed.
@@ -200,27 +226,48 @@ def clean(pack: Pack) -> tuple[int, int]:
         OutputError: If one cannot be removed.
     """
     others: set[Path] = set()
-    for name in packs.names():
-        if name != pack.name:
-            with contextlib.suppress(WeightsError):
-                other = packs.find_pack(name)
-                if other.usable:
-                    others |= {e.file.path for e in other.entries.values() if e.file is not None}
+    for other in _readable():
+        if other.name != pack.name and other.usable:
+            others |= {e.file.path for e in other.entries.values() if e.file is not None}
     removed = freed = 0
     for entry in pack.entries.values():
-        if entry.source is not None and entry.file is not None and entry.file.path not in others:
+        if entry.source is None:
+            continue
+        shutil.rmtree(store.downloads_dir(entry.source), ignore_errors=True)
+        if entry.file is not None and entry.file.path not in others:
             freed += store.delete(entry.file.path)
             removed += 1
+    used = {
+        e.file.path
+        for p in _readable()
+        if p.name != pack.name
+        for e in p.entries.values()
+        if e.file is not None
+    }
+    for path in store.leftovers(used):
+        freed += store.delete(path)
+        removed += 1
     return removed, freed
+
+
+def _readable() -> Iterator[Pack]:
+    """All packs whose files can be used."""
+    for name in packs.names():
+        with contextlib.suppress(WeightsError):
+            yield packs.find_pack(name)
 
 
 def _write(path: Path, state: Mapping[str, Any], notes: Mapping[str, str]) -> None:
     import numpy as np
+    from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
     ordered = {name: np.require(state[name], requirements=["C", "A"]) for name in sorted(state)}
     with atomic(path) as part:
-        save_file(ordered, part, dict(notes))
+        try:
+            save_file(ordered, part, dict(notes))
+        except SafetensorError as error:  # a full disk, in its words
+            raise OutputError(f"{path}: cannot be written ({one_line(error)})", "make room first") from None
 
 
 def _sha256(path: Path) -> str:

@@ -203,7 +203,7 @@ def find_pack(name: str) -> Pack:
     path = _locate(name)
     try:
         return _parse(tomllib.loads(path.read_text(encoding="utf-8")), path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise WeightsError(
             f"{path}: not a usable model pack ({reason})", "install the pack again, or correct the file"
@@ -223,7 +223,7 @@ def default_name() -> str | None:
             raise ValueError("models is not a name")
     except FileNotFoundError:
         chosen = None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise BadInputError(
             f"{path}: cannot be used ({one_line(error)})", 'such as: models = "toy"'
         ) from None
@@ -289,8 +289,11 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
             if part not in allowed:
                 raise ValueError(f"[{table}.{part}]: expected one of {', '.join(allowed)}")
             entries[part] = _entry(part, described, path.parent)
+    name = str(content["name"])
+    if path.name != PACK_FILE and name != path.stem:
+        raise ValueError(f"it is named {name!r}, but its file {path.stem!r}")
     return Pack(
-        name=str(content["name"]),
+        name=name,
         path=path,
         title=str(content.get("title", "")),
         resolution=resolution,
@@ -312,12 +315,17 @@ def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
         raise ValueError(f"{part}: {sha256!r} is no SHA-256")
     if "urls" not in described:
         return Entry(part, None, PackFile(folder / name, str(described["sha256"]).lower()))
+    size = described.get("size")
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
+        raise ValueError(f"{part}: size {size!r}")
+    if not isinstance(described["urls"], list):
+        raise ValueError(f"{part}: urls is not a list")
     source = Source(
         file=name,
         urls=tuple(str(url) for url in described["urls"]),
         sha256=None if sha256 is None else str(sha256).lower(),
-        git_sha1=described.get("git_sha1"),
-        size=described.get("size"),
+        git_sha1=None if described.get("git_sha1") is None else str(described["git_sha1"]).lower(),
+        size=size,
     )
     class_index = int(described.get("class", 0))
     file = store.installed_file(source, part, class_index)

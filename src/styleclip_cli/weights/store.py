@@ -16,7 +16,9 @@ import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +31,7 @@ from styleclip_cli.errors import OutputError, WeightsError
 from styleclip_cli.weights.fetch import Source
 
 RECEIPT = "styleclip-receipt-1"
+_DAY = 86_400.0
 
 
 def home() -> Path:
@@ -84,6 +87,11 @@ class PackFile:
             raise WeightsError(f"{self.path}: cannot be read ({error.strerror})", again) from None
         if found != self.sha256:
             raise WeightsError(f"{self.path}: damaged or replaced (its SHA-256 is another one)", again)
+        if self.checked is not None:  # so that it is not read again each time
+            receipt = _read_receipt(self.path.with_suffix(".json"))
+            if receipt is not None:
+                with suppress(OutputError, OSError):
+                    write_receipt(self.path, receipt)
 
 
 @dataclass(frozen=True)
@@ -174,6 +182,21 @@ def receipts() -> Iterator[tuple[Path, Receipt]]:
             yield weights, receipt
 
 
+def leftovers(used: set[Path]) -> Iterator[Path]:
+    """Installed parts that no pack names, and what killed processes left half-written a day ago or more."""
+    folder = home() / "weights"
+    names = [*folder.glob("*.safetensors")]
+    yield from (path for path in names if path not in used and _age(path) > _DAY)
+    yield from (path for path in folder.glob(".*.tmp") if _age(path) > _DAY)
+
+
+def _age(path: Path) -> float:
+    try:
+        return time.time() - path.stat().st_mtime
+    except OSError:
+        return 0.0
+
+
 def delete(path: Path) -> int:
     """Remove an installed part; returns how many bytes that freed.
 
@@ -183,7 +206,9 @@ def delete(path: Path) -> int:
     try:
         size = path.stat().st_size
         path.with_suffix(".json").unlink(missing_ok=True)  # first: without a receipt it counts as absent
-        path.unlink()
+        path.unlink(missing_ok=True)
+    except FileNotFoundError:  # another process was faster
+        return 0
     except OSError as error:
         raise OutputError(f"{path}: cannot be removed ({error.strerror})") from None
     return size
@@ -209,6 +234,18 @@ def remember(source: Source, sha256: str, url: str) -> None:
 
 def _first_seen(source: Source) -> Path:
     return home() / "first-seen" / f"{key(source)}.json"
+
+
+def forget(source: Source) -> None:
+    """No longer hold a file without a published hash to the first download's.
+
+    Raises:
+        OutputError: If the record cannot be removed.
+    """
+    try:
+        _first_seen(source).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(f"{_first_seen(source)}: cannot be removed ({error.strerror})") from None
 
 
 def accepted_licences() -> set[str]:
@@ -240,7 +277,7 @@ def _read_receipt(path: Path) -> Receipt | None:
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
