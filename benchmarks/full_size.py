@@ -141,7 +141,7 @@ def main(folder: Path) -> None:
         if path.is_file():
             print(f"{path.name:40s} {path.stat().st_size / 1e6:8.1f} MB")
     styleclip = [sys.executable, "-m", "styleclip_cli"]
-    add = [*styleclip, "models", "add", "full", "--overwrite", "--quiet", "--alignment", "ffhq"]
+    add = [*styleclip, "models", "add", "full", "--overwrite", "--quiet", "--alignment", "none"]
     files = {
         "generator": "stylegan2-ffhq-config-f.pt",
         "encoder": "e4e_ffhq_encode.pt",

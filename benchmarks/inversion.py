@@ -37,7 +37,9 @@ def main() -> None:
     print(f"{count} photos   PSNR dB  lowest  perceptual  identity  seconds  edits: success  leak  identity")
     for inverter in INVERTERS:
         settings = engine.inversion(inverter)
-        found = [engine.find(picture, settings, keep=False).quality for picture in pictures.split(1)]
+        found = [
+            engine.find(picture, settings, keep=False, measure=True).quality for picture in pictures.split(1)
+        ]
         known = [quality for quality in found if quality is not None]
         outcome = evaluate(engine, 40, prompts, inverter=inverter, limit=1)
         mean = {name: outcome.mean[name] or 0.0 for name in ("success", "leak_default", "identity")}

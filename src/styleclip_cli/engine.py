@@ -11,6 +11,7 @@ Example:
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields, replace
@@ -165,6 +166,7 @@ class Engine(Networks):
         settings: InversionSettings | None = None,
         keep: bool = True,
         close_up: Tensor | None = None,
+        measure: bool = False,
     ) -> Inversion:
         """Find the latent of one picture, and what the generator gains for it.
 
@@ -173,11 +175,15 @@ class Engine(Networks):
             settings: How; None takes the pack's.
             keep: Use the cache.
             close_up: The same picture as the encoder is to see it; None: `image`.
+            measure: Also say how close the encoder's answer comes; of the others it is always said.
 
         Returns:
             W+ [1, num_ws, w_dim] on the device, with how close it comes.
         """
         settings = self.inversion_settings if settings is None else settings
+        searched = settings.inverter != "encoder"
+        judge = self.identity if (searched or measure) and self.has_identity else None
+        began = time.monotonic()
 
         def compute() -> tuple[cache.Arrays, cache.Json]:
             with self.progress("inverting") as advance:
@@ -186,8 +192,8 @@ class Engine(Networks):
                     image if close_up is None else close_up,
                     self.generator,
                     self.encoder,
-                    self.perceptual,
-                    self.identity if self.has_identity else None,
+                    self.perceptual if searched else None,
+                    judge,
                     settings,
                     advance,
                 )
@@ -201,7 +207,11 @@ class Engine(Networks):
         else:
             arrays, details = compute()
         found = Inversion.from_arrays(arrays, details)
-        return replace(found, w_plus=found.w_plus.to(self.device))
+        found = replace(found, w_plus=found.w_plus.to(self.device))
+        if not measure or found.quality is not None:
+            return found
+        seconds = time.monotonic() - began
+        return inversion.measured(found, image, self.generator, self.perceptual, judge, seconds)
 
     def _inversion_key(self, settings: InversionSettings) -> dict[str, Any]:
         """What an inversion depends on beside the picture: the encoder's answer on nothing but networks."""

@@ -122,7 +122,7 @@ def invert(
             save_image(numbered[item.name], boxed)
             reporter.result(str(numbered[item.name]))
         for number, portrait in enumerate(portraits(engine, photo.image, face, not no_align), start=1):
-            one = engine.find(portrait.image, settings, close_up=portrait.close_up)
+            one = engine.find(portrait.image, settings, close_up=portrait.close_up, measure=True)
             name = f"{item.name}#{number}" if face == "all" else item.name
             add(name, one, portrait.image[0])
             reporter.result(f"{name}  {quality_line(one)}")

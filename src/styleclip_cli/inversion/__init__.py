@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ __all__ = [
     "encode",
     "find",
     "from_arrays",
+    "measured",
     "refine",
     "to_arrays",
     "tuned",
@@ -69,7 +70,7 @@ class Inversion:
     Attributes:
         w_plus: [1, num_ws, w_dim].
         tuned: What the generator's tensors gain for this picture, by name; empty if it stays as it is.
-        quality: How close it comes.
+        quality: How close it comes; None if that was not measured.
     """
 
     w_plus: Tensor
@@ -97,7 +98,7 @@ def find(
     close_up: Tensor,
     generator: Generator,
     encoder: Encoder,
-    perceptual: Perceptual,
+    perceptual: Perceptual | None,
     identity: ArcFace | None,
     settings: InversionSettings,
     progress: Callable[[int, int], None] | None = None,
@@ -109,7 +110,7 @@ def find(
         close_up: The same picture as the encoder is to see it, [1, 3, H', W'].
         generator: The generator to match.
         encoder: Image -> W+.
-        perceptual: Perceptual distance.
+        perceptual: Perceptual distance; None for the encoder alone.
         identity: Face embeddings; None where there are no faces.
         settings: Which rung, and how many steps.
         progress: Called with (done, total) steps.
@@ -125,10 +126,35 @@ def find(
         w_plus, changes = refine(generator, w_plus, image, settings, perceptual, identity, deadline)
     if settings.inverter == "pivotal":
         changes |= pivotal(generator, w_plus, image, settings, perceptual, changes, deadline)
+    if settings.inverter == "encoder":  # measuring would take longer than asking it: see `measured`
+        return Inversion(w_plus)
+    assert perceptual is not None
     seconds = time.monotonic() - began
     return Inversion(
         w_plus, changes, _quality(image, w_plus, generator, changes, perceptual, identity, seconds)
     )
+
+
+def measured(
+    found: Inversion,
+    image: Tensor,
+    generator: Generator,
+    perceptual: Perceptual,
+    identity: ArcFace | None,
+    seconds: float,
+) -> Inversion:
+    """An inversion with how close it comes.
+
+    Args:
+        found: What was found for the picture.
+        image: The picture, [1, 3, H, W] in [-1, 1].
+        generator: As in `find`.
+        perceptual: As in `find`.
+        identity: As in `find`.
+        seconds: What finding it took.
+    """
+    quality = _quality(image, found.w_plus, generator, found.tuned, perceptual, identity, seconds)
+    return replace(found, quality=quality)
 
 
 @torch.no_grad()
