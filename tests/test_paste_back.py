@@ -227,3 +227,40 @@ def test_a_large_photo_takes_a_moment() -> None:
         paste(photo, square(3000, 2000, 1500, 20), *pair)
         took.append(time.perf_counter() - start)
     assert min(took) < 1.0
+
+
+def stripes(size: int, shift: float) -> np.ndarray:
+    """A picture [3, R, R] with a pattern where the eyes would be, at a place that the generator may miss."""
+    s, t = np.meshgrid(*[(np.arange(size) + 0.5) / size] * 2)
+    near = np.exp(-(((s - 0.5) / 0.15) ** 2) - ((t - 0.5) / 0.15) ** 2)
+    return np.broadcast_to(0.4 * near * np.sin(80 * (s - shift)), (3, size, size)).astype(np.float32)
+
+
+def disc(size: int) -> np.ndarray:
+    s, t = np.meshgrid(*[(np.arange(size) + 0.5) / size] * 2)
+    return (np.hypot(s - 0.5, t - 0.5) < 0.25).astype(np.float32)
+
+
+def test_what_an_edit_covers_does_not_show_through() -> None:
+    """Dark glasses: the generator's eyes are not quite the photo's, whose would shine through the sum."""
+    before, true = stripes(256, 0.0), stripes(256, 0.02)
+    inside = disc(256) > 0
+    after = np.where(inside, -0.8, before).astype(np.float32)
+    photo = Image.fromarray(np.uint8(np.round((true.transpose(1, 2, 0) + 1) * 127.5)))
+    result, _ = paste(photo, square(127.5, 127.5, 256), before, after)
+    shown = np.asarray(result, np.float64)[96:160, 96:160] / 127.5 - 1
+    added = np.clip(true + after - before, -1, 1)[:, 96:160, 96:160]  # what adding alone would give
+    assert np.abs(shown + 0.8).mean() < 0.25 * np.abs(added + 0.8).mean()
+
+
+def test_what_an_edit_recolours_keeps_its_detail() -> None:
+    rng = np.random.default_rng(0)
+    before = stripes(256, 0.0)
+    grain = rng.normal(0, 0.05, before.shape).astype(np.float32)
+    tint = np.array([0.3, -0.3, 0.0], np.float32)[:, None, None] * disc(256)
+    photo = Image.fromarray(
+        np.uint8(np.clip(np.round((before + grain + 1).transpose(1, 2, 0) * 127.5), 0, 255))
+    )
+    result, _ = paste(photo, square(127.5, 127.5, 256), before, before + tint)
+    kept = (np.asarray(result, np.float64) - np.asarray(photo, np.float64))[96:160, 96:160]
+    assert np.abs(kept - 127.5 * np.array([0.3, -0.3, 0.0])).mean() < 3.0  # the grain is 6 of 255
