@@ -10,25 +10,25 @@ Example:
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from styleclip_cli import cache, inversion, latents
+from styleclip_cli.defaults import adjusted
 from styleclip_cli.device import choose_device
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.directions import Direction, apply, find_direction
 from styleclip_cli.edits.relevance import Relevance, measure_relevance
-from styleclip_cli.errors import BadInputError, WeightsError, shortened
+from styleclip_cli.errors import BadInputError, WeightsError
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.latents import Latents
 from styleclip_cli.networks import Networks
@@ -82,10 +82,10 @@ class Engine(Networks):
         super().__init__(pack, choose_device(device))
         self.progress = progress
         defaults = self.pack.defaults
-        self.statistics_settings = _adjusted(StatisticsSettings(), defaults, seed=seed)
-        self.relevance_settings = _adjusted(RelevanceSettings(), defaults, seed=seed, layers=layers)
-        self.direction_settings = _adjusted(DirectionSettings(), defaults)
-        self.inversion_settings = _adjusted(InversionSettings(), defaults)
+        self.statistics_settings = adjusted(StatisticsSettings(), defaults, seed=seed)
+        self.relevance_settings = adjusted(RelevanceSettings(), defaults, seed=seed, layers=layers)
+        self.direction_settings = adjusted(DirectionSettings(), defaults)
+        self.inversion_settings = adjusted(InversionSettings(), defaults)
 
     @property
     def seed(self) -> int:
@@ -438,34 +438,6 @@ class Engine(Networks):
                 )
             found.append(Inversion(w, tuned))
         return found
-
-
-S = TypeVar("S", StatisticsSettings, RelevanceSettings, DirectionSettings, InversionSettings)
-
-
-def _adjusted(settings: S, defaults: Mapping[str, Any], **chosen: Any) -> S:
-    """Lay a pack's defaults, then the person's choices, over the program's."""
-    changes: dict[str, Any] = {}
-    for f in fields(settings):
-        if f.name in defaults:
-            value = defaults[f.name]
-            if not _suits(value, getattr(settings, f.name), get_type_hints(type(settings))[f.name]):
-                raise WeightsError(
-                    f"the model pack's default {f.name} is {shortened(repr(value), 40)}",
-                    "correct its pack.toml",
-                )
-            changes[f.name] = value
-    return replace(settings, **changes | {name: value for name, value in chosen.items() if value is not None})
-
-
-def _suits(value: Any, usual: Any, kind: Any) -> bool:
-    """Whether a pack's value may take the usual one's place: the same kind of number, or a known word."""
-    if isinstance(usual, str):
-        return value in get_args(kind)
-    if isinstance(usual, bool) or isinstance(value, bool):
-        return isinstance(usual, bool) and isinstance(value, bool)
-    whole = isinstance(usual, int) or (usual is None and int in get_args(kind))
-    return isinstance(value, int) or (not whole and isinstance(value, float) and math.isfinite(value))
 
 
 @contextmanager

@@ -233,10 +233,12 @@ def clean(pack: Pack) -> tuple[int, int]:
     for entry in pack.entries.values():
         if entry.source is None:
             continue
-        shutil.rmtree(store.downloads_dir(entry.source), ignore_errors=True)
-        if entry.file is not None and entry.file.path not in others:
-            freed += store.delete(entry.file.path)
-            removed += 1
+        with locked(store.downloads_dir(entry.source), "downloading it"):
+            shutil.rmtree(store.downloads_dir(entry.source), ignore_errors=True)
+            path = store.weights_path(entry.source, entry.part, entry.class_index)
+            if path.is_file() and path not in others:  # it may have come while this waited
+                freed += store.delete(path)
+                removed += 1
     used = {
         e.file.path
         for p in _readable()
