@@ -14,7 +14,7 @@ import time
 import numpy as np
 import torch
 
-from styleclip_cli.landmarks import SmallLandmarker
+from styleclip_cli.faces import landmarker_of
 from styleclip_cli.toyworld.scenes import make_scene
 from styleclip_cli.toyworld.train.scores import FIRST_SEED, Row, photo, score
 from styleclip_cli.weights.packs import find_pack
@@ -43,7 +43,7 @@ def main() -> None:
     first = int(sys.argv[2]) if len(sys.argv) > 2 else FIRST_SEED
     empty = scenes // 5
     torch.set_num_threads(1)
-    landmarker = SmallLandmarker.from_pack(find_pack("toy"))
+    landmarker = landmarker_of(find_pack("toy"), torch.device("cpu"))
     rows: list[Row] = []
     wrong, wrong_empty, seconds = 0, 0, 0.0
     for number in range(scenes + empty):

@@ -20,8 +20,8 @@ from styleclip_cli.paste_back import Mode, paste
 from styleclip_cli.portrait import portraits
 from styleclip_cli.save import to_image
 from styleclip_cli.toyworld.scenes import Scene, draw, make_scene
+from styleclip_cli.toyworld.train.scores import FIRST_SEED
 
-FIRST_SEED = 40_000_000
 EDITS = (
     ("with glasses", "glasses"),
     ("smiling", "smile"),

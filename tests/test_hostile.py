@@ -505,6 +505,23 @@ def _array_body(state: bytes) -> bytes:
     return made + state + b"b"
 
 
+def _arrays_of_one_text(begin: bytes, end: bytes) -> bytes:
+    """A thousand arrays that share one state, a tuple or a list."""
+    return bare(
+        call("numpy", "dtype", text("u1"))
+        + b"q\x000"
+        + begin
+        + b"K\x01"
+        + number(_TEXT // 2)
+        + b"\x85h\x00\x89"
+        + _LATIN
+        + end
+        + b"q\x010("
+        + _array_body(b"h\x01") * 1000
+        + b"l"
+    )
+
+
 def _overlapping(entries: int, size: int) -> bytes:
     """A zip archive whose directory lists one member under many names."""
     raw = _archive(("archive/data/0", b"\0" * size))
@@ -661,28 +678,8 @@ BOMBS: dict[str, Callable[[], bytes]] = {
         + b"h\x00h\x01R" * 1000
         + b"l"
     ),
-    "arrays of one text": lambda: bare(
-        call("numpy", "dtype", text("u1"))
-        + b"q\x000"
-        + b"(K\x01"
-        + number(_TEXT // 2)
-        + b"\x85h\x00\x89"
-        + _LATIN
-        + b"tq\x010("
-        + _array_body(b"h\x01") * 1000
-        + b"l"
-    ),
-    "arrays of one text, by lists": lambda: bare(
-        call("numpy", "dtype", text("u1"))
-        + b"q\x000"
-        + b"](K\x01"
-        + number(_TEXT // 2)
-        + b"\x85h\x00\x89"
-        + _LATIN
-        + b"eq\x010("
-        + _array_body(b"h\x01") * 1000
-        + b"l"
-    ),
+    "arrays of one text": lambda: _arrays_of_one_text(b"(", b"t"),
+    "arrays of one text, by lists": lambda: _arrays_of_one_text(b"](", b"e"),
     "a shape of many axes": lambda: bare(
         call(
             "numpy.core.numeric",

@@ -9,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from styleclip_cli.faces import landmarker_of
 from styleclip_cli.landmarks import SmallLandmarker
 from styleclip_cli.nets.landmarks import Finder, Regressor, compose, place, within
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, INDEX, attributes_of_normals
@@ -162,7 +163,9 @@ def test_networks_are_built_from_their_weights() -> None:
 
 @pytest.fixture(scope="module")
 def landmarker() -> SmallLandmarker:
-    return SmallLandmarker.from_pack(find_pack("toy"))
+    found = landmarker_of(find_pack("toy"), torch.device("cpu"))
+    assert isinstance(found, SmallLandmarker)
+    return found
 
 
 def compared(landmarker: SmallLandmarker, scene: Scene) -> list[tuple[float, float]]:

@@ -19,6 +19,9 @@ from styleclip_cli.errors import BadInputError, UsageError
 
 Points = NDArray[np.float64]
 
+OF_FACES = ("ffhq", "frame")
+"""Alignments that need a face; the others cut the same part out of every photo."""
+
 _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
 _MOUTH_CORNERS = (48, 54)
 _CAR_SHAPE = 4 / 3
@@ -113,7 +116,7 @@ def quad_for(alignment: str, image: Image.Image, face: Face | None = None) -> Po
     """
     if alignment == "car":
         return car_quad(image)
-    if alignment not in ("ffhq", "frame"):
+    if alignment not in OF_FACES:
         return square_quad(image)
     if face is None:
         raise BadInputError("no face was found", "a photo with a face seen from the front works best")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 from styleclip_cli.errors import OutputError
 
 _log = logging.getLogger(__name__)
+DAY = 86_400.0
+"""Seconds after which what nobody has touched belongs to no running process."""
 
 
 @contextmanager
@@ -43,6 +46,14 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def abandoned(folder: Path) -> Iterator[Path]:
+    """What `atomic` left half-written in a folder when its process was killed, a day ago or more."""
+    for path in folder.glob(".*.tmp"):
+        with suppress(OSError):
+            if time.time() - path.stat().st_mtime > DAY:
+                yield path
 
 
 @contextmanager

@@ -26,10 +26,12 @@ def landmarker_of(pack: Pack, device: torch.device) -> Landmarker:
             "--no-align, for cropped faces",
         )
     landmarks, _ = load_weights(pack.component("landmarks"))
+    detector, _ = load_weights(pack.component("detector"))
     if "conv_last0.weight" in landmarks:  # FAN: face-alignment's
         from styleclip_cli.fan import FanLandmarker
 
-        return FanLandmarker(landmarks, load_weights(pack.component("detector"))[0], device)
+        return FanLandmarker(landmarks, detector, device)
     from styleclip_cli.landmarks import SmallLandmarker
+    from styleclip_cli.nets.landmarks import Finder, Regressor
 
-    return SmallLandmarker.from_pack(pack, device)
+    return SmallLandmarker(Finder.from_state_dict(detector), Regressor.from_state_dict(landmarks), device)

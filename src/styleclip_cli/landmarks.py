@@ -21,8 +21,6 @@ from styleclip_cli.nets.landmarks import (
     place,
     sample,
 )
-from styleclip_cli.weights.files import load_weights
-from styleclip_cli.weights.packs import Pack
 
 _PROMISING = 0.3  # heat of a cell, from which on it is looked at closely
 _MOST = 64  # faces looked at in a photo
@@ -41,17 +39,6 @@ class SmallLandmarker:
         self.finder = finder.to(device)
         self.regressor = regressor.to(device)
         self.device = device
-
-    @classmethod
-    def from_pack(cls, pack: Pack, device: torch.device | str = "cpu") -> SmallLandmarker:
-        """Load the networks of a pack that has both.
-
-        Raises:
-            WeightsError: If they are missing, damaged or others.
-        """
-        finder, _ = load_weights(pack.component("detector"))
-        regressor, _ = load_weights(pack.component("landmarks"))
-        return cls(Finder.from_state_dict(finder), Regressor.from_state_dict(regressor), device)
 
     @torch.inference_mode()
     def find(self, image: Image.Image) -> list[Face]:

@@ -6,7 +6,7 @@ from functools import cached_property
 
 import torch
 
-from styleclip_cli.align import Landmarker
+from styleclip_cli.align import OF_FACES, Landmarker
 from styleclip_cli.errors import WeightsError
 from styleclip_cli.faces import landmarker_of
 from styleclip_cli.inversion import Perceptual
@@ -94,7 +94,7 @@ class Networks:
             WeightsError: If it has no encoder, or no face finder where one is needed.
         """
         parts = ["encoder"]
-        if align and self.pack.alignment in ("ffhq", "frame"):
+        if align and self.pack.alignment in OF_FACES:
             parts += ["landmarks", "detector"]
         for part in parts:
             if part not in self.pack.entries:

@@ -136,8 +136,7 @@ def _crop(picture: NDArray[np.float32] | Tensor) -> Tensor:
 def _window(side: int, feather: float) -> Tensor:
     """A mask [side, side] of the whole crop: 0 along its border, rising smoothly to 1."""
     steps = torch.arange(side, dtype=torch.float32)
-    ramp = (torch.minimum(steps, steps.flip(0)) / max(side * feather, 1.0)).clamp(0, 1)
-    ramp = ramp * ramp * (3 - 2 * ramp)
+    ramp = _ramp(torch.minimum(steps, steps.flip(0)), 0.0, max(side * feather, 1.0))
     return ramp[:, None] * ramp[None, :]
 
 

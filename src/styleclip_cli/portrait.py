@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from styleclip_cli.align import Face, Points, choose, cut, left_to_right, quad_for, square_quad
+from styleclip_cli.align import OF_FACES, Face, Points, choose, cut, left_to_right, quad_for, square_quad
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.paste_back import Mode, paste
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from styleclip_cli.edits.directions import Direction
     from styleclip_cli.engine import Engine
 
-_NEEDS_FACE = ("ffhq", "frame")
 # A square this close to the whole picture, in parts of its side, is the whole picture.
 _ALIGNED = 0.06
 # Crops are cut from this many pixels a side at the most, and scaled down: four times as many as they have.
@@ -80,7 +79,7 @@ def portraits(
     alignment = engine.pack.alignment
     if not align or alignment == "none":
         return [_whole(engine, photo)]
-    if alignment not in _NEEDS_FACE:
+    if alignment not in OF_FACES:
         return [_portrait(engine, photo, quad_for(alignment, photo))]
     faces = engine.landmarker.find(photo)
     if not faces:

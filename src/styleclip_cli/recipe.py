@@ -20,7 +20,7 @@ from styleclip_cli.errors import BadInputError, one_line
 SCHEMA = "styleclip.recipe/1"
 MAX_BYTES = 2**16
 """Of the JSON; the EXIF data of a JPEG cannot hold more."""
-_MAX_ALPHAS = 256
+MAX_ALPHAS = 256
 _LARGE = sys.float_info.max
 _TEXT_SUFFIXES = (".json", ".toml")
 
@@ -67,8 +67,8 @@ def _whole(low: int, high: int) -> Check:
 
 def _alphas(value: Any) -> tuple[float, ...]:
     values = value if isinstance(value, (list, tuple)) else [value]
-    if not 0 < len(values) <= _MAX_ALPHAS:
-        raise ValueError(f"must be 1 to {_MAX_ALPHAS} numbers")
+    if not 0 < len(values) <= MAX_ALPHAS:
+        raise ValueError(f"must be 1 to {MAX_ALPHAS} numbers")
     return tuple(_number(-_LARGE, _LARGE)(alpha) for alpha in values)
 
 

@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from styleclip_cli.atomic import abandoned
 from styleclip_cli.cli import options, report
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
@@ -106,10 +107,7 @@ def _files(folder: Path) -> Iterator[Path]:
     """Kept files, and what a process that was killed a day ago or more left half-written."""
     for kind in sorted(_WHAT):
         yield from sorted((folder / kind).glob("*.npz"))
-        for path in (folder / kind).glob(".*.tmp"):
-            with suppress(FileNotFoundError):
-                if path.stat().st_mtime < time.time() - _UNITS["d"]:
-                    yield path
+        yield from abandoned(folder / kind)
 
 
 def _seconds(age: str) -> float:

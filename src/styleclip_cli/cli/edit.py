@@ -15,6 +15,7 @@ from styleclip_cli.cli.batch import StopBatch, run_batch
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import StyleClipError, UsageError
+from styleclip_cli.recipe import MAX_ALPHAS
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.directions import Direction
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 _EDIT, _PHOTOS, _OUTPUT = "Edit", "Photos", "Output"
 GLOBAL, SAVED = "global directions", "saved direction"
-MOST_ALPHAS = 256
 
 
 def edit(
@@ -188,8 +188,8 @@ def edit(
     if composite not in (None, "residual", "replace"):
         raise UsageError(f"unknown composite {composite!r}", "--composite residual or replace")
     alphas = options.parse_alphas(alpha)
-    if len(alphas) > MOST_ALPHAS:
-        raise UsageError(f"{len(alphas)} strengths are too many", f"at most {MOST_ALPHAS}")
+    if len(alphas) > MAX_ALPHAS:
+        raise UsageError(f"{len(alphas)} strengths are too many", f"at most {MAX_ALPHAS}")
     options.check_device(device)
     suffix = io.suffix_of(format)
 

@@ -197,13 +197,7 @@ def _readable(reporter: Reporter) -> list[Pack]:
     """All packs whose files can be used; the others are told of."""
     from styleclip_cli.weights import packs
 
-    found = []
-    for name in packs.names():
-        try:
-            found.append(packs.find_pack(name))
-        except WeightsError as error:
-            reporter.note(error.message)
-    return found
+    return list(packs.readable(lambda error: reporter.note(error.message)))
 
 
 @models.command()
@@ -293,8 +287,11 @@ def add(
     if encoder is None and "encoder" in found:  # e4e's checkpoints hold both
         given["encoder"] = generator
     for part, path in given.items():  # before anything is installed
-        if path is not None and part not in (held := {p.name: p.layout for p in read_parts(path)}):
-            raise WeightsError(f"{path}: holds no {part}, but {', '.join(held.values())}")
+        if path is None:
+            continue
+        held = found if path == generator else {p.name: p for p in read_parts(path)}
+        if part not in held:
+            raise WeightsError(f"{path}: holds no {part}, but {', '.join(p.layout for p in held.values())}")
     usual = packs.find_pack(packs.USUAL)
     borrowed = ("clip", *(("landmarks", "detector") if alignment == "ffhq" else ()))
     entries: dict[str, Entry] = {}

@@ -6,6 +6,7 @@ generator shows the picture, `pivotal` then moves the generator itself a little.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -60,7 +61,7 @@ class Quality:
     @property
     def psnr(self) -> float:
         """Peak signal-to-noise ratio in dB."""
-        return float(-10 * torch.log10(torch.tensor(max(self.mse, 1e-10))))
+        return -10 * math.log10(max(self.mse, 1e-10))
 
 
 @dataclass(frozen=True, eq=False)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from styleclip_cli.inversion.encode import resized
 from styleclip_cli.inversion.perceptual import Perceptual
-from styleclip_cli.inversion.refine import Deadline, Plateau, frozen, picture_loss
+from styleclip_cli.inversion.refine import Deadline, PictureLoss, Plateau, frozen
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import InversionSettings
 
@@ -55,7 +55,7 @@ def pivotal(
     """
     w_plus = w_plus.detach().clone()
     target = resized(image.detach().to(w_plus).clone(), generator.config.resolution)
-    loss_of = picture_loss(target, settings, perceptual, None)
+    loss_of = PictureLoss(target, settings, perceptual, None)
     random = torch.Generator().manual_seed(settings.seed)
     plateau = Plateau()
     with tuned(generator, changes), frozen(generator):
@@ -103,14 +103,22 @@ def tuned(generator: Generator, changes: Mapping[str, Tensor]) -> Iterator[Gener
         yield generator
         return
     tensors: dict[str, Tensor] = {**dict(generator.named_parameters()), **dict(generator.named_buffers())}
-    originals = {name: tensors[name].data for name in changes}
-    try:
-        for name, change in changes.items():
-            tensors[name].data = originals[name] + change.to(originals[name])
+    moved = {name: tensors[name].data + change.to(tensors[name]) for name, change in changes.items()}
+    with _swapped(tensors, moved):
         yield generator
+
+
+@contextmanager
+def _swapped(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Give tensors other values for a while."""
+    before = {name: tensors[name].data for name in values}
+    try:
+        for name, value in values.items():
+            tensors[name].data = value
+        yield
     finally:
-        for name, original in originals.items():
-            tensors[name].data = original
+        for name, value in before.items():
+            tensors[name].data = value
 
 
 def _tunable(generator: Generator) -> dict[str, nn.Parameter]:
@@ -138,12 +146,8 @@ def _locality(
     z = torch.randn(1, generator.config.z_dim, generator=random).to(pivot)
     with torch.no_grad():
         near = pivot.lerp(generator.w_plus(z, truncation_psi=0.5), settings.locality_reach)
-        now = {name: parameter.data for name, parameter in parameters.items()}
-        for name, parameter in parameters.items():
-            parameter.data = originals[name]
-        before = generator(near)
-        for name, parameter in parameters.items():
-            parameter.data = now[name]
+        with _swapped(parameters, originals):
+            before = generator(near)
     return (generator(near) - before).square().mean()
 
 

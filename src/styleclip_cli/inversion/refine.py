@@ -123,7 +123,7 @@ def refine(
     noise = _Noise(generator) if settings.noise else None
     variables = [offset, *(noise.maps if noise is not None else ())]
     optimizer = torch.optim.Adam(variables, lr=settings.learning_rate)
-    loss_of = _Loss(target, settings, perceptual, identity)
+    loss_of = PictureLoss(target, settings, perceptual, identity)
     best, best_noise = start.clone(), {} if noise is None else noise.gained()
     lowest = torch.full((len(start),), float("inf"), device=device)
     plateau = Plateau()
@@ -151,7 +151,7 @@ def refine(
     return best, best_noise
 
 
-class _Loss:
+class PictureLoss:
     """What all rungs compare pictures by."""
 
     def __init__(
@@ -178,9 +178,6 @@ class _Loss:
             cosine = (self._identity.embed(pictures) * self._person).sum(dim=1)
             loss = loss + self._settings.lambda_identity * (1 - cosine)
         return loss
-
-
-picture_loss = _Loss
 
 
 class _Noise:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import init
 from torch.overrides import TorchFunctionMode
+
+from styleclip_cli.errors import WeightsError, one_line
 
 # Random numbers, and CLIP's conversion to half precision. Not fill_ and zero_: masks are made with them.
 _SKIPPED = frozenset(
@@ -37,6 +40,26 @@ class Uninitialised(TorchFunctionMode):
         if func is torch.randn:
             func = torch.empty
         return func(*args, **(kwargs or {}))
+
+
+@contextmanager
+def weights_of(what: str, *others: type[Exception]) -> Iterator[None]:
+    """Turn what goes wrong while a network is built from a state dict into one error.
+
+    Args:
+        what: The network ("an e4e encoder").
+        others: What else its constructor raises of weights that are not its own.
+
+    Raises:
+        WeightsError: If the state dict is not the network's.
+    """
+    expected: tuple[type[Exception], ...] = (KeyError, IndexError, RuntimeError, ValueError, *others)
+    try:
+        yield
+    except expected as error:
+        raise WeightsError(
+            f"not the weights of {what} ({one_line(error)})", "check which file this is"
+        ) from None
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import BadInputError, WeightsError, one_line, shortened
-from styleclip_cli.nets.building import Uninitialised, fill
+from styleclip_cli.errors import BadInputError, shortened
+from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 from styleclip_cli.nets.ops import channels_last
 
 CONTEXT_LENGTH = 77
@@ -139,7 +139,7 @@ class Clip(nn.Module):
             WeightsError: If it is not such a state dict.
         """
         full = dict(state)
-        try:
+        with weights_of("a CLIP", AssertionError, AttributeError):
             if "token_embedding.rows" in full:
                 rows, ids = full.pop("token_embedding.rows"), full.pop("token_embedding.ids")
                 table = rows[-1:].repeat(VOCABULARY, 1)
@@ -151,10 +151,6 @@ class Clip(nn.Module):
             for extra in ("input_resolution", "context_length", "vocab_size"):
                 full.pop(extra, None)
             fill(model, full)
-        except (KeyError, RuntimeError, ValueError, IndexError, AssertionError, AttributeError) as error:
-            raise WeightsError(
-                f"not the weights of a CLIP ({one_line(error)})", "check which file this is"
-            ) from None
         clip = cls(model, int(model.visual.input_resolution), int(model.text_projection.shape[1]))
         return channels_last(clip.eval().requires_grad_(False))
 

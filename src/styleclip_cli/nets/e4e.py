@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import WeightsError, one_line
-from styleclip_cli.nets.building import Uninitialised, fill
+from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 from styleclip_cli.nets.irse import BlockShape, Bottleneck, input_layer, shapes_of
 
 # The first W+ vectors read the deepest map, those from MIDDLE the second, those from FINE the third.
@@ -117,7 +116,7 @@ class Encoder(nn.Module):
             WeightsError: If it is not such a state dict.
         """
         notes = notes or {}
-        try:
+        with weights_of("an e4e encoder"):
             shapes = shapes_of(state)
             num_ws = len({m.group(1) for key in state if (m := re.match(r"styles\.(\d+)\.", key))})
             w_dim = state["styles.0.linear.weight"].shape[0]
@@ -136,10 +135,6 @@ class Encoder(nn.Module):
             if "rows" in notes:
                 first, _, last = notes["rows"].partition(":")
                 net.rows = slice(int(first), int(last))
-        except (KeyError, IndexError, RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"not the weights of an e4e encoder ({one_line(error)})", "check which file this is"
-            ) from None
         return net
 
     def codes(self, images: Tensor) -> Tensor:

@@ -14,8 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import WeightsError, one_line
-from styleclip_cli.nets.building import Uninitialised, fill
+from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 
 
 class BlockShape(NamedTuple):
@@ -142,7 +141,7 @@ class ArcFace(nn.Module):
         Raises:
             WeightsError: If it is not such a state dict.
         """
-        try:
+        with weights_of("an ArcFace network"):
             shapes = shapes_of(state)
             linear = state["output_layer.3.weight"]
             side = round((linear.shape[1] / shapes[-1].outputs) ** 0.5)
@@ -151,10 +150,6 @@ class ArcFace(nn.Module):
             with Uninitialised():
                 net = cls(shapes, linear.shape[0], side)
             fill(net, state)
-        except (KeyError, IndexError, RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"not the weights of an ArcFace network ({one_line(error)})", "check which file this is"
-            ) from None
         return net.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:

@@ -16,8 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import WeightsError, one_line
-from styleclip_cli.nets.building import Uninitialised, fill
+from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 
 POINTS = 68
 FINDER_SIDE = 320
@@ -236,12 +235,8 @@ class Regressor(nn.Module):
 
 
 def _frozen(build: Any, state: Mapping[str, Tensor], what: str) -> Any:
-    try:
+    with weights_of(what):
         with Uninitialised():
             net = build()
         fill(net, state)
-    except (KeyError, IndexError, RuntimeError, ValueError) as error:
-        raise WeightsError(
-            f"not the weights of {what} ({one_line(error)})", "check which file this is"
-        ) from None
     return net.eval().requires_grad_(False)

@@ -15,8 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import WeightsError, one_line
-from styleclip_cli.nets.building import Uninitialised, fill
+from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 
 # The offset of published mappers is a tenth of what the network says (official training/coach.py).
 STRENGTH = 0.1
@@ -70,7 +69,7 @@ class LatentMapper(nn.Module):
         Raises:
             WeightsError: If it is not a mapper's.
         """
-        try:
+        with weights_of("a StyleCLIP mapper"):
             widths = {
                 match[1]: int(tensor.shape[0])
                 for key, tensor in state.items()
@@ -81,10 +80,6 @@ class LatentMapper(nn.Module):
             fill(mapper, {f"parts.{key}": tensor for key, tensor in state.items()})
             if not widths:
                 raise KeyError("no levels")
-        except (KeyError, IndexError, RuntimeError, ValueError) as error:
-            raise WeightsError(
-                f"not the weights of a StyleCLIP mapper ({one_line(error)})", "check which file this is"
-            ) from None
         return mapper.eval()
 
     def forward(self, w_plus: Tensor) -> Tensor:

@@ -17,9 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.errors import WeightsError, one_line
 from styleclip_cli.nets import ops
-from styleclip_cli.nets.building import Uninitialised, fill
+from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
 
 Noise = Literal["const", "none"]
@@ -57,7 +56,7 @@ class GeneratorConfig:
         Raises:
             WeightsError: If they are not a generator's.
         """
-        try:
+        with weights_of("a StyleGAN2 generator"):
             channels = {
                 int(m.group(1)): int(weight.shape[0])
                 for key, weight in state.items()
@@ -69,10 +68,6 @@ class GeneratorConfig:
             clamp = float(state["conv_clamp"]) if "conv_clamp" in state else None
             config = cls(z_dim, w_dim, layers, dict(sorted(channels.items())), clamp)
             StyleSpace(config.channels)
-        except (KeyError, ValueError, IndexError, RuntimeError) as error:
-            raise WeightsError(
-                f"not the weights of a StyleGAN2 generator ({error})", "check which file this is"
-            ) from None
         return config
 
 
@@ -164,12 +159,8 @@ class Generator(nn.Module):
         own = {name: tensor for name, tensor in state.items() if name != "conv_clamp"}
         with Uninitialised():
             generator = cls(GeneratorConfig.from_state_dict(state))
-        try:
+        with weights_of("a StyleGAN2 generator"):
             fill(generator, own)
-        except RuntimeError as error:
-            raise WeightsError(
-                f"not the weights of a StyleGAN2 generator ({one_line(error)})", "check which file this is"
-            ) from None
         return ops.channels_last(generator)
 
     def _convs(self) -> list[ModulatedConv]:

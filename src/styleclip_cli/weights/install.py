@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -226,7 +226,7 @@ def clean(pack: Pack) -> tuple[int, int]:
         OutputError: If one cannot be removed.
     """
     others: set[Path] = set()
-    for other in _readable():
+    for other in packs.readable():
         if other.name != pack.name and other.usable:
             others |= {e.file.path for e in other.entries.values() if e.file is not None}
     removed = freed = 0
@@ -241,7 +241,7 @@ def clean(pack: Pack) -> tuple[int, int]:
                 removed += 1
     used = {
         e.file.path
-        for p in _readable()
+        for p in packs.readable()
         if p.name != pack.name
         for e in p.entries.values()
         if e.file is not None
@@ -250,13 +250,6 @@ def clean(pack: Pack) -> tuple[int, int]:
         freed += store.delete(path)
         removed += 1
     return removed, freed
-
-
-def _readable() -> Iterator[Pack]:
-    """All packs whose files can be used."""
-    for name in packs.names():
-        with contextlib.suppress(WeightsError):
-            yield packs.find_pack(name)
 
 
 def _write(path: Path, state: Mapping[str, Any], notes: Mapping[str, str]) -> None:

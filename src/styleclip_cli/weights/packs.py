@@ -30,7 +30,7 @@ from __future__ import annotations
 
 import hashlib
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -208,6 +208,22 @@ def find_pack(name: str) -> Pack:
         raise WeightsError(
             f"{path}: not a usable model pack ({reason})", "install the pack again, or correct the file"
         ) from None
+
+
+def readable(told: Callable[[WeightsError], None] | None = None) -> Iterator[Pack]:
+    """All packs whose files can be used.
+
+    Args:
+        told: Called with what is wrong with each of the others.
+    """
+    for name in names():
+        try:
+            found = find_pack(name)
+        except WeightsError as error:
+            if told is not None:
+                told(error)
+        else:
+            yield found
 
 
 def default_name() -> str | None:

@@ -26,12 +26,11 @@ from typing import Any
 import platformdirs
 
 from styleclip_cli import __version__
-from styleclip_cli.atomic import atomic
+from styleclip_cli.atomic import DAY, abandoned, atomic
 from styleclip_cli.errors import OutputError, WeightsError
 from styleclip_cli.weights.fetch import Source
 
 RECEIPT = "styleclip-receipt-1"
-_DAY = 86_400.0
 
 
 def home() -> Path:
@@ -186,8 +185,8 @@ def leftovers(used: set[Path]) -> Iterator[Path]:
     """Installed parts that no pack names, and what killed processes left half-written a day ago or more."""
     folder = home() / "weights"
     names = [*folder.glob("*.safetensors")]
-    yield from (path for path in names if path not in used and _age(path) > _DAY)
-    yield from (path for path in folder.glob(".*.tmp") if _age(path) > _DAY)
+    yield from (path for path in names if path not in used and _age(path) > DAY)
+    yield from abandoned(folder)
 
 
 def _age(path: Path) -> float:

@@ -15,7 +15,6 @@ from torch import Tensor
 
 from styleclip_cli.atomic import atomic
 from styleclip_cli.engine import Engine
-from styleclip_cli.landmarks import SmallLandmarker
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, NAMES, shown, visibility, w_of_attributes
 from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.networks import RESOLUTION
@@ -95,7 +94,7 @@ def quality(engine: Engine, n: int = 512) -> dict[str, Any]:
             name: round(value, 4)
             for name, value in identity.similarities(engine.identity, *identity.same_and_other(256)).items()
         },
-        "landmarks": scores.quality(SmallLandmarker.from_pack(engine.pack, engine.device)),
+        "landmarks": scores.quality(engine.landmarker),
     }
 
 

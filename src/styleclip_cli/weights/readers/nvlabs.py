@@ -15,7 +15,7 @@ import numpy as np
 
 from styleclip_cli.weights.readers.archives import fields, tensors
 from styleclip_cli.weights.readers.inert import Damaged, Record, Refused
-from styleclip_cli.weights.readers.parts import Part, State, fold_class, mean_w, single, take
+from styleclip_cli.weights.readers.parts import Part, State, class_notes, fold_class, mean_w, single, take
 from styleclip_cli.weights.readers.rosinality import check_filter
 
 LAYOUT = "StyleGAN2 generator (NVlabs, PyTorch)"
@@ -120,14 +120,13 @@ def _mapping(out: State, mapping: _Module, class_index: int) -> dict[str, str]:
     classes = mapping.whole("c_dim")
     if not classes:
         return {}
-    if not 0 <= class_index < classes:
-        raise Refused(f"it has classes 0 to {classes - 1}, there is no class {class_index}")
+    notes = class_notes(class_index, classes)
     weight, bias = _linear(mapping.child("embed"))
     first = "mapping.0.weight"
     out[first], out["mapping.0.bias"] = fold_class(
         out[first], out["mapping.0.bias"], weight[:, class_index] + bias
     )
-    return {"class": f"{class_index} of {classes}"}
+    return notes
 
 
 def _block(out: State, block: _Module, size: int) -> float | None:

@@ -9,7 +9,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-from styleclip_cli.weights.readers.inert import Damaged
+from styleclip_cli.weights.readers.inert import Damaged, Refused
 
 State = dict[str, np.ndarray]
 
@@ -107,6 +107,17 @@ def mean_w(state: Mapping[str, np.ndarray], n: int = 10_000) -> np.ndarray:
             x = np.where(x > 0, x, 0.2 * x) * np.float32(np.sqrt(2))
         total = total + x.sum(axis=0, dtype=np.float64)
     return (total / n).astype(np.float32)
+
+
+def class_notes(class_index: int, classes: int) -> dict[str, str]:
+    """What is to be said of the class that a conditional generator is to draw.
+
+    Raises:
+        Refused: If it has no such class.
+    """
+    if not 0 <= class_index < classes:
+        raise Refused(f"it has classes 0 to {classes - 1}, there is no class {class_index}")
+    return {"class": f"{class_index} of {classes}"}
 
 
 def fold_class(weight: np.ndarray, bias: np.ndarray, embedded: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,16 @@ import numpy as np
 
 from styleclip_cli.weights.readers.archives import fields
 from styleclip_cli.weights.readers.inert import Array, Damaged, Record, Refused
-from styleclip_cli.weights.readers.parts import Part, State, count_of, fold_class, mean_w, single, take
+from styleclip_cli.weights.readers.parts import (
+    Part,
+    State,
+    class_notes,
+    count_of,
+    fold_class,
+    mean_w,
+    single,
+    take,
+)
 
 LAYOUT = "StyleGAN2 generator (NVlabs, TensorFlow)"
 _OBJECT = "dnnlib.tflib.network.Network"
@@ -136,14 +145,13 @@ def _mapping(out: State, found: State, rate: float, class_index: int) -> dict[st
         return {}
     embed = _matrix(found, "mapping/LabelEmbed/weight")
     classes = embed.shape[1]
-    if not 0 <= class_index < classes:
-        raise Refused(f"it has classes 0 to {classes - 1}, there is no class {class_index}")
+    notes = class_notes(class_index, classes)
     bias = single(take(found, "mapping/LabelEmbed/bias", 1))
     embedded = embed[:, class_index] / np.float32(math.sqrt(classes)) + bias
     out["mapping.0.weight"], out["mapping.0.bias"] = fold_class(
         out["mapping.0.weight"], out["mapping.0.bias"], embedded
     )
-    return {"class": f"{class_index} of {classes}"}
+    return notes
 
 
 def _block(out: State, found: State, size: int) -> None:
