@@ -74,9 +74,8 @@ def main() -> None:
             continue
         portrait = portraits(engine, photo)[0]
         inversion = engine.find(portrait.image, settings, keep=False)
-        styles = engine.styles(inversion.w_plus)
-        before = engine.synthesize(styles, inversion.tuned)[0]
-        after = engine.edit(styles, directions[prompt], [engine.default_alpha], inversion.tuned)[0, 0]
+        before = engine.show(inversion)[0]
+        after = engine.edit(inversion, directions[prompt], [engine.default_alpha])[0, 0]
         untouched.append(psnr(photo, wanted))
         for mode in MODES:
             pasted, mask = paste(photo, portrait.quad, before, after, mode)

@@ -40,10 +40,10 @@ def photos() -> None:
         for inverter in ("encoder", "refine", "pivotal"):
             settings = engine.inversion(inverter)  # type: ignore[arg-type]
             found = engine.find(portrait.image, settings, close_up=portrait.close_up)
-            row.append(to_image(engine.synthesize(engine.styles(found.w_plus), found.tuned)))
+            row.append(to_image(engine.show(found)))
         edited = edit_photo(engine, photo, direction, engine.default_alpha, which="all", settings=settings)
         assert isinstance(edited.image, Image.Image)
-        after = engine.edit(engine.styles(found.w_plus), direction, [engine.default_alpha], found.tuned)
+        after = engine.edit(found, direction, [engine.default_alpha])
         row += [to_image(after[0]), cell(edited.image)]
         rows.append(row)
     labels = ["photo", "faces found", "crop", "encoder", "refine", "pivotal", "edited", "put back"]

@@ -139,7 +139,7 @@ def test_all_faces_are_edited(engine: Engine, two: Image.Image) -> None:
     changed = (np.asarray(edited.image) != np.asarray(two)).any(axis=2)
     assert changed[:, :240].any()
     assert changed[:, 240:].any()
-    assert len(edited.inversions) == len(edited.crops) == 2
+    assert len(edited.faces) == len(edited.crops) == 2
 
 
 def test_faces_are_numbered_on_a_picture(engine: Engine, two: Image.Image) -> None:

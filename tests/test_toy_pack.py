@@ -79,15 +79,15 @@ def test_an_edit_does_what_it_says_and_little_else(engine: Engine, prompt: str) 
 
 def test_a_negative_strength_goes_the_other_way(engine: Engine) -> None:
     judge, k = load_judge(engine), INDEX["smile"]
-    styles = engine.styles(engine.sample(range(40, 48)))
-    down, up = engine.edit(styles, engine.direction("smiling"), [-4.0, 4.0]).clamp(-1, 1).unbind(1)
+    w_plus = engine.sample(range(40, 48))
+    down, up = engine.edit(w_plus, engine.direction("smiling"), [-4.0, 4.0]).clamp(-1, 1).unbind(1)
     assert (read_all(judge, up)[:, k] > read_all(judge, down)[:, k] + 0.2).float().mean() > 0.8
 
 
 def test_strength_zero_changes_nothing(engine: Engine) -> None:
-    styles = engine.styles(engine.sample([1]))
-    picture = engine.edit(styles, engine.direction("with glasses"), [0.0])[:, 0]
-    assert torch.equal(picture, engine.synthesize(styles))
+    w_plus = engine.sample([1])
+    picture = engine.edit(w_plus, engine.direction("with glasses"), [0.0])[:, 0]
+    assert torch.equal(picture, engine.synthesize(engine.styles(w_plus)))
 
 
 def test_published_measurements_belong_to_the_pack(engine: Engine) -> None:

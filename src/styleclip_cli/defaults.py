@@ -11,11 +11,21 @@ from styleclip_cli.errors import WeightsError, shortened
 from styleclip_cli.settings import (
     DirectionSettings,
     InversionSettings,
+    OptimizeSettings,
     RelevanceSettings,
     StatisticsSettings,
+    TrainingSettings,
 )
 
-S = TypeVar("S", StatisticsSettings, RelevanceSettings, DirectionSettings, InversionSettings)
+S = TypeVar(
+    "S",
+    StatisticsSettings,
+    RelevanceSettings,
+    DirectionSettings,
+    InversionSettings,
+    OptimizeSettings,
+    TrainingSettings,
+)
 
 
 def adjusted(settings: S, defaults: Mapping[str, Any], **chosen: Any) -> S:

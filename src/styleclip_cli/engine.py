@@ -3,17 +3,16 @@
 Example:
     >>> from styleclip_cli import Engine
     >>> engine = Engine("toy")
-    >>> styles = engine.styles(engine.sample([7]))
+    >>> w_plus = engine.sample([7])
     >>> direction = engine.direction("with glasses")
-    >>> pictures = engine.edit(styles, direction, [2.0, 4.0])  # [1, 2, 3, 128, 128] in [-1, 1]
+    >>> pictures = engine.edit(w_plus, direction, [2.0, 4.0])  # [1, 2, 3, 128, 128] in [-1, 1]
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,37 +21,33 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from styleclip_cli import cache, inversion, latents
+from styleclip_cli import cache, inversion
 from styleclip_cli.defaults import adjusted
 from styleclip_cli.device import choose_device
 from styleclip_cli.edits import prompts
-from styleclip_cli.edits.directions import Direction, apply, find_direction
-from styleclip_cli.edits.relevance import Relevance, measure_relevance
-from styleclip_cli.errors import BadInputError, WeightsError
-from styleclip_cli.inversion import Inversion
-from styleclip_cli.latents import Latents
+from styleclip_cli.edits.directions import Direction, find_direction
+from styleclip_cli.edits.edit import Edit
+from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
+from styleclip_cli.edits.optimize import Optimization, Watch
+from styleclip_cli.edits.relevance import Relevance
+from styleclip_cli.inversion import Inversion, files
+from styleclip_cli.measurements import relevance_of, statistics_of
 from styleclip_cli.networks import Networks
+from styleclip_cli.progress import Progress, silent
 from styleclip_cli.settings import (
     DirectionSettings,
     InversionSettings,
     Inverter,
     LayerChoice,
+    OptimizeSettings,
     RelevanceSettings,
     StatisticsSettings,
+    TrainingSettings,
 )
-from styleclip_cli.statistics import StyleStatistics, cached_statistics
+from styleclip_cli.statistics import StyleStatistics
 from styleclip_cli.synthesize import styles_of, synthesize
-from styleclip_cli.weights.files import load_weights
+from styleclip_cli.weights import mappers
 from styleclip_cli.weights.packs import find_pack, usual_name
-
-Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
-"""Reports long steps: called with a title, gives a context whose value takes (done, total)."""
-
-
-@contextmanager
-def silent(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Report nothing."""
-    yield lambda done, total: None
 
 
 class Engine(Networks):
@@ -86,6 +81,8 @@ class Engine(Networks):
         self.relevance_settings = adjusted(RelevanceSettings(), defaults, seed=seed, layers=layers)
         self.direction_settings = adjusted(DirectionSettings(), defaults)
         self.inversion_settings = adjusted(InversionSettings(), defaults)
+        self.optimize_settings = adjusted(OptimizeSettings(), defaults.get("optimize", {}))
+        self.training_settings = adjusted(TrainingSettings(), defaults.get("training", {}))
 
     @property
     def seed(self) -> int:
@@ -234,6 +231,13 @@ class Engine(Networks):
         with inversion.tuned(self.generator, tuned or {}):
             return synthesize(self.generator, styles)
 
+    def show(self, face: Inversion) -> Tensor:
+        """Render faces to pictures [N, 3, R, R] in nominally [-1, 1], on the CPU."""
+        styles = self.styles(face.w_plus)
+        if face.shift is not None:
+            styles = styles + face.shift.to(styles)
+        return self.synthesize(styles, face.tuned)
+
     def statistics(self) -> StyleStatistics:
         """Mean and spread of every style channel: the pack's own, from the cache, or measured now.
 
@@ -244,20 +248,7 @@ class Engine(Networks):
 
     @cached_property
     def _statistics(self) -> StyleStatistics:
-        wanted = self.statistics_settings
-        fingerprint = self.pack.fingerprint_of("generator")
-        published = self.pack.published("statistics")
-        if published is not None:
-            widths = self.generator.style_space.widths
-            with _as_weights_error():
-                if published.suffix == ".safetensors":
-                    found = StyleStatistics.from_official(load_weights(published)[0], widths)
-                else:
-                    found = StyleStatistics.load(published, fingerprint, widths)
-            if all(getattr(found, f.name) == getattr(wanted, f.name) for f in fields(wanted)):
-                return found
-        with self.progress("measuring style statistics") as advance:
-            return cached_statistics(self.generator, fingerprint, wanted, progress=advance)
+        return statistics_of(self, self.statistics_settings, self.progress)
 
     def relevance(self) -> Relevance:
         """What every style channel does in CLIP space: the pack's own, from the cache, or measured now.
@@ -269,38 +260,7 @@ class Engine(Networks):
 
     @cached_property
     def _relevance(self) -> Relevance:
-        wanted = self.relevance_settings
-        fingerprint = self.pack.fingerprint_of("generator", "clip")
-        space = self.generator.style_space
-        layers = space.editable(wanted.layers)
-        published = self.pack.published("relevance")
-        if published is not None:
-            with _as_weights_error():
-                if published.suffix == ".safetensors":
-                    found = Relevance.from_official(load_weights(published)[0], space)
-                else:
-                    found = Relevance.load(published, fingerprint, space.size)
-            indices = [flat for layer in layers for flat in range(layer.offset, layer.offset + layer.width)]
-            chosen = found.select(torch.tensor(indices))
-            same = all(
-                getattr(found, n) == getattr(wanted, n) for n in ("n_images", "sigma", "seed", "stop_at")
-            )
-            if same and chosen is not None:
-                return chosen
-        statistics = self.statistics()
-        with self.progress("measuring channel relevance") as advance:
-            return measure_relevance(
-                self.generator,
-                self.clip,
-                statistics,
-                n_images=wanted.n_images,
-                sigma=wanted.sigma,
-                layers=layers,
-                seed=wanted.seed,
-                stop_at=wanted.stop_at,
-                fingerprint=fingerprint,
-                progress=advance,
-            )
+        return relevance_of(self, self.relevance_settings, self.statistics, self.progress)
 
     def publish(self, folder: Path) -> None:
         """Write statistics.npz and relevance.npz, in the form that a pack ships them.
@@ -357,26 +317,64 @@ class Engine(Networks):
         """
         return Direction.load(path, self.generator.style_space.widths, self.pack.fingerprint_of("generator"))
 
-    def edit(
+    def optimization(
         self,
-        styles: Tensor,
-        direction: Direction,
-        alphas: Sequence[float],
-        tuned: Mapping[str, Tensor] | None = None,
-    ) -> Tensor:
-        """Move faces along a direction, by each of some strengths, and render them.
+        prompt: str,
+        neutral: str = "face",
+        settings: OptimizeSettings | None = None,
+        *,
+        literal: bool = False,
+        watch: Watch | None = None,
+    ) -> Optimization:
+        """The edit that looks for each face's latent anew, by gradient descent toward a sentence.
 
         Args:
-            styles: [N, size].
-            direction: Where to.
-            alphas: Strengths; the strongest channel moves by alpha standard deviations.
-            tuned: As in `synthesize`.
+            prompt: What the face should become, or only what changes.
+            neutral: What it is now.
+            settings: How; None takes the pack's.
+            literal: Take the prompt as it stands.
+            watch: Who looks on.
+
+        Raises:
+            UsageError: If the texts say the same.
+            BadInputError: If a text is too long for CLIP.
+        """
+        target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
+        settings = settings or self.optimize_settings
+        judge = self.identity if settings.lambda_id > 0 and self.has_identity else None
+        return Optimization(self.generator, self.clip, judge, target, neutral, settings, watch or Watch())
+
+    def mapper(self, name: str | Path) -> MapperEdit:
+        """The edit of a trained mapper.
+
+        Args:
+            name: What `styleclip mappers` lists, a file, or the folder of a training run.
+
+        Raises:
+            BadInputError: If there is no such mapper.
+            WeightsError: If it cannot be used, or is for another generator.
+        """
+        path = mappers.find(self.pack, str(name))
+        trained = TrainedMapper.load(path)
+        return trained.for_generator(self.generator, self.pack.fingerprint_of("generator"), path)
+
+    def average(self) -> Tensor:
+        """The mean latent, W+ [1, num_ws, w_dim]: a face like many."""
+        return self.generator.w_avg.expand(1, self.generator.style_space.num_ws, -1).clone()
+
+    def edit(self, face: Inversion | Tensor, edit: Edit, alphas: Sequence[float]) -> Tensor:
+        """Edit faces, by each of some strengths, and render them.
+
+        Args:
+            face: What was found for a face; or W+ [N, num_ws, w_dim].
+            edit: A direction, or another method's edit.
+            alphas: Strengths.
 
         Returns:
             Pictures [N, len(alphas), 3, R, R] in nominally [-1, 1], on the CPU.
         """
-        moved = torch.stack([apply(styles, direction, alpha) for alpha in alphas], dim=1)
-        return self.synthesize(moved.flatten(0, 1), tuned).unflatten(0, (len(styles), len(alphas)))
+        start = face if isinstance(face, Inversion) else Inversion(face)
+        return torch.stack([self.show(one) for one in edit.edited(start, alphas)], dim=1)
 
     def save_latents(self, path: Path, w_plus: Tensor, sources: Sequence[str]) -> None:
         """Write W+ latents [N, num_ws, w_dim] with where they come from, one source per face.
@@ -384,18 +382,15 @@ class Engine(Networks):
         Raises:
             OutputError: If the file cannot be written.
         """
-        self.save_inversions(path, [Inversion(w) for w in w_plus.split(1)], sources)
+        self.save_inversions(path, [Inversion(w_plus)], sources)
 
     def save_inversions(self, path: Path, found: Sequence[Inversion], sources: Sequence[str]) -> None:
-        """Write latents, with what the generator gains for each, and where they come from.
+        """Write latents, with what belongs to each, and where they come from.
 
         Raises:
             OutputError: If the file cannot be written.
         """
-        provenance = latents.provenance(self.pack.fingerprint_of("generator"), self.pack.name, sources)
-        tuned = {i: inversion.to_arrays(one.tuned) for i, one in enumerate(found) if one.tuned}
-        w_plus = torch.cat([one.w_plus for one in found]).detach().cpu().numpy()
-        latents.write(path, Latents(w_plus, provenance, tuned))
+        files.save(path, found, sources, self)
 
     def load_latents(self, path: Path) -> Tensor:
         """Read W+ latents [N, num_ws, w_dim] and make sure that they are this generator's.
@@ -406,44 +401,9 @@ class Engine(Networks):
         return torch.cat([found.w_plus for found in self.load_inversions(path)])
 
     def load_inversions(self, path: Path) -> list[Inversion]:
-        """Read latents and what the generator gains for each, and make sure that they are this generator's.
+        """Read latents and what belongs to each, and make sure that they are this generator's.
 
         Raises:
             BadInputError: If the file cannot be used, or belongs to another generator.
         """
-        read = latents.read(path)
-        space = self.generator.style_space
-        latents.check_generator(
-            read,
-            space.num_ws,
-            self.generator.config.w_dim,
-            self.pack.fingerprint_of("generator"),
-            self.pack.name,
-            path,
-        )
-        tensors = {
-            name: tensor.shape
-            for name, tensor in (*self.generator.named_parameters(), *self.generator.named_buffers())
-        }
-        found = []
-        w_plus = torch.from_numpy(read.w_plus).to(self.device).expand(-1, space.num_ws, -1)
-        for i, w in enumerate(w_plus.split(1)):
-            try:
-                tuned = inversion.from_arrays(read.tuned.get(i, {}))
-            except (ValueError, KeyError, RuntimeError) as error:
-                raise BadInputError(f"{path}: not usable latents ({error})", "invert again") from None
-            if any(tensors.get(name) != change.shape for name, change in tuned.items()):
-                raise BadInputError(
-                    f"{path}: tuned for another generator", "the --models they were made with"
-                )
-            found.append(Inversion(w, tuned))
-        return found
-
-
-@contextmanager
-def _as_weights_error() -> Iterator[None]:
-    """A pack's own file that cannot be used is the pack's fault, not an input's."""
-    try:
-        yield
-    except BadInputError as error:
-        raise WeightsError(error.message, "install the model pack again") from error
+        return files.load(path, self)

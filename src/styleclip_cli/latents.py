@@ -24,12 +24,13 @@ class Latents:
     Attributes:
         w_plus: [N, num_ws, w_dim], float32, finite.
         provenance: Where they come from: "generator" (fingerprint), "models", "sources" (one per face).
-        tuned: What each face's generator gains, as `inversion.to_arrays` keeps it; empty if it stays.
+        extras: What else belongs to a face, by its number: the arrays that `Inversion.to_arrays` keeps
+            beside W+ (what its generator gains, what edits added to its styles).
     """
 
     w_plus: NDArray[np.float32]
     provenance: Mapping[str, Any] = field(default_factory=dict)
-    tuned: Mapping[int, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
+    extras: Mapping[int, Mapping[str, NDArray[Any]]] = field(default_factory=dict)
 
 
 def write(path: Path, latents: Latents) -> None:
@@ -40,8 +41,8 @@ def write(path: Path, latents: Latents) -> None:
         OutputError: If the file cannot be written.
     """
     arrays: dict[str, NDArray[Any]] = {"w_plus": _checked(latents.w_plus, str(path))}
-    for face, changes in latents.tuned.items():
-        arrays |= {f"face{face}.{name}": array for name, array in changes.items()}
+    for face, extra in latents.extras.items():
+        arrays |= {f"face{face}.{name}": array for name, array in extra.items()}
     cache.save_npz(path, arrays, latents.provenance, schema=SCHEMA)
 
 
@@ -69,12 +70,12 @@ def read(path: Path) -> Latents:
     if "w_plus" not in arrays:
         raise BadInputError(f"{path}: holds no W+ latents", "a file written by styleclip invert or sample")
     w_plus = _checked(arrays.pop("w_plus"), str(path))
-    tuned: dict[int, dict[str, NDArray[Any]]] = {}
+    extras: dict[int, dict[str, NDArray[Any]]] = {}
     for name, array in arrays.items():
         match = re.fullmatch(r"face(\d{1,9})\.(.+)", name)
         if match and int(match[1]) < len(w_plus):
-            tuned.setdefault(int(match[1]), {})[match[2]] = array
-    return Latents(w_plus, provenance, tuned)
+            extras.setdefault(int(match[1]), {})[match[2]] = array
+    return Latents(w_plus, provenance, extras)
 
 
 def check_generator(

@@ -21,7 +21,7 @@ from styleclip_cli.photo import to_tensor
 from styleclip_cli.settings import InversionSettings
 
 if TYPE_CHECKING:
-    from styleclip_cli.edits.directions import Direction
+    from styleclip_cli.edits.edit import Edit
     from styleclip_cli.engine import Engine
 
 # A square this close to the whole picture, in parts of its side, is the whole picture.
@@ -48,17 +48,30 @@ class Portrait:
 
 
 @dataclass(frozen=True, eq=False)
+class Found:
+    """A face of a photo.
+
+    Attributes:
+        portrait: Where it is.
+        face: Its latent.
+    """
+
+    portrait: Portrait
+    face: Inversion
+
+
+@dataclass(frozen=True, eq=False)
 class Edited:
     """An edited photo.
 
     Attributes:
         image: The whole photo with the edited faces in it; of an aligned one the generator's picture.
-        inversions: What was found for each face.
+        faces: Each face after the edit.
         crops: Each face's edited picture, [1, 3, R, R].
     """
 
     image: Image.Image | Tensor
-    inversions: Sequence[Inversion]
+    faces: Sequence[Inversion]
     crops: Sequence[Tensor]
 
 
@@ -121,10 +134,64 @@ def _letterboxed(crop: Image.Image) -> Tensor:
     return image
 
 
+def find_faces(
+    engine: Engine,
+    photo: Image.Image,
+    which: str | int = "largest",
+    align: bool = True,
+    settings: InversionSettings | None = None,
+) -> list[Found]:
+    """Cut faces out of a photo and find their latents.
+
+    Args:
+        engine: Networks.
+        photo: Mode RGB.
+        which: Which face: "largest", "all", or a number from left to right.
+        align: Look for faces; else the middle square is taken.
+        settings: How latents are found; None takes the pack's.
+
+    Raises:
+        BadInputError: If there is no such face.
+    """
+    return [
+        Found(portrait, engine.find(portrait.image, settings, close_up=portrait.close_up))
+        for portrait in portraits(engine, photo, which, align)
+    ]
+
+
+def put_back(
+    engine: Engine,
+    photo: Image.Image,
+    found: Sequence[Found],
+    edited: Sequence[Inversion],
+    mode: Mode = "residual",
+) -> Edited:
+    """Render edited faces and put them back where they were.
+
+    Args:
+        engine: Networks.
+        photo: Mode RGB.
+        found: Its faces.
+        edited: The same faces after an edit.
+        mode: How the edit is put back: "residual" adds what it changed, "replace" pastes the crop.
+    """
+    image: Image.Image | Tensor = photo
+    crops = []
+    for one, face in zip(found, edited, strict=True):
+        after = engine.show(face)
+        crops.append(after)
+        if one.portrait.aligned:
+            image = after[0]
+        else:
+            assert isinstance(image, Image.Image)
+            image, _ = paste(image, one.portrait.quad, engine.show(one.face)[0], after[0], mode)
+    return Edited(image, edited, crops)
+
+
 def edit_photo(
     engine: Engine,
     photo: Image.Image,
-    direction: Direction,
+    edit: Edit,
     alpha: float,
     *,
     which: str | int = "largest",
@@ -137,31 +204,18 @@ def edit_photo(
     Args:
         engine: Networks and measurements.
         photo: Mode RGB.
-        direction: Where to.
+        edit: A direction, or another method's edit.
         alpha: Strength.
-        which: Which face: "largest", "all", or a number from left to right.
-        align: Look for faces; else the middle square is taken.
-        settings: How latents are found; None takes the pack's.
-        mode: How the edit is put back: "residual" adds what it changed, "replace" pastes the crop.
+        which: As in `find_faces`.
+        align: As in `find_faces`.
+        settings: As in `find_faces`.
+        mode: As in `put_back`.
 
     Raises:
         BadInputError: If there is no such face.
     """
-    image: Image.Image | Tensor = photo
-    found, crops = [], []
-    for portrait in portraits(engine, photo, which, align):
-        inversion = engine.find(portrait.image, settings, close_up=portrait.close_up)
-        styles = engine.styles(inversion.w_plus)
-        after = engine.edit(styles, direction, [alpha], inversion.tuned)[0]
-        found.append(inversion)
-        crops.append(after)
-        if portrait.aligned:
-            image = after[0]
-        else:
-            assert isinstance(image, Image.Image)
-            before = engine.synthesize(styles, inversion.tuned)
-            image, _ = paste(image, portrait.quad, before[0], after[0], mode)
-    return Edited(image, found, crops)
+    found = find_faces(engine, photo, which, align, settings)
+    return put_back(engine, photo, found, [edit.edited(one.face, [alpha])[0] for one in found], mode)
 
 
 def numbered(photo: Image.Image, faces: Sequence[Face]) -> Image.Image:

@@ -101,6 +101,12 @@ class Recipe:
         seed: Seed of what had to be measured.
         sample: Seed of the face, if it was generated.
         steps: Refinement steps of the inversion.
+        space: What was optimized: w+ or s.
+        iterations: Steps of optimization.
+        learning_rate: Its step size.
+        lambda_l2: Weight of its distance to the start.
+        lambda_id: Weight of its identity loss.
+        mapper: Name of the mapper.
         inverter: How the photo was inverted.
         noise: Whether the noise was moved too.
         face: Which face of a photo: largest, all, or a number from the left.
@@ -125,6 +131,12 @@ class Recipe:
     seed: int | None = _entry(_whole(0, 2**32 - 1))
     sample: int | None = _entry(_whole(0, 2**32 - 1))
     steps: int | None = _entry(_whole(0, 10_000))
+    space: str | None = _entry(_text(20))
+    iterations: int | None = _entry(_whole(1, 10**6))
+    learning_rate: float | None = _entry(_number(0, 1e6))
+    lambda_l2: float | None = _entry(_number(0, 1e6))
+    lambda_id: float | None = _entry(_number(0, 1e6))
+    mapper: str | None = _entry(_name)
     inverter: str | None = _entry(_text(100))
     noise: bool | None = _entry(_truth)
     face: str | None = _entry(_text(20))

@@ -114,3 +114,134 @@ class InversionSettings:
         if self.inverter == "encoder":
             return 0
         return self.steps + (self.pivotal_steps if self.inverter == "pivotal" else 0)
+
+
+Level = Literal["coarse", "medium", "fine"]
+MapperKind = Literal["levels", "single", "styles"]
+MapperNorm = Literal["layers", "channels"]
+
+
+Compare = Literal["text", "direction"]
+"""How pictures are compared with a text: by their cosine to the target text, as officially; or by how far
+their embedding went from the neutral to the target text."""
+Preprocessing = Literal["clip", "styleclip"]
+"""How CLIP sees pictures: as it was trained to; or as the official losses show them."""
+
+
+@dataclass(frozen=True)
+class OptimizeSettings:
+    """How a latent is moved toward a text (paper section 4).
+
+    Attributes:
+        space: "w+", or "s" for the style channels themselves (but toRGB).
+        steps: Steps of Adam.
+        learning_rate: The largest step size; it rises over the first twentieth and falls in the last quarter.
+        lambda_l2: Weight of the squared distance to the start, a sum over the latent.
+        lambda_id: Weight of the identity loss.
+        compare: How pictures are compared with the text.
+        preprocessing: How CLIP sees pictures.
+        crops: Random crops of each picture that CLIP sees in the place of the whole; 0 for the whole.
+        explore: How far from this face others lie that the edit is tried on at first: 1 is any face, 0 is
+            this one alone, as officially.
+        layers: W+ vectors that may move; None for all. In "s" the style layers that they feed.
+        keep: Whether the latent with the lowest loss is kept, or the last one.
+        patience: This many steps without a gain end it early; 0 for never.
+        batch: Faces moved at once.
+        seed: Seed of crops and of the other faces.
+    """
+
+    space: Literal["w+", "s"] = "w+"
+    steps: int = 60
+    learning_rate: float = 0.1
+    lambda_l2: float = 0.008
+    lambda_id: float = 0.0
+    compare: Compare = "text"
+    preprocessing: Preprocessing = "clip"
+    crops: int = 0
+    explore: float = 1.0
+    layers: tuple[int, ...] | None = None
+    keep: Literal["best", "last"] = "best"
+    patience: int = 0
+    batch: int = 8
+    seed: int = 0
+
+
+OFFICIAL_OPTIMIZE = OptimizeSettings(
+    steps=300,
+    preprocessing="styleclip",
+    explore=0.0,
+    keep="last",
+    batch=1,
+)
+"""As the official optimization/run_optimization.py by default."""
+
+
+OptimizerName = Literal["adam", "adamw", "ranger"]
+Precision = Literal["fp32", "bf16", "fp16"]
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a mapper is trained (paper section 5).
+
+    Attributes:
+        kind: What is mapped: "levels" of W+, W+ by a "single" network, or "styles".
+        levels: The levels that "levels" has; the others are left as they are.
+        norm: Which axis the mappers normalise: "channels", or "layers" as the published ones.
+        quiet: Start from no offset; officially from a random one.
+        strength: The offset is so many times what the networks say.
+        compare: How pictures are compared with the text.
+        preprocessing: How CLIP sees pictures.
+        lambda_clip: Weight of that.
+        lambda_id: Weight of the identity loss.
+        lambda_l2: Weight of the offset's mean square.
+        optimizer: Which.
+        learning_rate: Its step size; the networks keep their weights a hundred times too large.
+        decay: Whether the step size falls to nothing over the last quarter; officially it does not.
+        batch: Faces a step.
+        steps: Steps in all.
+        crops: Random crops of each picture that CLIP sees in the place of the whole; 0 for the whole.
+        truncation_psi: Of sampled faces.
+        seed: Of everything random.
+        validate_every: Steps between validations.
+        n_validation: Faces of a validation.
+        precision: Of the generator and the losses' networks.
+        compile: Let torch.compile make the generator faster; the first step takes longer.
+    """
+
+    kind: MapperKind = "levels"
+    levels: tuple[Level, ...] = ("coarse", "medium", "fine")
+    norm: MapperNorm = "channels"
+    quiet: bool = True
+    strength: float = 0.1
+    compare: Compare = "text"
+    preprocessing: Preprocessing = "clip"
+    lambda_clip: float = 1.0
+    lambda_id: float = 0.1
+    lambda_l2: float = 0.8
+    optimizer: OptimizerName = "adam"
+    learning_rate: float = 0.5
+    decay: bool = True
+    batch: int = 8
+    steps: int = 1000
+    crops: int = 0
+    truncation_psi: float = 0.7
+    seed: int = 0
+    validate_every: int = 200
+    n_validation: int = 16
+    precision: Precision = "fp32"
+    compile: bool = False
+
+
+OFFICIAL_TRAINING = TrainingSettings(
+    norm="layers",
+    quiet=False,
+    preprocessing="styleclip",
+    optimizer="ranger",
+    decay=False,
+    batch=2,
+    steps=50_000,
+    truncation_psi=1.0,
+    validate_every=2000,
+)
+"""As the official mapper/scripts/train.py by default."""

@@ -51,8 +51,8 @@ def demo(
 
     reporter.note("2. invert: latents found from the pixels of those files alone")
     originals = torch.cat([to_tensor(read_image(path), engine.pack.resolution) for path in faces])
-    styles = engine.styles(engine.invert(originals))
-    columns = [originals, engine.synthesize(styles)]
+    w_plus = engine.invert(originals)
+    columns = [originals, engine.synthesize(engine.styles(w_plus))]
 
     for number, prompt in enumerate(PROMPTS):
         direction = engine.direction(prompt, "face")
@@ -60,7 +60,7 @@ def demo(
             f'3.{number + 1} edit: "{direction.target}" instead of "{direction.neutral}", alpha '
             f"{engine.default_alpha:g}, beta {direction.beta:.9g}, {direction.num_channels} channels"
         )
-        columns.append(engine.edit(styles, direction, [engine.default_alpha])[:, 0])
+        columns.append(engine.edit(w_plus, direction, [engine.default_alpha])[:, 0])
         for row, picture in enumerate(columns[-1]):
             metadata = {
                 "prompt": direction.target,

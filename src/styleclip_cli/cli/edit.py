@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,23 +11,31 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from styleclip_cli.cli import inputs as io
-from styleclip_cli.cli import options
-from styleclip_cli.cli.batch import StopBatch, run_batch
+from styleclip_cli.cli import methods, options
+from styleclip_cli.cli.batch import StopBatch, run_jobs
+from styleclip_cli.cli.interrupt import Interruptible, Stopped
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import StyleClipError, UsageError
 from styleclip_cli.recipe import MAX_ALPHAS
 
 if TYPE_CHECKING:
-    from styleclip_cli.edits.directions import Direction
+    from styleclip_cli.edits.edit import Edit
     from styleclip_cli.recipe import Recipe
 
 _EDIT, _PHOTOS, _OUTPUT = "Edit", "Photos", "Output"
-GLOBAL, SAVED = "global directions", "saved direction"
 
 
 def edit(
-    inputs: options.Inputs,
+    inputs: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="INPUT",
+            help="Images, folders of images, latents (.npz; StyleCLIP's .npy and .pt), or seeds of "
+            "generated faces (seed:7, seed:1-5).",
+            show_default=False,
+        ),
+    ] = None,
     prompt: Annotated[
         str | None,
         typer.Option(
@@ -38,6 +47,8 @@ def edit(
         ),
     ] = None,
     neutral: options.Neutral = None,
+    method: methods.Method = None,
+    mapper: methods.Mapper = None,
     direction: Annotated[
         Path | None,
         typer.Option(
@@ -65,14 +76,34 @@ def edit(
             "-a",
             metavar="NUMBER[,NUMBER...]",
             help="Strength; negative for the opposite. Several make a strip: original, first, second ...",
-            show_default="the pack's",
+            show_default="the pack's; 1 for optimize and mapper",
             rich_help_panel=_EDIT,
         ),
     ] = None,
     beta: options.Beta = None,
     channels: options.Channels = None,
     literal: options.Literal = False,
-    layers: options.Layers = None,
+    layers: Annotated[
+        str | None,
+        typer.Option(
+            "--layers",
+            metavar="fs3|conv|all, coarse,medium,fine",
+            help="What may change. Global: style layers fs3 (no toRGB, up to 128 pixels), conv (no toRGB) or "
+            "all. Optimize: W+ layers coarse, medium, fine, or numbers.",
+            show_default="the pack's",
+            rich_help_panel=_EDIT,
+        ),
+    ] = None,
+    iterations: methods.Iterations = None,
+    lr: methods.LearningRate = None,
+    lambda_l2: methods.LambdaL2 = None,
+    lambda_id: methods.LambdaId = None,
+    space: methods.Space = None,
+    free: methods.Free = False,
+    official: methods.Official = False,
+    batch: methods.Batch = None,
+    save_steps: methods.SaveSteps = 0,
+    animation: methods.Animation = None,
     face: Annotated[
         str | None,
         typer.Option(
@@ -154,7 +185,9 @@ def edit(
     save_latent: Annotated[
         bool,
         typer.Option(
-            "--save-latent", help="Also write each face's latent (.npz) beside it.", rich_help_panel=_OUTPUT
+            "--save-latent",
+            help="Also write the edited faces' latents (.npz) beside it, to be edited again.",
+            rich_help_panel=_OUTPUT,
         ),
     ] = False,
     overwrite: options.Overwrite = False,
@@ -170,17 +203,17 @@ def edit(
     """
     began = time.monotonic()
     reporter = Reporter(quiet)
-    if sum(given is not None for given in (prompt, direction)) + (recipe is not None and prompt is None) != 1:
-        raise UsageError(
-            "say what to change, by either --prompt, --direction or --recipe",
-            'styleclip edit face.png --prompt "smiling"',
-        )
-    fixed = {"--beta": beta, "--channels": channels, "--layers": layers, "--seed": seed, "--neutral": neutral}
-    given = [name for name, value in fixed.items() if value is not None] + ["--literal"] * literal
-    if direction is not None and given:
-        raise UsageError(f"{', '.join(given)}: fixed in a saved direction", "leave out what is not --alpha")
-    options.check_beta(beta, channels)
-    chosen_layers = options.check_layers(layers)
+    wanted = methods.Optimizing(
+        space, iterations, lr, lambda_l2, lambda_id, batch, None, free, official, save_steps, animation
+    )
+    if recipe is None:
+        if (prompt is not None) + (direction is not None) + (mapper is not None) != 1:
+            raise UsageError(
+                "say what to change, by one of --prompt, --direction, --mapper or --recipe",
+                'styleclip edit face.png --prompt "smiling"',
+            )
+    elif direction is not None:
+        raise UsageError("--direction and --recipe exclude each other", "give one of them")
     chosen_inverter = options.check_inverter(inverter)
     seconds = options.parse_budget(budget)
     options.check_inversion(chosen_inverter, steps, noise)
@@ -197,67 +230,109 @@ def edit(
         from styleclip_cli.recipe import load
 
         before = load(recipe)
+        again = methods.NAMES.get(before.method)
+        if method is None and not (again == "mapper" and prompt is not None):
+            method = again
         if prompt is None:
-            if before.method != GLOBAL or before.prompt is None:
+            if before.method not in methods.NAMES or (before.prompt is None and before.mapper is None):
                 raise UsageError(
                     f"{recipe}: made by {before.method}, which a recipe cannot repeat", "--direction FILE"
                 )
-            prompt, literal = before.prompt, literal or bool(before.literal)
-            if beta is None and channels is None:
+            literal = literal or bool(before.literal)
+            if method == "mapper":
+                mapper = mapper or before.mapper
+            else:
+                prompt = before.prompt
+            if method == "global" and beta is None and channels is None:
                 beta, channels = before.beta, before.channels if before.beta is None else None
-        neutral = before.neutral if neutral is None else neutral
+        if method == "optimize":
+            wanted = wanted.after(before)
+        if method != "mapper":
+            neutral = before.neutral if neutral is None else neutral
         face = before.face if face is None else face
         composite = before.composite if composite is None else composite
         no_align = no_align or before.align is False
         noise = noise or bool(before.noise)
         alphas = alphas or list(before.alphas or ())
-        chosen_layers = chosen_layers or options.check_layers(before.layers)
+        layers = layers or before.layers if method != "mapper" else layers
         chosen_inverter = chosen_inverter or options.check_inverter(before.inverter)
         steps = before.steps if steps is None else steps
         seed = before.seed if seed is None else seed
         models = io.pack_of_recipe(models, before.models)
 
+    how = methods.check_method(method, mapper, direction)
+    text = {"--prompt": prompt, "--neutral": neutral}
+    cut = {"--beta": beta, "--channels": channels, "--seed": seed, "--layers": layers}
+    given = [name for name, value in {**text, **cut}.items() if value is not None] + ["--literal"] * literal
+    if direction is not None and given:
+        raise UsageError(f"{', '.join(given)}: fixed in a saved direction", "leave out what is not --alpha")
+    if how == "mapper":
+        methods.refuse(how, [name for name in given if name != "--seed"] + wanted.given())
+    elif how == "global":
+        methods.refuse(how, wanted.given())
+    else:
+        methods.refuse(how, [name for name in given if name in ("--beta", "--channels")])
+        wanted = replace(wanted, layers=layers)
+        wanted.check()
+    options.check_beta(beta, channels)
+    chosen_layers = options.check_layers(layers) if how == "global" else None
     chosen_face = options.check_face(face or "largest")
     if chosen_face == "all" and len(alphas) > 1:
         raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 2,4")
     if out is not None and out.suffix and not out.is_dir() and format is None:
         io.check_picture(out)
-    items = io.expand(inputs, max_megapixels)
-    ending = io.slug(prompt if prompt is not None else Path(direction or "edit").stem)
-    paths = io.plan_outputs(items, out, ending, overwrite=overwrite, suffix=suffix)
+    if not inputs and not free:
+        raise UsageError("no INPUT is given", 'styleclip edit face.png --prompt "smiling"')
+    items = io.expand(inputs, max_megapixels) if inputs else [io.Item("average", "average", average=True)]
+    what = prompt if prompt is not None else Path(direction or mapper or "edit").stem
+    paths = io.plan_outputs(items, out, io.slug(what), overwrite=overwrite, suffix=suffix)
     if save_latent:
         io.check_outputs((path.with_suffix(".npz") for path in paths), overwrite=overwrite)
+    film = methods.plan_frames(wanted, paths, chosen_face, overwrite)
     if out is None:
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
 
     models = choose(models, reporter, offline)
     if recipe is not None:
         _compare(before, models, reporter)
+    if mapper is not None:
+        methods.find_mapper(models, mapper)
 
     from styleclip_cli.cli.edit_job import EditJob, Writing
     from styleclip_cli.engine import Engine
 
     engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
+    start = options.DEFAULT_NEUTRAL if neutral is None else neutral
+    stop = Interruptible()
+    onlooker = methods.Onlooker(reporter, stop, film)
 
     @cache
-    def chosen() -> Direction:
+    def chosen() -> Edit:
+        found: Edit
         try:
             if direction is not None:
                 found = engine.load_direction(direction)
+            elif mapper is not None:
+                found = engine.mapper(mapper)
+            elif how == "optimize":
+                assert prompt is not None
+                settings = wanted.settings(engine.optimize_settings, engine.generator.style_space.num_ws)
+                found = engine.optimization(
+                    prompt, start, settings, literal=literal, watch=onlooker.watch(settings.steps)
+                )
             else:
                 assert prompt is not None
-                start = options.DEFAULT_NEUTRAL if neutral is None else neutral
                 found = engine.direction(prompt, start, beta=beta, channels=channels, literal=literal)
         except StyleClipError as error:
             raise StopBatch(error) from error
-        reporter.note(f'target "{found.target}", neutral "{found.neutral}"')
+        reporter.note(f'target "{found.target}"' + (f', neutral "{found.neutral}"' if found.neutral else ""))
         return found
 
     job = EditJob(
         engine=engine,
-        method=GLOBAL if direction is None else SAVED,
-        direction=chosen,
-        alphas=alphas or [float(engine.default_alpha)],
+        method=methods.SAVED if direction is not None else methods.WORDS[how],
+        chosen=chosen,
+        alphas=alphas or [float(engine.default_alpha) if how == "global" else 1.0],
         settings=engine.inversion(chosen_inverter, steps, noise or None, seconds),
         face=chosen_face,
         align=not no_align,
@@ -267,9 +342,17 @@ def edit(
         max_megapixels=max_megapixels,
         keep_exif=keep_exif,
         reporter=reporter,
+        mapper=mapper,
+        onlooker=onlooker if how == "optimize" else None,
     )
-    run_batch(list(zip(items, paths, strict=True)), job)
+    together = 1
+    if how == "optimize" and film is None:
+        together = wanted.batch or engine.optimize_settings.batch
+    work = list(zip(items, paths, strict=True))
+    run_jobs(work, job, together, stop)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
+    if stop():
+        raise Stopped(stop.number)
 
 
 def _compare(before: Recipe, models: str, reporter: Reporter) -> None:

@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Literal
 
 from styleclip_cli.cli.faces import latent_of, open_photo, quality_line, source_name
 from styleclip_cli.cli.inputs import Item
+from styleclip_cli.cli.methods import Onlooker
 from styleclip_cli.cli.report import Reporter
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
-    from styleclip_cli.edits.directions import Direction
+    from styleclip_cli.edits.edit import Edit
     from styleclip_cli.engine import Engine
     from styleclip_cli.inversion import Inversion
     from styleclip_cli.photo import Photo
+    from styleclip_cli.portrait import Found
     from styleclip_cli.recipe import Recipe
     from styleclip_cli.settings import InversionSettings
 
@@ -43,13 +45,34 @@ class Writing:
     latent: bool
 
 
+@dataclass
+class Opened:
+    """One input on its way.
+
+    Attributes:
+        item: Which.
+        began: When work on it began.
+        photo: Its picture; None for seeds and latents.
+        found: The faces of a photo, and where they are.
+        faces: The faces as they were found.
+        edited: For each face, what it is at each strength.
+    """
+
+    item: Item
+    began: float
+    photo: Photo | None
+    found: Sequence[Found]
+    faces: Sequence[Inversion]
+    edited: Sequence[Sequence[Inversion]] = ()
+
+
 @dataclass(frozen=True)
 class EditJob:
     """What is done with each input; see the options of the same names."""
 
     engine: Engine
     method: str
-    direction: Callable[[], Direction]
+    chosen: Callable[[], Edit]
     alphas: list[float]
     settings: InversionSettings
     face: str
@@ -60,92 +83,88 @@ class EditJob:
     max_megapixels: float
     keep_exif: bool
     reporter: Reporter
+    mapper: str | None = None
+    onlooker: Onlooker | None = None
 
-    def __call__(self, item: Item, path: Path) -> None:
-        """Edit one input into one file."""
+    def open(self, item: Item) -> Opened:
+        """Read one input and find its faces."""
+        from styleclip_cli.portrait import find_faces
+
         began = time.monotonic()
         photo = open_photo(item, self.reporter, self.max_megapixels, self.keep_exif)
         if photo is not None:
             self.engine.check_photos(self.align)
-        direction = self.direction()  # only now: a file that cannot be read has failed without any model
-        picture, found = self._edited(item, photo, direction)
-        self._write(path, item, photo, picture, direction)
+        self.chosen()  # only now: a file that cannot be read has failed without any model
+        if photo is None:
+            return Opened(item, began, None, [], [latent_of(self.engine, item)])
+        which = "largest" if self.face == "all" and len(self.alphas) > 1 else self.face
+        found = find_faces(self.engine, photo.image, which, self.align, self.settings)
+        for one in found:
+            if self.settings.inverter != "encoder":
+                self.reporter.note(f"{self.settings.inverter}: {quality_line(one.face)}")
+        return Opened(item, began, photo, found, [one.face for one in found])
+
+    def edit(self, opened: Sequence[Opened]) -> None:
+        """Edit the faces of some inputs, together where each has no generator of its own."""
+        edit = self.chosen()
+        if self.onlooker is not None:
+            with self.onlooker:
+                self._edit(edit, opened)
+        else:
+            self._edit(edit, opened)
+
+    def _edit(self, edit: Edit, opened: Sequence[Opened]) -> None:
+        from styleclip_cli.inversion import Inversion
+
+        faces = [(one, face) for one in opened for face in one.faces]
+        alone = [(one, face) for one, face in faces if face.tuned]
+        joint = [(one, face) for one, face in faces if not face.tuned]
+        results: dict[int, list[Inversion]] = {}
+        for group in ([joint] if joint else []) + [[pair] for pair in alone]:
+            moved = edit.edited(Inversion.joined([face for _, face in group]), self.alphas)
+            for (_, face), *each in zip(group, *(at_alpha.split() for at_alpha in moved), strict=True):
+                results[id(face)] = each
+        for one in opened:
+            one.edited = [results[id(face)] for face in one.faces]
+
+    def finish(self, opened: Opened, path: Path) -> None:
+        """Render one input's faces, put them back, write."""
+        picture = self._picture(opened)
+        self._write(path, opened, picture)
         if self.writing.latent:
-            names = [source_name(item.name)] * len(found)
-            self.engine.save_inversions(path.with_suffix(".npz"), found, names)
+            edited = [face for strengths in opened.edited for face in strengths]
+            names = [source_name(opened.item.name)] * len(edited)
+            self.engine.save_inversions(path.with_suffix(".npz"), edited, names)
+        if self.onlooker is not None:
+            self.onlooker.write(path)
         strengths = ", ".join(f"{alpha:g}" for alpha in self.alphas)
         self.reporter.result(
-            f"{path}  alpha {strengths}  beta {direction.beta:.9g}  {direction.num_channels} channels  "
-            f"{time.monotonic() - began:.1f} s"
+            f"{path}  alpha {strengths}  {self.chosen().summary()}  {time.monotonic() - opened.began:.1f} s"
         )
 
-    def _edited(
-        self, item: Item, photo: Photo | None, direction: Direction
-    ) -> tuple[Image.Image | Tensor, Sequence[Inversion]]:
-        from styleclip_cli.portrait import edit_photo
+    def _picture(self, opened: Opened) -> Image.Image | Tensor:
+        from styleclip_cli.portrait import put_back
         from styleclip_cli.save import contact_sheet
 
-        if photo is None:
-            found = latent_of(self.engine, item)
-            if len(self.alphas) > 1:
-                return self._strip(found, direction), [found]
-            styles = self.engine.styles(found.w_plus)
-            return self.engine.edit(styles, direction, self.alphas, found.tuned)[0, 0], [found]
-        if len(self.alphas) > 1:
-            found = self._first(photo)
-            return self._strip(found, direction), [found]
-        edited = edit_photo(
-            self.engine,
-            photo.image,
-            direction,
-            self.alphas[0],
-            which=self.face,
-            align=self.align,
-            settings=self.settings,
-            mode=self.mode,
-        )
-        for inversion in edited.inversions:
-            self._tell(inversion)
+        if len(self.alphas) > 1:  # the face as it was found, then at each strength
+            pictures = [self.engine.show(face)[0] for face in (opened.faces[0], *opened.edited[0])]
+            labels = ["original", *(f"alpha {alpha:g}" for alpha in self.alphas)]
+            return contact_sheet([pictures], column_labels=labels)
+        edited = [strengths[0] for strengths in opened.edited]
+        if opened.photo is None:
+            return self.engine.show(edited[0])[0]
+        back = put_back(self.engine, opened.photo.image, opened.found, edited, self.mode)
         if not self.crop:
-            return edited.image, edited.inversions
-        crops = [crop[0] for crop in edited.crops]
-        return (crops[0] if len(crops) == 1 else contact_sheet([crops])), edited.inversions
+            return back.image
+        crops = [crop[0] for crop in back.crops]
+        return crops[0] if len(crops) == 1 else contact_sheet([crops])
 
-    def _first(self, photo: Photo) -> Inversion:
-        from styleclip_cli.portrait import portraits
-
-        which = "largest" if self.face == "all" else self.face
-        portrait = portraits(self.engine, photo.image, which, self.align)[0]
-        found = self.engine.find(portrait.image, self.settings, close_up=portrait.close_up)
-        self._tell(found)
-        return found
-
-    def _strip(self, found: Inversion, direction: Direction) -> Image.Image:
-        """The face as it is found, then at each strength."""
-        from styleclip_cli.save import contact_sheet
-
-        styles = self.engine.styles(found.w_plus)
-        pictures = self.engine.edit(styles, direction, self.alphas, found.tuned)[0]
-        original = self.engine.synthesize(styles, found.tuned)[0]
-        labels = ["original", *(f"alpha {alpha:g}" for alpha in self.alphas)]
-        return contact_sheet([[original, *pictures]], column_labels=labels)
-
-    def _tell(self, found: Inversion) -> None:
-        if self.settings.inverter != "encoder":
-            self.reporter.note(f"{self.settings.inverter}: {quality_line(found)}")
-
-    def _write(
-        self,
-        path: Path,
-        item: Item,
-        photo: Photo | None,
-        picture: Image.Image | Tensor,
-        direction: Direction,
-    ) -> None:
+    def _write(self, path: Path, opened: Opened, picture: Image.Image | Tensor) -> None:
         from PIL import Image
 
         from styleclip_cli.save import keeps_alpha, save_image, to_image
 
+        photo = opened.photo
         image = picture if isinstance(picture, Image.Image) else to_image(picture)
         alpha = photo.alpha if photo is not None and photo.image.size == image.size else None
         if alpha is not None and not keeps_alpha(path, self.writing.format):
@@ -156,7 +175,7 @@ class EditJob:
         save_image(
             path,
             image,
-            self._recipe(item, photo, direction) if self.writing.metadata else None,
+            self._recipe(opened) if self.writing.metadata else None,
             mark=("edited" if photo is not None else "generated") if self.writing.metadata else None,
             quality=self.writing.quality,
             compression=self.writing.compression,
@@ -165,27 +184,27 @@ class EditJob:
             exif=photo.exif if photo is not None else None,
         )
 
-    def _recipe(self, item: Item, photo: Photo | None, direction: Direction) -> Recipe:
+    def _recipe(self, opened: Opened) -> Recipe:
         from styleclip_cli.recipe import Recipe
 
-        settings = self.settings
+        settings, edit = self.settings, self.chosen()
+        photo = opened.photo is not None
         return Recipe(
             method=self.method,
-            prompt=direction.target,
-            neutral=direction.neutral,
+            prompt=edit.target,
+            neutral=edit.neutral,
             alphas=tuple(self.alphas),
-            beta=direction.beta,
-            channels=direction.num_channels,
-            layers=self.engine.relevance_settings.layers,
             models=self.engine.pack.name,
             fingerprint=self.engine.fingerprint,
             seed=self.engine.seed,
-            sample=item.seed,
-            inverter=settings.inverter if photo is not None else None,
-            steps=settings.steps if photo is not None and settings.inverter != "encoder" else None,
+            sample=opened.item.seed,
+            inverter=settings.inverter if photo else None,
+            steps=settings.steps if photo and settings.inverter != "encoder" else None,
             noise=settings.noise or None,
-            face=self.face if photo is not None else None,
-            align=self.align if photo is not None else None,
-            composite=self.mode if photo is not None else None,
+            face=self.face if photo else None,
+            align=self.align if photo else None,
+            composite=self.mode if photo else None,
             literal=True,
+            mapper=self.mapper and Path(self.mapper).name,
+            **{"layers": self.engine.relevance_settings.layers, **edit.entries()},
         )

@@ -47,13 +47,15 @@ def latent_of(engine: Engine, item: Item) -> Inversion:
 
     Args:
         engine: The engine to do it with.
-        item: A seed, or a row of a latent file.
+        item: A seed, a row of a latent file, or the average face.
 
     Raises:
         BadInputError: If a latent file does not fit the generator.
     """
     from styleclip_cli.inversion import Inversion
 
+    if item.average:
+        return Inversion(engine.average())
     if item.seed is not None:
         return Inversion(engine.sample([item.seed]))
     assert item.path is not None

@@ -27,6 +27,7 @@ class Item:
         path: The image or latent file, if it comes from one.
         seed: The seed, if it is a generated face.
         row: Which face of a latent file, if it comes from one.
+        average: Whether it is the average face.
         error: Why it cannot be worked on, if it is known already.
     """
 
@@ -35,6 +36,7 @@ class Item:
     path: Path | None = None
     seed: int | None = None
     row: int | None = None
+    average: bool = False
     error: StyleClipError | None = None
 
 

@@ -11,20 +11,8 @@ from contextlib import contextmanager, suppress
 from types import FrameType
 
 from styleclip_cli.cli import report
+from styleclip_cli.cli.interrupt import Stopped
 from styleclip_cli.errors import ExitCode, StyleClipError, one_line
-
-
-class Stopped(BaseException):
-    """A signal arrived. Like KeyboardInterrupt it unwinds the stack, so that temporary files are removed.
-
-    It stands in for KeyboardInterrupt too: when that one passes through code that Python compiled from a
-    string, as some libraries do while being imported, Python ends the process by the signal whatever
-    exit code is asked for.
-    """
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
 
 
 def main(argv: Sequence[str] | None = None) -> int:

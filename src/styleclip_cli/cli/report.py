@@ -6,17 +6,15 @@ import logging
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, TextIO
 
 from styleclip_cli.errors import OutputError
+from styleclip_cli.progress import Advance, nothing
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-Advance = Callable[[int, int], None]
-"""Progress of one long step: (done, total)."""
 
 _PLAIN_SECONDS = 5.0
 """Off a terminal a long step says so this often at most; a short one says nothing."""
@@ -84,10 +82,10 @@ class Reporter:
             in_bytes: What is counted are bytes.
 
         Yields:
-            A function taking (done, total).
+            A function taking (done, total), and a note.
         """
         if self.quiet or self._busy:  # one bar at a time: a step inside a step is told by the outer one
-            yield lambda done, total: None
+            yield nothing
             return
         self._busy = True
         # Rich would draw its bar even into a pipe under FORCE_COLOR, so the stream itself is asked.
@@ -117,10 +115,15 @@ def _bar(title: str, in_bytes: bool) -> Iterator[Advance]:
         BarColumn(),
         *((DownloadColumn(), TransferSpeedColumn()) if in_bytes else (MofNCompleteColumn(),)),
         TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}", markup=False),
     )
     with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total or None)
+        task = bar.add_task(title, total=None, note="")
+
+        def advance(done: int, total: int, note: str = "") -> None:
+            bar.update(task, completed=done, total=total or None, note=note)
+
+        yield advance
 
 
 @contextmanager
@@ -128,13 +131,13 @@ def _lines(title: str, in_bytes: bool) -> Iterator[Advance]:
     start = last = time.monotonic()
     told = False
 
-    def advance(done: int, total: int) -> None:
+    def advance(done: int, total: int, note: str = "") -> None:
         nonlocal last, told
         now = time.monotonic()
         if now - last >= _PLAIN_SECONDS:
             last, told = now, True
             far = f"{done / 1e6:.0f} of {total / 1e6:.0f} MB" if in_bytes else f"{done} of {total}"
-            _write(sys.stderr, f"{title}: {far}")
+            _write(sys.stderr, f"{title}: {far}{note and '  '}{note}")
 
     yield advance
     if told:

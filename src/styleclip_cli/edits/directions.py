@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
 import numpy as np
 import torch
@@ -26,6 +26,7 @@ from styleclip_cli.settings import DirectionSettings
 from styleclip_cli.statistics import StyleStatistics
 
 if TYPE_CHECKING:
+    from styleclip_cli.inversion import Inversion
     from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
 
 SCHEMA = "styleclip.direction/1"
@@ -78,6 +79,18 @@ class Direction:
         size = sum(self.widths)
         if tuple(self.delta.shape) != (size,) or tuple(self.relevance.shape) != (size,):
             raise ValueError(f"delta {tuple(self.delta.shape)}, widths sum to {size}")
+
+    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+        """Move faces along it: alpha times `delta` is added to their styles."""
+        return [face.moved(shift=alpha * self.delta.to(face.w_plus)[None]) for alpha in alphas]
+
+    def entries(self) -> dict[str, Any]:
+        """What a recipe says of it."""
+        return {"beta": self.beta, "channels": self.num_channels}
+
+    def summary(self) -> str:
+        """Threshold and number of channels."""
+        return f"beta {self.beta:.9g}  {self.num_channels} channels"
 
     def top(self, n: int, style_space: StyleSpace) -> list[TopChannel]:
         """List the channels that the sentence moves most, by |relevance|.

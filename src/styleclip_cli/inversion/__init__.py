@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -66,21 +66,72 @@ class Quality:
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """What was found for one picture.
+    """What was found for one picture, and what edits made of it.
+
+    Several faces can be one: [N, ...] in the place of [1, ...], if none is tuned (`joined`, `split`).
 
     Attributes:
         w_plus: [1, num_ws, w_dim].
         tuned: What the generator's tensors gain for this picture, by name; empty if it stays as it is.
-        quality: How close it comes; None if that was not measured.
+        quality: How close it comes; None if that was not measured, or it was edited.
+        shift: [1, size], what edits in StyleSpace added to the styles of `w_plus`; None for nothing.
     """
 
     w_plus: Tensor
     tuned: Mapping[str, Tensor] = field(default_factory=dict)
     quality: Quality | None = None
+    shift: Tensor | None = None
+
+    def moved(self, w_plus: Tensor | None = None, shift: Tensor | None = None) -> Inversion:
+        """The same face after an edit.
+
+        Args:
+            w_plus: What is added to W+, of its shape; None for nothing.
+            shift: What is added to the styles, [N or 1, size]; None for nothing.
+        """
+        if shift is not None:
+            shift = shift.expand(len(self.w_plus), -1)
+            if self.shift is not None:
+                shift = self.shift.to(shift) + shift
+        return replace(
+            self,
+            w_plus=self.w_plus if w_plus is None else self.w_plus + w_plus.to(self.w_plus),
+            shift=self.shift if shift is None else shift,
+            quality=None,
+        )
+
+    @classmethod
+    def joined(cls, faces: Sequence[Inversion]) -> Inversion:
+        """Several faces as one, to be worked on at once.
+
+        Raises:
+            ValueError: If the generator is tuned for one of them.
+        """
+        if len(faces) == 1:
+            return faces[0]
+        if any(face.tuned for face in faces):
+            raise ValueError("faces with generators of their own cannot be joined")
+        shifts = [face.shift for face in faces if face.shift is not None]
+        shift = None
+        if shifts:
+            nothing = torch.zeros_like(shifts[0][:1])
+            shift = torch.cat(
+                [nothing.expand(len(f.w_plus), -1) if f.shift is None else f.shift for f in faces]
+            )
+        return cls(torch.cat([face.w_plus for face in faces]), shift=shift)
+
+    def split(self) -> list[Inversion]:
+        """Each face on its own."""
+        if len(self.w_plus) == 1:
+            return [self]
+        shifts = [None] * len(self.w_plus) if self.shift is None else self.shift.split(1)
+        return [replace(self, w_plus=w, shift=s) for w, s in zip(self.w_plus.split(1), shifts, strict=True)]
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and details to be kept."""
         arrays = {"w_plus": self.w_plus.detach().cpu().numpy(), **to_arrays(self.tuned)}
+        if self.shift is not None:
+            arrays["shift"] = self.shift.detach().cpu().numpy()
         return arrays, {} if self.quality is None else asdict(self.quality)
 
     @classmethod
@@ -91,7 +142,8 @@ class Inversion:
             ValueError: If it is something else.
         """
         quality = Quality(**details) if details else None
-        return cls(torch.from_numpy(arrays["w_plus"]), from_arrays(arrays), quality)
+        shift = torch.from_numpy(arrays["shift"]).float() if "shift" in arrays else None
+        return cls(torch.from_numpy(arrays["w_plus"]), from_arrays(arrays), quality, shift)
 
 
 def find(

@@ -57,9 +57,14 @@ class Deadline:
 
 
 class Plateau:
-    """Notices that a loss no longer falls."""
+    """Notices that a loss no longer falls.
 
-    def __init__(self) -> None:
+    Args:
+        patience: So many steps without a real gain are a plateau.
+    """
+
+    def __init__(self, patience: int = _PATIENCE) -> None:
+        self._patience = patience
         self._best, self._since = float("inf"), 0
 
     def reached(self, loss: float) -> bool:
@@ -68,7 +73,7 @@ class Plateau:
             self._best, self._since = loss, 0
         else:
             self._since += 1
-        return self._since >= _PATIENCE
+        return self._since >= self._patience
 
 
 @contextmanager

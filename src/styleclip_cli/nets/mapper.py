@@ -10,16 +10,24 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.nets.building import Uninitialised, fill, weights_of
+from styleclip_cli.settings import Level, MapperKind, MapperNorm
+
+if TYPE_CHECKING:
+    from styleclip_cli.nets.stylespace import StyleSpace
 
 # The offset of published mappers is a tenth of what the network says (official training/coach.py).
 STRENGTH = 0.1
-_LEVELS = {"course_mapping": slice(0, 4), "medium_mapping": slice(4, 8), "fine_mapping": slice(8, None)}
+LEVELS: dict[Level, slice] = {"coarse": slice(0, 4), "medium": slice(4, 8), "fine": slice(8, None)}
+"""Which W+ vectors each level has, at every resolution (official latent_mappers.py)."""
+
+_NAMES: dict[str, Level] = {"course_mapping": "coarse", "medium_mapping": "medium", "fine_mapping": "fine"}
 _RATE = 0.01
 _DEPTH = 4
 
@@ -40,31 +48,88 @@ class MapperLayer(nn.Module):
 
 
 class Mapper(nn.Module):
-    """Four layers behind a normalisation of axis 1.
+    """Four layers behind a normalisation.
 
-    Axis 1 of W+ latents [N, L, w_dim] is the layer axis: so it is in the published mappers, which need it.
+    Args:
+        width: Of the latents.
+        norm: Which axis of W+ latents [N, L, w_dim] is normalised. "layers" (axis 1) is what the published
+            mappers need: where all layers are the same, it leaves their signs only. "channels" is what the
+            paper's generator does to z.
     """
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, norm: MapperNorm = "layers") -> None:
         super().__init__()
+        self.norm = norm
         # Index 0 is the normalisation, which has no tensors.
         self.mapping = nn.Sequential(nn.Identity(), *(MapperLayer(width) for _ in range(_DEPTH)))
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, L, width] or [N, width] -> the same shape."""
-        return self.mapping(x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + 1e-8))
+        axis = 1 if self.norm == "layers" else -1
+        return self.mapping(x * torch.rsqrt(x.square().mean(dim=axis, keepdim=True) + 1e-8))
 
 
 class LatentMapper(nn.Module):
-    """A mapper with the parts that its checkpoint has: levels of W+, all of W+, or style layers."""
+    """A mapper with the parts that its checkpoint has: levels of W+, all of W+, or style layers.
 
-    def __init__(self, widths: Mapping[str, int]) -> None:
+    Attributes:
+        norm: As in `Mapper`.
+    """
+
+    def __init__(self, widths: Mapping[str, int], norm: MapperNorm = "layers") -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({name: Mapper(width) for name, width in widths.items()})
+        self.norm = norm
+        self.parts = nn.ModuleDict({name: Mapper(width, norm) for name, width in widths.items()})
 
     @classmethod
-    def from_state_dict(cls, state: Mapping[str, Tensor]) -> LatentMapper:
+    def new(
+        cls,
+        kind: MapperKind,
+        space: StyleSpace,
+        w_dim: int,
+        levels: Sequence[Level] = tuple(LEVELS),
+        norm: MapperNorm = "channels",
+        quiet: bool = True,
+        random: torch.Generator | None = None,
+    ) -> LatentMapper:
+        """A mapper to be trained.
+
+        Args:
+            kind: "levels" (one network per level), "single" (one for all of W+) or "styles" (one per style
+                layer but toRGB; official WithoutToRGBStyleSpaceMapper).
+            space: Of the generator.
+            w_dim: Of the generator.
+            levels: Which levels "levels" has; the others change nothing.
+            norm: As in `Mapper`.
+            quiet: Start from an offset of nearly nothing; officially it starts from a random one of a tenth.
+            random: Draws the first weights.
+        """
+        widths: dict[str, int]
+        if kind == "levels":
+            starts = {name: LEVELS[level].start for name, level in _NAMES.items() if level in levels}
+            widths = {name: w_dim for name, start in starts.items() if start < space.num_ws}
+        elif kind == "single":
+            widths = {"mapping": w_dim}
+        else:
+            widths = {f"mapper_{layer.index}": layer.width for layer in space.layers if not layer.is_rgb}
+        mapper = cls(widths, norm)
+        with torch.no_grad():
+            for part in mapper.parts.values():
+                assert isinstance(part, Mapper)
+                layers = [layer for layer in part.mapping if isinstance(layer, MapperLayer)]
+                for layer in layers:
+                    layer.weight.copy_(torch.randn(layer.weight.shape, generator=random) / _RATE)
+                if quiet:
+                    layers[-1].weight.mul_(0.01)
+        return mapper
+
+    @classmethod
+    def from_state_dict(cls, state: Mapping[str, Tensor], norm: MapperNorm = "layers") -> LatentMapper:
         """Build the mapper that a state dict describes; levels that it lacks change nothing.
+
+        Args:
+            state: Tensors under the names of the published checkpoints.
+            norm: As in `Mapper`.
 
         Raises:
             WeightsError: If it is not a mapper's.
@@ -76,17 +141,44 @@ class LatentMapper(nn.Module):
                 if (match := re.fullmatch(r"([a-z]+_mapping|mapping|mapper_\d+)\.mapping\.1\.weight", key))
             }
             with Uninitialised():
-                mapper = cls(widths)
+                mapper = cls(widths, norm)
             fill(mapper, {f"parts.{key}": tensor for key, tensor in state.items()})
             if not widths:
                 raise KeyError("no levels")
         return mapper.eval()
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Its weights under the names of the published checkpoints."""
+        return {key.removeprefix("parts."): tensor.detach() for key, tensor in self.state_dict().items()}
+
+    @property
+    def kind(self) -> MapperKind:
+        """What it maps."""
+        if "mapping" in self.parts:
+            return "single"
+        return "styles" if any(name.startswith("mapper_") for name in self.parts) else "levels"
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """The levels that it has; all of them if it is not one of levels."""
+        return tuple(level for name, level in _NAMES.items() if self.kind != "levels" or name in self.parts)
+
+    def fits(self, space: StyleSpace, w_dim: int) -> bool:
+        """Whether its parts have the widths of a generator's latents."""
+        widths = {name: int(part.mapping[1].weight.shape[0]) for name, part in self.parts.items()}  # type: ignore[index, union-attr]
+        if self.kind != "styles":
+            return all(width == w_dim for width in widths.values())
+        return all(
+            int(name.removeprefix("mapper_")) < len(space.widths)
+            and width == space.widths[int(name.removeprefix("mapper_"))]
+            for name, width in widths.items()
+        )
+
     def forward(self, w_plus: Tensor) -> Tensor:
         """Offset [N, num_ws, w_dim] of W+ latents; an edit adds `STRENGTH` times it."""
         offset = torch.zeros_like(w_plus)
         for name, mapper in self.parts.items():
-            layers = _LEVELS.get(name, slice(None))
+            layers = LEVELS[_NAMES[name]] if name in _NAMES else slice(None)
             offset[:, layers] = mapper(w_plus[:, layers])
         return offset
 

@@ -9,15 +9,16 @@ given separately.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from styleclip_cli.errors import UsageError
+from styleclip_cli.inversion import Inversion
 from styleclip_cli.settings import InversionSettings, Inverter
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals, shown, visibility
 from styleclip_cli.toyworld.networks import Judge
@@ -26,11 +27,12 @@ from styleclip_cli.toyworld.train.common import psnr
 from styleclip_cli.weights.files import load_weights
 
 if TYPE_CHECKING:
-    from styleclip_cli.edits.directions import Direction
+    from styleclip_cli.edits.edit import Edit
     from styleclip_cli.engine import Engine
 
 FIRST_SEED = 30_000_000  # no network was trained, and no default chosen, on faces from here on
-ALPHAS = (1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0, 8.0)
+ALPHAS = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0)  # in parts of the default
+Row = dict[str, Any]
 _BATCH = 64
 
 
@@ -156,7 +158,8 @@ def evaluate(
     for done, case in enumerate(cases):
         if progress is not None:
             progress(done, len(cases))
-        rows.append(_row(engine, judge, case, faces.for_case(case, n)))
+        direction = engine.direction(case.prompt, case.neutral)
+        rows.append(_row(engine, judge, case, faces.for_case(case, n), direction, engine.default_alpha))
     if progress is not None:
         progress(len(cases), len(cases))
     mean: dict[str, float | None] = {
@@ -184,15 +187,12 @@ def chosen_cases(prompts: Sequence[str] | None) -> list[Case]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Faces of one case: styles [n, size], what the judge read before [n, 32], embeddings [n, D].
+    """Faces of one case, what the judge read before [n, 32], embeddings [n, D], true attributes [n, 32]."""
 
-    `tuned` says what the generator gains for each; it is empty for those that it does not.
-    """
-
-    styles: Tensor
+    faces: Sequence[Inversion]
     read: Tensor
     embedded: Tensor
-    tuned: Sequence[Mapping[str, Tensor]]
+    truth: Tensor
 
 
 class Faces:
@@ -203,9 +203,8 @@ class Faces:
     ) -> None:
         self._engine, self._judge, self._limit = engine, judge, limit
         self._settings = settings or engine.inversion_settings
-        self._tuned: list[Mapping[str, Tensor]] = []
+        self._faces: list[Inversion] = []
         self._attributes: list[Tensor] = []
-        self._styles: list[Tensor] = []
         self._read: list[Tensor] = []
         self._embedded: list[Tensor] = []
         self._changes: list[Tensor] = []
@@ -220,8 +219,8 @@ class Faces:
             if len(found) >= n:
                 break
         found = found[:n]
-        styles, read, embedded = (torch.cat(x)[found] for x in (self._styles, self._read, self._embedded))
-        return Chosen(styles, read, embedded, [self._tuned[i] for i in found.tolist()])
+        read, embedded, truth = (torch.cat(x)[found] for x in (self._read, self._embedded, self._attributes))
+        return Chosen([self._faces[i] for i in found.tolist()], read, embedded, truth)
 
     def _eligible(self, case: Case) -> Tensor:
         truth, read = torch.cat(self._attributes), torch.cat(self._read)
@@ -246,17 +245,14 @@ class Faces:
             pictures = render_all(attributes)
         # Eight bits per colour, as a file would hold them.
         pictures = ((pictures + 1) * 127.5).round() / 127.5 - 1
-        tuned: list[Mapping[str, Tensor]]
         if self._settings.inverter == "encoder":
-            w_plus, tuned = self._engine.invert(pictures, keep=False, inverter="encoder"), [{}] * _BATCH
+            w_plus = self._engine.invert(pictures, keep=False, inverter="encoder")
+            faces = Inversion(w_plus).split()
         else:
-            found = [self._engine.find(picture, self._settings, keep=False) for picture in pictures.split(1)]
-            w_plus, tuned = torch.cat([one.w_plus for one in found]), [one.tuned for one in found]
-        self._tuned += tuned
-        styles = self._engine.styles(w_plus).cpu()
-        inverted = _each(styles, tuned, self._engine.synthesize).clamp(-1, 1)
+            faces = [self._engine.find(picture, self._settings, keep=False) for picture in pictures.split(1)]
+        self._faces += faces
+        inverted = show_all(self._engine, faces)
         self._attributes.append(attributes)
-        self._styles.append(styles)
         self._read.append(read_all(self._judge, inverted))
         self._embedded.append(embed_all(self._engine, inverted))
         original = read_all(self._judge, pictures)
@@ -270,63 +266,71 @@ class Faces:
         return {"inversion": float(changes.mean()), "psnr": float(decibels.mean())}
 
 
-def _row(engine: Engine, judge: Judge, case: Case, faces: Chosen) -> dict[str, Any]:
-    direction = engine.direction(case.prompt, case.neutral)
-    n, default = len(faces.styles), engine.default_alpha
-    others = torch.ones(COUNT)
-    others[INDEX[case.attribute]] = 0
+def _row(engine: Engine, judge: Judge, case: Case, chosen: Chosen, edit: Edit, default: float) -> Row:
+    """Edit the faces of a case and measure."""
+    n = len(chosen.faces)
+    alphas = sorted({*(alpha * default for alpha in ALPHAS), default})
+    began = time.monotonic()
+    edited = edit_all(edit, chosen.faces, alphas)
+    at_default = [strengths[alphas.index(default)] for strengths in edited]
+    pictures = show_all(engine, at_default)
+    seconds = (time.monotonic() - began) / max(n, 1)
+    success, leak_default = _seen(judge, case, chosen.read, pictures)
+    identity = (embed_all(engine, pictures) * chosen.embedded).sum(dim=1) if n else torch.zeros(0)
     smallest = torch.full((n,), float("nan"))
-    success, leak_default, identity = torch.zeros(n), torch.zeros(n), torch.zeros(n)
-    for alpha in sorted({*ALPHAS, default}):
-        waiting = torch.isnan(smallest)
-        wanted = torch.ones(n, dtype=torch.bool) if alpha == default else waiting
-        if not wanted.any():
-            continue
-        edit = partial(_edit, engine, direction, alpha)
-        tuned = [faces.tuned[i] for i in wanted.nonzero().flatten().tolist()]
-        pictures = _each(faces.styles[wanted], tuned, edit).clamp(-1, 1)
-        read = read_all(judge, pictures)
-        before = faces.read[wanted]
-        seen = torch.minimum(visibility(before), visibility(read)) * others
-        leak = _weighted((read - before).abs(), seen)
-        holds = case.holds(read)
-        spread = torch.full((n,), float("nan"))
-        spread[wanted] = torch.where(holds, leak, torch.nan)
-        smallest = torch.where(waiting, spread, smallest)
-        if alpha == default:
-            success, leak_default = holds.float(), leak
-            identity = (embed_all(engine, pictures) * faces.embedded).sum(dim=1)
+    for k, _ in enumerate(alphas):
+        waiting = torch.isnan(smallest).nonzero().flatten()
+        if len(waiting):
+            pictures = show_all(engine, [edited[i][k] for i in waiting.tolist()])
+            holds, leak = _seen(judge, case, chosen.read[waiting], pictures)
+            smallest[waiting] = torch.where(holds, leak, torch.nan)
     succeeded = smallest[~torch.isnan(smallest)]
     return {
         "prompt": case.prompt,
         "neutral": case.neutral,
         "attribute": case.attribute,
-        "success": _average(success.tolist()),
+        "success": _average(success.float().tolist()),
         "leak": _average(succeeded.tolist()),
         "leak_default": _average(leak_default.tolist()),
         "identity": _average(identity.tolist()),
+        "seconds": seconds if n else None,
         "alpha": default,
-        "beta": direction.beta,
-        "channels": direction.num_channels,
         "ever": len(succeeded) / n if n else 0.0,
         "n": n,
+        **{name: value for name, value in edit.entries().items() if value is not None},
     }
 
 
-Draw = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
+def _seen(judge: Judge, case: Case, before: Tensor, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    """Whether the edit succeeded [N], and how far the other attributes in sight moved [N]."""
+    if not len(before):
+        return torch.zeros(0, dtype=torch.bool), torch.zeros(0)
+    others = torch.ones(COUNT)
+    others[INDEX[case.attribute]] = 0
+    read = read_all(judge, pictures)
+    seen = torch.minimum(visibility(before), visibility(read)) * others
+    return case.holds(read), _weighted((read - before).abs(), seen)
 
 
-def _each(styles: Tensor, tuned: Sequence[Mapping[str, Tensor]], draw: Draw) -> Tensor:
-    """Draw faces, all at once unless each has a generator of its own."""
-    if not any(tuned):
-        return draw(styles, {})
-    return torch.cat([draw(style, changes) for style, changes in zip(styles.split(1), tuned, strict=True)])
+def edit_all(edit: Edit, faces: Sequence[Inversion], alphas: Sequence[float]) -> list[list[Inversion]]:
+    """Each face at each strength, all faces at once unless one has a generator of its own."""
+    if not faces:
+        return []
+    groups = [[face] for face in faces] if any(face.tuned for face in faces) else [faces]
+    moved = []
+    for group in groups:
+        at_alphas = (one.split() for one in edit.edited(Inversion.joined(group), alphas))
+        moved += [list(strengths) for strengths in zip(*at_alphas, strict=True)]
+    return moved
 
 
-def _edit(
-    engine: Engine, direction: Direction, alpha: float, styles: Tensor, tuned: Mapping[str, Tensor]
-) -> Tensor:
-    return engine.edit(styles, direction, [alpha], tuned)[:, 0]
+def show_all(engine: Engine, faces: Sequence[Inversion]) -> Tensor:
+    """Pictures [N, 3, R, R] of faces in [-1, 1]."""
+    if not faces:
+        return torch.zeros(0, 3, engine.pack.resolution, engine.pack.resolution)
+    if any(face.tuned for face in faces):
+        return torch.cat([engine.show(face) for face in faces]).clamp(-1, 1)
+    return engine.show(Inversion.joined(faces)).clamp(-1, 1)
 
 
 @torch.inference_mode()

@@ -20,6 +20,8 @@ converts; those without lie beside the TOML:
 
     [data.relevance]                   # relevance, statistics
     ...
+    [mappers.afro]                     # latent mappers by name, each fetched on its own
+    ...
     [defaults]                         # settings that suit it: alpha, channels, layers, steps, ...
 
 Packs that come with the program lie in `published/` and in the toy world; people's own are
@@ -87,6 +89,7 @@ class Pack:
         licence: Licence of the weights, in a sentence.
         restricted: Whether the licence restricts what the pictures may be used for.
         entries: Its parts by name.
+        mappers: Latent mappers that are published for it, by name; no edit but theirs needs them.
         defaults: Settings that suit it, by name (alpha, channels, steps, ...).
         quality: What was measured when it was made.
     """
@@ -99,6 +102,7 @@ class Pack:
     licence: str
     restricted: bool
     entries: Mapping[str, Entry]
+    mappers: Mapping[str, Entry] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
 
@@ -305,6 +309,11 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
             if part not in allowed:
                 raise ValueError(f"[{table}.{part}]: expected one of {', '.join(allowed)}")
             entries[part] = _entry(part, described, path.parent)
+    mappers = {}
+    for mapper, described in content.get("mappers", {}).items():
+        if not mapper.replace("-", "").replace("_", "").isalnum():
+            raise ValueError(f"a mapper named {mapper!r}")
+        mappers[mapper] = _entry("mapper", described, path.parent)
     name = str(content["name"])
     if path.name != PACK_FILE and name != path.stem:
         raise ValueError(f"it is named {name!r}, but its file {path.stem!r}")
@@ -317,6 +326,7 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
         licence=str(content.get("licence", "")),
         restricted=bool(content.get("restricted", False)),
         entries=entries,
+        mappers=mappers,
         defaults=dict(content.get("defaults", {})),
         quality=dict(content.get("quality", {})),
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from styleclip_cli.atomic import atomic
 from styleclip_cli.engine import Engine
+from styleclip_cli.progress import Advance
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, NAMES, shown, visibility, w_of_attributes
 from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.networks import RESOLUTION
@@ -108,10 +109,10 @@ def _write(folder: Path, described: Mapping[str, Any]) -> None:
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Callable[[int, int], None]]:
+def _progress(title: str) -> Iterator[Advance]:
     reported = -1
 
-    def advance(done: int, total: int) -> None:
+    def advance(done: int, total: int, note: str = "") -> None:
         nonlocal reported
         percent = done * 100 // max(total, 1)
         if percent // 5 > reported:

@@ -1,0 +1,106 @@
+"""What optimization and mappers are driven by: how far a picture is from a text, and from the same person.
+
+Official criteria/clip_loss.py and criteria/id_loss.py (paper section 4, equation 1). The text is encoded
+once; the networks are frozen, so that no gradient is kept for their weights.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from styleclip_cli.edits import prompts
+from styleclip_cli.settings import Compare, Preprocessing
+
+if TYPE_CHECKING:
+    from styleclip_cli.nets.clip import Clip
+    from styleclip_cli.nets.irse import ArcFace
+
+
+class TextLoss:
+    """Distance of pictures from a text in CLIP space.
+
+    Args:
+        clip: The frozen CLIP.
+        target: What the picture should show.
+        neutral: What it shows now.
+        compare: How pictures are compared with the texts.
+        preprocessing: How CLIP sees pictures.
+    """
+
+    def __init__(
+        self, clip: Clip, target: str, neutral: str, compare: Compare, preprocessing: Preprocessing
+    ) -> None:
+        self._clip, self._compare, self._preprocessing = clip, compare, preprocessing
+        with torch.no_grad():
+            if compare == "text":
+                # The official loss divides the logits by 100, which is CLIP's scale but for rounding.
+                scale = clip.model.logit_scale.exp() / 100
+                self._text = (clip.encode_text([target])[0] * scale).clone()
+            else:
+                self._text = prompts.text_direction(clip, target, neutral).to(clip.model.logit_scale)
+
+    def __call__(self, pictures: Tensor, before: Tensor | None = None, crops: Tensor | None = None) -> Tensor:
+        """Loss of pictures.
+
+        Args:
+            pictures: [N, 3, H, W] in [-1, 1].
+            before: CLIP's embeddings of the same faces before the edit, [N, D]; needed by "direction".
+            crops: [N, K, 3], where K random crops of each lie, each number in [0, 1]; None for the whole.
+
+        Returns:
+            [N]: 1 - cosine to the text for "text"; for "direction" 1 - how far the embedding went that way.
+        """
+        seen = self.seen(pictures, crops)
+        if self._compare == "text":
+            return 1 - seen @ self._text
+        assert before is not None
+        return 1 - (seen - before) @ self._text
+
+    def seen(self, pictures: Tensor, crops: Tensor | None = None) -> Tensor:
+        """CLIP's embeddings of pictures, [N, D]; of crops the mean."""
+        if crops is None:
+            return self._clip.encode_image(pictures, self._preprocessing)
+        count = crops.shape[1]
+        views = cropped(pictures.repeat_interleave(count, dim=0), crops.flatten(0, 1))
+        return self._clip.encode_image(views, self._preprocessing).unflatten(0, (-1, count)).mean(1)
+
+
+def cropped(pictures: Tensor, crops: Tensor, smallest: float = 0.75) -> Tensor:
+    """Zoom into pictures, so that no single pixel can please CLIP.
+
+    Args:
+        pictures: [N, 3, H, W].
+        crops: [N, 3] in [0, 1]: side (from `smallest` to all of it), place from the left, from the top.
+        smallest: Side of the smallest crop, in parts of the picture's.
+    """
+    side = smallest + (1 - smallest) * crops[:, 0]
+    place = (crops[:, 1:] * 2 - 1) * (1 - side[:, None])
+    grid = torch.zeros(len(pictures), 2, 3, device=pictures.device)
+    grid[:, 0, 0] = grid[:, 1, 1] = side
+    grid[:, :, 2] = place
+    where = F.affine_grid(grid, list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
+
+
+class IdentityLoss:
+    """How far pictures are from the same person: 1 - cosine of the face embeddings.
+
+    Args:
+        identity: The frozen identity network.
+    """
+
+    def __init__(self, identity: ArcFace) -> None:
+        self._identity = identity
+
+    def person(self, pictures: Tensor) -> Tensor:
+        """Who is in pictures [N, 3, H, W], as [N, D], without gradient."""
+        with torch.no_grad():
+            return self._identity.embed(pictures).clone()
+
+    def __call__(self, pictures: Tensor, person: Tensor) -> Tensor:
+        """Loss [N] of pictures [N, 3, H, W]."""
+        return 1 - (self._identity.embed(pictures) * person).sum(dim=1)

@@ -1,0 +1,295 @@
+"""Latent optimization: one face's latent is moved by gradient descent until CLIP sees the text.
+
+Paper section 4; official optimization/run_optimization.py. The loss of a face is
+
+    distance from the text + lambda_l2 * |latent - start|^2 + lambda_id * (1 - cosine of the face embeddings)
+
+with Adam and a step size that rises and falls. `OFFICIAL_OPTIMIZE` is what the official script does (but
+that its first step has no size, and its picture is one step older than its latent). Gradients are kept for
+the latent alone.
+
+Ours differs where the evaluation said so. A generator may answer to a small step with nothing at all (a face
+without glasses is far from any with them), so that the gradient at one face is mostly noise, and descent in
+the thousands of numbers of W+ follows the noise. So first one step for all layers is looked for, and tried
+on other faces on the way between this one and random ones; then the face alone settles in W+ or StyleSpace.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from styleclip_cli.edits.losses import IdentityLoss, TextLoss
+from styleclip_cli.inversion import Inversion, tuned
+from styleclip_cli.inversion.refine import Plateau, frozen
+from styleclip_cli.progress import Advance, nothing
+from styleclip_cli.settings import OptimizeSettings
+
+if TYPE_CHECKING:
+    from styleclip_cli.nets.clip import Clip
+    from styleclip_cli.nets.irse import ArcFace
+    from styleclip_cli.nets.stylegan2 import Generator
+
+METHOD = "latent optimization"
+RAMP_UP, RAMP_DOWN = 0.05, 0.25
+# So much of the steps is tried on other faces; the rest is smaller steps on the face alone.
+_EXPLORING, _SETTLING = 0.75, 0.2
+
+
+def learning_rate_at(step: int, steps: int, largest: float) -> float:
+    """Step size: a linear rise, a plateau, half a cosine down (official get_lr; StyleGAN2's projector).
+
+    Args:
+        step: From 0.
+        steps: In all.
+        largest: On the plateau.
+    """
+    t = step / steps
+    return largest * ramp_down(t) * min(1.0, t / RAMP_UP)
+
+
+def ramp_down(t: float) -> float:
+    """Share of the step size at a time from 0 to 1: all of it, then half a cosine over the last quarter."""
+    return 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / RAMP_DOWN))
+
+
+@dataclass(frozen=True)
+class Watch:
+    """Who looks on while latents move.
+
+    Attributes:
+        advance: Takes steps done, steps in all, and the loss terms.
+        stop: Asked after each step whether to end here, with the best so far.
+        frame: Takes (step, pictures [N, 3, R, R]) every `every` steps, and the last ones.
+        every: Steps between frames; 0 for none.
+    """
+
+    advance: Advance = nothing
+    stop: Callable[[], bool] = lambda: False
+    frame: Callable[[int, Tensor], None] | None = None
+    every: int = 0
+
+
+@dataclass(frozen=True)
+class Optimization:
+    """An edit that has to be found for each face anew.
+
+    Attributes:
+        generator: Frozen.
+        clip: Frozen.
+        identity: Frozen; None where there is none, or its weight is 0.
+        target: The text.
+        neutral: What the face is now.
+        settings: How.
+        watch: Who looks on.
+    """
+
+    generator: Generator
+    clip: Clip
+    identity: ArcFace | None
+    target: str
+    neutral: str
+    settings: OptimizeSettings
+    watch: Watch = Watch()
+
+    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+        """Move faces, `settings.batch` at a time; alpha scales the way that they went."""
+        offset = torch.cat([self._moved(chunk) for chunk in _chunks(face, self.settings.batch)])
+        which = "shift" if self.settings.space == "s" else "w_plus"
+        return [face.moved(**{which: alpha * offset}) for alpha in alphas]
+
+    def entries(self) -> dict[str, Any]:
+        """What a recipe says of it."""
+        s = self.settings
+        return {
+            "layers": "all" if s.layers is None else ",".join(map(str, s.layers)),
+            "space": s.space,
+            "iterations": s.steps,
+            "learning_rate": s.learning_rate,
+            "lambda_l2": s.lambda_l2,
+            "lambda_id": s.lambda_id,
+        }
+
+    def summary(self) -> str:
+        """Space and steps."""
+        return f"{self.settings.space} {self.settings.steps} steps"
+
+    def _moved(self, face: Inversion) -> Tensor:
+        """The offset of one batch: of W+ [N, num_ws, w_dim], or of the styles [N, size]."""
+        with tuned(self.generator, face.tuned), frozen(self.generator, self.clip, self.identity):
+            return _Descent(self, face).run()
+
+
+class _Descent:
+    """One batch of faces on its way."""
+
+    def __init__(self, edit: Optimization, face: Inversion) -> None:
+        self._settings, self._generator, self._watch = edit.settings, edit.generator, edit.watch
+        device = next(edit.generator.parameters()).device
+        self._space = edit.generator.style_space
+        # Copies made outside inference mode: autograd refuses tensors that were made inside it.
+        self._w_plus = face.w_plus.detach().to(device).clone()
+        self._shift = None if face.shift is None else face.shift.detach().to(device).clone()
+        self._free = self._mask().to(device)
+        self._random = torch.Generator().manual_seed(self._settings.seed)
+        self._text = TextLoss(
+            edit.clip, edit.target, edit.neutral, self._settings.compare, self._settings.preprocessing
+        )
+        judged = edit.identity is not None and self._settings.lambda_id > 0
+        self._identity = IdentityLoss(edit.identity) if judged and edit.identity is not None else None
+        self._explored = round(self._settings.steps * _EXPLORING) if self._settings.explore > 0 else 0
+        self._stopped = False
+
+    def run(self) -> Tensor:
+        """The offset: of W+ [N, num_ws, w_dim], or of the styles [N, size]."""
+        start = torch.zeros_like(self._w_plus)
+        if self._explored:
+            start = self._explore()
+        if self._settings.space == "s":
+            with torch.no_grad():
+                start = self._styles(start) - self._styles()
+        return start if self._stopped else self._settle(start)
+
+    def _explore(self) -> Tensor:
+        """One step for all layers, tried on other faces too: at first far away, in the end on this one.
+
+        All layers move as one, which has few directions to go astray in, and Adam looks back further than
+        usual, as each face says something else.
+        """
+        steps, settings = self._explored, self._settings
+        layers = self._free_layers()
+        step_of_all = torch.zeros_like(self._w_plus[:, :1], requires_grad=True)
+        optimizer = torch.optim.Adam([step_of_all], lr=settings.learning_rate, betas=(0.95, 0.999))
+        for step in range(steps):
+            for group in optimizer.param_groups:
+                group["lr"] = settings.learning_rate * min(1.0, (step + 1) / 3)
+            z = torch.randn(len(self._w_plus), self._generator.config.z_dim, generator=self._random)
+            with torch.no_grad():
+                other = self._generator.w_plus(z.to(self._w_plus)) - self._generator.w_avg
+                away = settings.explore * (1 - step / steps) * other
+                before = self._render(self._styles(away))
+                seen = self._text.seen(before)
+                person = None if self._identity is None else self._identity.person(before)
+            pictures = self._render(self._styles(away + step_of_all * layers))
+            terms = self._terms(pictures, seen, person, step_of_all * layers)
+            self._descend(optimizer, terms)
+            self._report(step + 1, terms, lambda: self._render(self._styles(step_of_all * layers)))
+            if self._stopped:
+                break
+        return (step_of_all * layers).detach()
+
+    def _settle(self, start: Tensor) -> Tensor:
+        """The descent of the paper, on these faces alone."""
+        settings = self._settings
+        in_s = settings.space == "s"
+        offset = start.clone().requires_grad_(True)
+        rate = settings.learning_rate * (_SETTLING if self._explored else 1.0)
+        optimizer = torch.optim.Adam([offset], lr=rate)
+        best = start.clone()
+        lowest = torch.full((len(best),), float("inf"), device=best.device)
+        plateau = Plateau(settings.patience)
+        with torch.no_grad():
+            original = self._styles()
+            before = self._render(original)
+            seen = self._text.seen(before)
+            person = None if self._identity is None else self._identity.person(before)
+        steps = settings.steps - self._explored
+        for step in range(steps + 1):
+            styles = original + offset if in_s else self._styles(offset)
+            pictures = self._render(styles)
+            terms = self._terms(pictures, seen, person, offset)
+            loss = _sum(terms).detach()
+            better = loss < lowest
+            lowest = torch.where(better, loss, lowest)
+            best[better] = offset.detach()[better]
+            done = step == steps
+            if done or (settings.patience and plateau.reached(float(lowest.sum()))):
+                break
+            for group in optimizer.param_groups:
+                share = step / steps
+                group["lr"] = rate * (1 - share) if self._explored else learning_rate_at(step, steps, rate)
+            self._descend(optimizer, terms, offset)
+            self._report(self._explored + step + 1, terms, partial(_same, pictures))
+            if self._stopped:
+                break
+        return best if settings.keep == "best" or self._stopped else offset.detach()
+
+    def _terms(
+        self, pictures: Tensor, seen: Tensor, person: Tensor | None, offset: Tensor
+    ) -> dict[str, Tensor]:
+        """The loss's terms, [N] each."""
+        crops = None
+        if self._settings.crops:
+            count = self._settings.crops
+            crops = torch.rand(len(pictures), count, 3, generator=self._random).to(pictures)
+        terms = {"clip": self._text(pictures, seen, crops)}
+        if self._settings.lambda_l2 > 0:
+            terms["l2"] = self._settings.lambda_l2 * offset.square().flatten(1).sum(dim=1)
+        if self._identity is not None and person is not None:
+            terms["id"] = self._settings.lambda_id * self._identity(pictures, person)
+        return terms
+
+    def _descend(
+        self, optimizer: torch.optim.Optimizer, terms: Mapping[str, Tensor], masked: Tensor | None = None
+    ) -> None:
+        optimizer.zero_grad(set_to_none=True)
+        _sum(terms).sum().backward()
+        if masked is not None and masked.grad is not None:
+            masked.grad.mul_(self._free)
+        optimizer.step()
+
+    def _report(self, done: int, terms: Mapping[str, Tensor], drawn: Callable[[], Tensor]) -> None:
+        """Tell who looks on, and ask whether to go on."""
+        watch, steps = self._watch, self._settings.steps
+        watch.advance(
+            done, steps, "  ".join(f"{n} {float(term.detach().mean()):.3f}" for n, term in terms.items())
+        )
+        if watch.frame is not None and watch.every and (done % watch.every == 0 or done == steps):
+            with torch.no_grad():
+                watch.frame(done, drawn().detach())
+        self._stopped = watch.stop()
+
+    def _styles(self, offset: Tensor | None = None) -> Tensor:
+        """Styles [N, size] of the faces, their W+ moved by an offset."""
+        w_plus = self._w_plus if offset is None else self._w_plus + offset
+        styles = self._space.concat(self._generator.styles(w_plus))
+        return styles if self._shift is None else styles + self._shift
+
+    def _render(self, styles: Tensor) -> Tensor:
+        return self._generator.synthesize(self._space.split(styles))
+
+    def _free_layers(self) -> Tensor:
+        """1 for the W+ vectors that may move, [1, num_ws, 1]."""
+        layers = self._settings.layers
+        free = torch.zeros(1, self._space.num_ws, 1, device=self._w_plus.device)
+        free[:, list(range(self._space.num_ws) if layers is None else layers)] = 1
+        return free
+
+    def _mask(self) -> Tensor:
+        """1 where the latent may move: [1, num_ws, 1], or [1, size] (not in toRGB layers)."""
+        layers = self._free_layers()
+        if self._settings.space == "w+":
+            return layers
+        free = torch.zeros(1, self._space.size)
+        for layer in self._space.editable("conv"):
+            free[:, layer.offset : layer.offset + layer.width] = layers[0, layer.ws_index, 0]
+        return free
+
+
+def _same(pictures: Tensor) -> Tensor:
+    return pictures
+
+
+def _sum(terms: Mapping[str, Tensor]) -> Tensor:
+    return torch.stack(list(terms.values())).sum(dim=0)
+
+
+def _chunks(face: Inversion, batch: int) -> list[Inversion]:
+    parts = face.split()
+    return [Inversion.joined(parts[start : start + batch]) for start in range(0, len(parts), batch)]

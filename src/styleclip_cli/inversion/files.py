@@ -1,0 +1,75 @@
+"""Latents of faces in files, with what belongs to each: written for a generator, read for the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from styleclip_cli import latents
+from styleclip_cli.errors import BadInputError
+from styleclip_cli.inversion import Inversion
+from styleclip_cli.latents import Latents
+from styleclip_cli.networks import Networks
+
+
+def save(path: Path, faces: Sequence[Inversion], sources: Sequence[str], networks: Networks) -> None:
+    """Write faces.
+
+    Args:
+        path: File to write (.npz).
+        faces: One after the other; each may be several.
+        sources: Where each comes from.
+        networks: Whose generator they are for.
+
+    Raises:
+        OutputError: If the file cannot be written.
+    """
+    pack = networks.pack
+    provenance = latents.provenance(pack.fingerprint_of("generator"), pack.name, sources)
+    kept = [one.to_arrays()[0] for face in faces for one in face.split()]
+    w_plus = torch.cat([torch.from_numpy(arrays.pop("w_plus")) for arrays in kept]).numpy()
+    latents.write(path, Latents(w_plus, provenance, {i: arrays for i, arrays in enumerate(kept) if arrays}))
+
+
+def load(path: Path, networks: Networks) -> list[Inversion]:
+    """Read faces and make sure that they are this generator's.
+
+    Args:
+        path: A latent file, ours or StyleCLIP's.
+        networks: Whose generator they are for.
+
+    Raises:
+        BadInputError: If the file cannot be used, or belongs to another generator.
+    """
+    read = latents.read(path)
+    generator, pack = networks.generator, networks.pack
+    space = generator.style_space
+    fingerprint = pack.fingerprint_of("generator")
+    latents.check_generator(read, space.num_ws, generator.config.w_dim, fingerprint, pack.name, path)
+    tensors = {
+        name: tensor.shape for name, tensor in (*generator.named_parameters(), *generator.named_buffers())
+    }
+    found = []
+    for i, w_plus in enumerate(read.w_plus):
+        try:
+            face = Inversion.from_arrays({"w_plus": w_plus[None], **read.extras.get(i, {})}, {})
+        except (ValueError, KeyError, RuntimeError, TypeError) as error:
+            raise BadInputError(f"{path}: not usable latents ({error})", "invert again") from None
+        if any(tensors.get(name) != change.shape for name, change in face.tuned.items()):
+            raise BadInputError(f"{path}: tuned for another generator", "the --models they were made with")
+        if face.shift is not None and (
+            face.shift.shape != (1, space.size) or not bool(face.shift.isfinite().all())
+        ):
+            raise BadInputError(
+                f"{path}: edited with another generator, or damaged", "the --models they were made with"
+            )
+        found.append(
+            Inversion(
+                face.w_plus.to(networks.device).expand(-1, space.num_ws, -1),
+                face.tuned,
+                shift=None if face.shift is None else face.shift.to(networks.device),
+            )
+        )
+    return found

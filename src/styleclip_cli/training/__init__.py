@@ -1,0 +1,1 @@
+"""Train latent mappers (paper section 5): latents -> mapper -> render -> losses -> optimizer, resumable."""

@@ -1,0 +1,88 @@
+"""Several processes that train one mapper, as torchrun starts them; or a single one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from styleclip_cli.errors import UsageError
+
+
+@dataclass(frozen=True)
+class World:
+    """The processes.
+
+    Attributes:
+        rank: Which of them this is, from 0.
+        size: How many there are.
+    """
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def presents(self) -> bool:
+        """Whether this is the one that writes and tells."""
+        return self.rank == 0
+
+    def share(self, batch: Tensor) -> Tensor:
+        """This process's part of what all have computed alike."""
+        each = len(batch) // self.size
+        return batch[self.rank * each : (self.rank + 1) * each]
+
+    def mean(self, values: Tensor) -> Tensor:
+        """The mean over all processes."""
+        if self.size > 1:
+            torch.distributed.all_reduce(values)
+            values = values / self.size
+        return values
+
+    def parallel(self, module: nn.Module) -> nn.Module:
+        """The module, so that its gradients are averaged over all processes."""
+        return module if self.size == 1 else nn.parallel.DistributedDataParallel(module)
+
+    def agree(self, flag: bool) -> bool:
+        """Whether any process says so."""
+        if self.size == 1:
+            return flag
+        said = torch.tensor(float(flag))
+        if torch.distributed.get_backend() == "nccl":
+            said = said.cuda()
+        torch.distributed.all_reduce(said)
+        return bool(said > 0)
+
+    def wait(self) -> None:
+        """Until all are here."""
+        if self.size > 1:
+            torch.distributed.barrier()
+
+
+@contextmanager
+def world(device: torch.device, batch: int) -> Iterator[World]:
+    """Join the processes that torchrun started, if it did.
+
+    Args:
+        device: Where this one computes: NCCL joins GPUs, gloo joins CPUs.
+        batch: Faces a step, of all processes together.
+
+    Raises:
+        UsageError: If the faces cannot be divided evenly.
+    """
+    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    if size == 1:
+        yield World()
+        return
+    if batch % size:
+        raise UsageError(
+            f"{batch} faces a step for {size} processes", f"--batch {size * max(1, batch // size)}"
+        )
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    try:
+        yield World(rank, size)
+    finally:
+        torch.distributed.destroy_process_group()
