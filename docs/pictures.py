@@ -1,16 +1,23 @@
-"""Make the pictures of the documentation: `python docs/pictures.py`."""
+"""Make the pictures of the documentation: `python docs/pictures.py [photos] [methods]`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image, ImageOps
 
+from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
+from styleclip_cli.inversion import Inversion
 from styleclip_cli.portrait import edit_photo, numbered, portraits
 from styleclip_cli.save import contact_sheet, save_image, to_image
+from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals
+from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.toyworld.scenes import draw, make_scene
+from styleclip_cli.weights.mappers import slug
 
 FOLDER = Path(__file__).parent
 # Held-out scenes: two people, a turned head, a small face, one partly outside the photo.
@@ -51,5 +58,37 @@ def photos() -> None:
     save_image(FOLDER / "photos.png", contact_sheet(rows, prompts, labels, cell=CELL), mark="generated")
 
 
+def methods() -> None:
+    """Six held-out faces, inverted from their pixels, by four prompts and three methods each."""
+    engine = Engine("toy")
+    rng = torch.Generator().manual_seed(31_000_000)
+    rows, labels = [], ["face"]
+    faces = Inversion(engine.invert(render_all(_plain(torch.randn(6, COUNT, generator=rng))), keep=False))
+    columns = [engine.show(faces)]
+    for prompt in ("with glasses", "with a beard", "with red hair", "smiling"):
+        edits: list[tuple[str, Edit, float]] = [
+            ("global", engine.direction(prompt), engine.default_alpha),
+            ("optimize", engine.optimization(prompt), 1.0),
+            ("mapper", engine.mapper(slug(prompt)), 1.0),
+        ]
+        for name, edit, alpha in edits:
+            columns.append(engine.show(edit.edited(faces, [alpha])[0]))
+            labels.append(f"{prompt}: {name}")
+    rows = [[column[row] for column in columns] for row in range(6)]
+    save_image(FOLDER / "methods.png", contact_sheet(rows, [], labels, cell=112), mark="generated")
+
+
+def _plain(u: torch.Tensor) -> torch.Tensor:
+    """Faces without what the prompts ask for."""
+    attributes = attributes_of_normals(u)
+    for name in ("glasses", "sunglasses", "beard", "hair_red", "hair_grey", "hat"):
+        attributes[:, INDEX[name]] = 0.05
+    attributes[:, INDEX["smile"]] = attributes[:, INDEX["smile"]] * 0.4
+    attributes[:, INDEX["hair_length"]] = attributes[:, INDEX["hair_length"]].clamp(min=0.45)
+    return attributes
+
+
 if __name__ == "__main__":
-    photos()
+    wanted = sys.argv[1:] or ["photos", "methods"]
+    for name in wanted:
+        {"photos": photos, "methods": methods}[name]()

@@ -176,9 +176,9 @@ def test_inverting_keeps_what_worked(here: Path) -> None:
     assert len(latents.read(here / "faces.npz").w_plus) == 1
 
 
-def test_saved_latent_shows_the_original(here: Path) -> None:
+def test_a_saved_latent_shows_the_edit(here: Path) -> None:
     face(here / "a.png")
-    assert main(["edit", "a.png", "-p", "smiling", "-a", "0", "-o", "o.png", "--save-latent"]) == 0
+    assert main(["edit", "a.png", "-p", "smiling", "-a", "4", "-o", "o.png", "--save-latent"]) == 0
     assert main(["edit", "o.npz", "-p", "with glasses", "-a", "0", "-o", "again.png"]) == 0
     np.testing.assert_array_equal(pixels(here / "o.png"), pixels(here / "again.png"))
 
@@ -254,12 +254,12 @@ OUTCOME = types.SimpleNamespace(
 
 
 @pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str] | None]]:
+def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str] | None, str]]:
     """Stands for the toy world's judge, which knows no tiny pack; holds what it was asked."""
     asked = []
 
-    def evaluate(engine, n, prompts, progress, inverter):
-        asked.append((n, prompts))
+    def evaluate(engine, n, prompts, progress, method, faces):
+        asked.append((n, prompts, method))
         progress(1, 1)
         return OUTCOME
 
@@ -270,7 +270,7 @@ def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str] | None]
 
 def test_evaluate_prints_a_table_and_writes_json(here: Path, judged, capsys) -> None:
     assert main(["evaluate", "--n", "4", "-p", "smiling", "-p", "with glasses", "--json", "e.json"]) == 0
-    assert judged == [(4, ["smiling", "with glasses"])]
+    assert judged == [(4, ["smiling", "with glasses"], "global")]
     out = capsys.readouterr().out
     assert "with glasses" in out
     assert "0.950" in out
@@ -287,8 +287,15 @@ def test_evaluate_refuses_at_once(here: Path, capsys: pytest.CaptureFixture[str]
 
 def test_evaluate_can_print_json_alone(here: Path, judged, capsys) -> None:
     assert main(["evaluate", "--json", "-", "--quiet"]) == 0
-    assert judged == [(200, None)]
+    assert judged == [(200, None, "global")]
     assert json.loads(capsys.readouterr().out)["mean"]["success"] == 0.95
+
+
+def test_evaluate_compares_the_methods(here: Path, judged, capsys) -> None:
+    assert main(["evaluate", "--method", "all", "--json", "-"]) == 0
+    assert judged == [(200, None, "global"), (40, None, "optimize"), (200, None, "mapper")]
+    assert list(json.loads(capsys.readouterr().out)) == ["global", "optimize", "mapper"]
+    assert main(["evaluate", "--method", "magic"]) == 2
 
 
 def test_quiet_says_nothing(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,7 +46,7 @@ def test_what_does_not_apply_is_left_out() -> None:
 
 
 def test_entries_of_later_versions_are_skipped() -> None:
-    values = json.loads(FULL.to_json()) | {"mapper": "afro", "nested": {"deep": [1]}}
+    values = json.loads(FULL.to_json()) | {"brush": "afro", "nested": {"deep": [1]}}
     assert Recipe.from_json(json.dumps(values)) == FULL
 
 

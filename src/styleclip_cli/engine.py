@@ -29,7 +29,9 @@ from styleclip_cli.edits.directions import Direction, find_direction
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
 from styleclip_cli.edits.optimize import Optimization, Watch
+from styleclip_cli.edits.parts import phrases_of
 from styleclip_cli.edits.relevance import Relevance
+from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
 from styleclip_cli.inversion import Inversion, files
 from styleclip_cli.measurements import relevance_of, statistics_of
 from styleclip_cli.networks import Networks
@@ -294,12 +296,44 @@ class Engine(Networks):
             BadInputError: If a text is too long for CLIP.
         """
         target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
+        way = prompts.text_direction(self.clip, target, neutral)
+        return self._direction(way, beta, channels, target, neutral)
+
+    def direction_between(
+        self,
+        before: Tensor,
+        after: Tensor,
+        *,
+        beta: float | None = None,
+        channels: int | None = None,
+        target: str = "after",
+        neutral: str = "before",
+    ) -> Direction:
+        """Find the step in style space that leads from one set of pictures to another.
+
+        Args:
+            before: Pictures [N, 3, H, W] in [-1, 1], without what the step is to add.
+            after: Pictures [M, 3, H', W'] with it.
+            beta: As in `direction`.
+            channels: As in `direction`.
+            target: What to call the pictures after.
+            neutral: What to call those before.
+
+        Raises:
+            UsageError: If a set is empty, CLIP sees no difference, or no channel is left.
+        """
+        way = prompts.image_direction(self.clip, before, after)
+        return self._direction(way, beta, channels, target, neutral)
+
+    def _direction(
+        self, way: Tensor, beta: float | None, channels: int | None, target: str, neutral: str
+    ) -> Direction:
+        """The step in style space of a direction [D] in CLIP space."""
         settings = self.direction_settings
-        text_direction = prompts.text_direction(self.clip, target, neutral)
         return find_direction(
             self.relevance(),
             self.statistics(),
-            text_direction,
+            way,
             beta=settings.beta if beta is None and channels is None else beta,
             channels=settings.channels if channels is None else channels,
             rule=settings.rule if channels is None else "channels",
@@ -308,6 +342,55 @@ class Engine(Networks):
             neutral=neutral,
             fingerprint=self.pack.fingerprint_of("generator"),
         )
+
+    def transfer(
+        self,
+        reference: Inversion,
+        prompt: str,
+        neutral: str = "face",
+        *,
+        beta: float | None = None,
+        channels: int | None = None,
+        literal: bool = False,
+    ) -> Transfer:
+        """The edit that gives faces something of another one.
+
+        Args:
+            reference: The other face.
+            prompt: What of it: a part ("hair", see `edits.parts`), a thing ("glasses"), or several, separated
+                by commas.
+            neutral: What faces are in words without it.
+            beta: Smallest |relevance| of a channel that is taken; None chooses it.
+            channels: How many channels each phrase keeps when beta is chosen; None takes the usual number.
+            literal: Take the prompt as it stands.
+
+        Raises:
+            UsageError: If a phrase says the same as the neutral text, or no channel is left.
+            BadInputError: If a text is too long for CLIP.
+        """
+        phrases = phrases_of(prompt, literal)
+        texts = [prompts.resolve_prompt(phrase, neutral, literal) for phrase in phrases]
+        ways = prompts.text_directions(self.clip, [target for target, _ in texts], texts[0][1])
+        weight, shared = relevant_channels(self.relevance(), ways, beta, channels)
+        styles = styles_of_one(self.generator, reference)
+        return Transfer(self.generator, styles, weight, prompt, texts[0][1], tuple(phrases), shared)
+
+    def mix(self, reference: Inversion, layers: Sequence[int] | None = None) -> Transfer:
+        """The edit that gives faces whole W+ layers of another one: style mixing.
+
+        Args:
+            reference: The other face.
+            layers: Numbers of the W+ vectors; None for all.
+
+        Raises:
+            UsageError: If there are no such layers.
+        """
+        space = self.generator.style_space
+        numbers = tuple(range(space.num_ws) if layers is None else layers)
+        weight = channels_of_layers(space, numbers)
+        styles = styles_of_one(self.generator, reference)
+        words = f"layers {', '.join(map(str, numbers))}"
+        return Transfer(self.generator, styles, weight, words, layers=numbers)
 
     def load_direction(self, path: Path) -> Direction:
         """Read a direction and make sure that it is for this generator.
@@ -357,6 +440,43 @@ class Engine(Networks):
         path = mappers.find(self.pack, str(name))
         trained = TrainedMapper.load(path)
         return trained.for_generator(self.generator, self.pack.fingerprint_of("generator"), path)
+
+    def train_mapper(
+        self,
+        prompt: str,
+        folder: Path,
+        neutral: str = "face",
+        settings: TrainingSettings | None = None,
+        latents: Tensor | None = None,
+        *,
+        literal: bool = False,
+    ) -> MapperEdit:
+        """Train a mapper in this process; `styleclip train-mapper` can do it in several, and go on later.
+
+        Args:
+            prompt: What faces should become, or only what changes.
+            folder: Where the run is kept.
+            neutral: What they are now.
+            settings: How; None takes the pack's.
+            latents: W+ [N, num_ws, w_dim] of faces to learn from; None samples them.
+            literal: Take the prompt as it stands.
+
+        Raises:
+            UsageError: If the texts say the same.
+            OutputError: If the folder cannot be written.
+        """
+        from styleclip_cli.training.checkpoint import Task
+        from styleclip_cli.training.distributed import World
+        from styleclip_cli.training.run import prepare, train
+
+        target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
+        fingerprint = self.pack.fingerprint_of("generator")
+        chosen = settings or self.training_settings
+        task = Task(target, neutral, self.pack.name, fingerprint, (), (), chosen)
+        with self.progress("training") as advance:
+            trainer = prepare(self, task, World(), latents)
+            train(trainer, task, folder, [], World(), advance)
+        return self.mapper(folder)
 
     def average(self) -> Tensor:
         """The mean latent, W+ [1, num_ws, w_dim]: a face like many."""

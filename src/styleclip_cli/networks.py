@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from functools import cached_property
+from collections.abc import Callable
+from functools import cached_property, wraps
+from typing import TypeVar
 
 import torch
 
@@ -16,6 +18,19 @@ from styleclip_cli.nets.irse import ArcFace
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.weights.files import load_weights
 from styleclip_cli.weights.packs import Pack
+
+N = TypeVar("N")
+
+
+def _for_gradients(load: Callable[[Networks], N]) -> Callable[[Networks], N]:
+    """Load outside inference mode, whoever asks first: autograd refuses tensors that were made inside it."""
+
+    @wraps(load)
+    def loaded(self: Networks) -> N:
+        with torch.inference_mode(False):
+            return load(self)
+
+    return loaded
 
 
 class Networks:
@@ -31,6 +46,7 @@ class Networks:
         self.device = device
 
     @cached_property
+    @_for_gradients
     def generator(self) -> Generator:
         """The generator: W+ or styles -> pictures."""
         state, _ = load_weights(self.pack.component("generator"))
@@ -38,12 +54,14 @@ class Networks:
         return generator.eval().requires_grad_(False).to(self.device)
 
     @cached_property
+    @_for_gradients
     def clip(self) -> Clip:
         """CLIP: pictures and texts -> one space."""
         state, _ = load_weights(self.pack.component("clip"))
         return Clip.from_state_dict(state).to(self.device)
 
     @cached_property
+    @_for_gradients
     def encoder(self) -> Encoder:
         """The encoder: pictures -> W+."""
         state, notes = load_weights(self.pack.component("encoder"))
@@ -60,6 +78,7 @@ class Networks:
         return encoder.eval().requires_grad_(False).to(self.device)
 
     @cached_property
+    @_for_gradients
     def identity(self) -> ArcFace:
         """The identity network: pictures -> who it is."""
         state, _ = load_weights(self.pack.component("identity"))

@@ -161,7 +161,7 @@ class OptimizeSettings:
     explore: float = 1.0
     layers: tuple[int, ...] | None = None
     keep: Literal["best", "last"] = "best"
-    patience: int = 0
+    patience: int = 10
     batch: int = 8
     seed: int = 0
 
@@ -171,6 +171,7 @@ OFFICIAL_OPTIMIZE = OptimizeSettings(
     preprocessing="styleclip",
     explore=0.0,
     keep="last",
+    patience=0,
     batch=1,
 )
 """As the official optimization/run_optimization.py by default."""

@@ -15,9 +15,12 @@ from styleclip_cli.cli.evaluate import evaluate
 from styleclip_cli.cli.find_direction import find_direction
 from styleclip_cli.cli.info import info
 from styleclip_cli.cli.invert import invert
+from styleclip_cli.cli.mappers import mappers
 from styleclip_cli.cli.models import models
 from styleclip_cli.cli.precompute_stats import precompute_stats
 from styleclip_cli.cli.sample import sample
+from styleclip_cli.cli.train_mapper import train_mapper
+from styleclip_cli.cli.transfer import transfer
 
 app = typer.Typer(
     name="styleclip",
@@ -46,10 +49,13 @@ def root(
 app.command("edit")(edit)
 app.command("invert")(invert)
 app.command("sample")(sample)
+app.command("transfer")(transfer)
 app.command("find-direction")(find_direction)
+app.command("train-mapper")(train_mapper)
 app.command("precompute-stats")(precompute_stats)
 app.command("info")(info)
 app.command("demo")(demo)
 app.command("evaluate")(evaluate)
 app.add_typer(models, name="models")
+app.add_typer(mappers, name="mappers")
 app.add_typer(cache, name="cache")

@@ -36,16 +36,7 @@ def edit(
             show_default=False,
         ),
     ] = None,
-    prompt: Annotated[
-        str | None,
-        typer.Option(
-            "--prompt",
-            "-p",
-            help='What the face should become: "a smiling face", or only what changes: "with glasses".',
-            show_default=False,
-            rich_help_panel=_EDIT,
-        ),
-    ] = None,
+    prompt: options.Prompt = None,
     neutral: options.Neutral = None,
     method: methods.Method = None,
     mapper: methods.Mapper = None,
@@ -101,6 +92,7 @@ def edit(
     space: methods.Space = None,
     free: methods.Free = False,
     official: methods.Official = False,
+    crops: methods.Crops = None,
     batch: methods.Batch = None,
     save_steps: methods.SaveSteps = 0,
     animation: methods.Animation = None,
@@ -115,12 +107,7 @@ def edit(
         ),
     ] = None,
     no_align: options.NoAlign = False,
-    crop: Annotated[
-        bool,
-        typer.Option(
-            "--crop", help="Write the edited face alone, not the whole photo.", rich_help_panel=_PHOTOS
-        ),
-    ] = False,
+    crop: options.Crop = False,
     composite: Annotated[
         str | None,
         typer.Option(
@@ -132,64 +119,17 @@ def edit(
         ),
     ] = None,
     max_megapixels: options.MaxMegapixels = 100,
-    keep_exif: Annotated[
-        bool,
-        typer.Option(
-            "--keep-exif",
-            help="Keep all EXIF data, with the place and the thumbnail; else date and camera only.",
-            rich_help_panel=_PHOTOS,
-        ),
-    ] = False,
+    keep_exif: options.KeepExif = False,
     inverter: options.Inverter = None,
     steps: options.Steps = None,
     noise: options.Noise = False,
     budget: options.Budget = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            "-o",
-            help="A file for one input (.png, .jpg, .webp, .avif, .tif), a folder for several.",
-            show_default="the current folder",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    format: Annotated[
-        str | None,
-        typer.Option(
-            "--format",
-            metavar="png|jpg|webp|avif|tiff",
-            help="Picture format, whatever the name says.",
-            show_default="the name's, else png",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = None,
-    quality: Annotated[
-        int,
-        typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.", rich_help_panel=_OUTPUT),
-    ] = 95,
-    compression: Annotated[
-        int | None,
-        typer.Option(
-            "--compression", min=0, max=9, help="Of PNG.", show_default="6", rich_help_panel=_OUTPUT
-        ),
-    ] = None,
-    no_metadata: Annotated[
-        bool,
-        typer.Option(
-            "--no-metadata",
-            help="Do not write the recipe and the mark of an AI edit into the picture.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
-    save_latent: Annotated[
-        bool,
-        typer.Option(
-            "--save-latent",
-            help="Also write the edited faces' latents (.npz) beside it, to be edited again.",
-            rich_help_panel=_OUTPUT,
-        ),
-    ] = False,
+    out: options.Pictures = None,
+    format: options.Format = None,
+    quality: options.Quality = 95,
+    compression: options.Compression = None,
+    no_metadata: options.NoMetadata = False,
+    save_latent: options.SaveLatent = False,
     overwrite: options.Overwrite = False,
     models: options.Models = None,
     offline: options.Offline = False,
@@ -204,7 +144,7 @@ def edit(
     began = time.monotonic()
     reporter = Reporter(quiet)
     wanted = methods.Optimizing(
-        space, iterations, lr, lambda_l2, lambda_id, batch, None, free, official, save_steps, animation
+        space, iterations, lr, lambda_l2, lambda_id, crops, batch, None, free, official, save_steps, animation
     )
     if recipe is None:
         if (prompt is not None) + (direction is not None) + (mapper is not None) != 1:
@@ -218,8 +158,7 @@ def edit(
     seconds = options.parse_budget(budget)
     options.check_inversion(chosen_inverter, steps, noise)
     options.check_face(face or "largest")
-    if composite not in (None, "residual", "replace"):
-        raise UsageError(f"unknown composite {composite!r}", "--composite residual or replace")
+    options.check_composite(composite or "residual")
     alphas = options.parse_alphas(alpha)
     if len(alphas) > MAX_ALPHAS:
         raise UsageError(f"{len(alphas)} strengths are too many", f"at most {MAX_ALPHAS}")
@@ -236,13 +175,13 @@ def edit(
         if prompt is None:
             if before.method not in methods.NAMES or (before.prompt is None and before.mapper is None):
                 raise UsageError(
-                    f"{recipe}: made by {before.method}, which a recipe cannot repeat", "--direction FILE"
+                    f"{recipe}: made by {before.method}, which a recipe cannot repeat",
+                    "the same command again",
                 )
-            literal = literal or bool(before.literal)
             if method == "mapper":
                 mapper = mapper or before.mapper
             else:
-                prompt = before.prompt
+                prompt, literal = before.prompt, literal or bool(before.literal)
             if method == "global" and beta is None and channels is None:
                 beta, channels = before.beta, before.channels if before.beta is None else None
         if method == "optimize":

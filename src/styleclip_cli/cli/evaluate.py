@@ -10,12 +10,14 @@ import typer
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options, report
+from styleclip_cli.cli.methods import WORDS
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COLUMNS = ("success", "leak", "leak_default", "identity")
+COLUMNS = ("success", "leak", "leak_default", "identity", "seconds")
 
 
 def evaluate(
@@ -25,9 +27,25 @@ def evaluate(
             "--prompt", "-p", help="Only these prompts.", show_default="all", rich_help_panel="Evaluation"
         ),
     ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            "--method",
+            metavar="global|optimize|mapper|all",
+            help="How faces are edited. Mappers are the pack's and your own, under the prompts' names.",
+            rich_help_panel="Evaluation",
+        ),
+    ] = "global",
     n: Annotated[
-        int, typer.Option("--n", min=1, help="How many held-out faces.", rich_help_panel="Evaluation")
-    ] = 200,
+        int | None,
+        typer.Option(
+            "--n",
+            min=1,
+            help="How many held-out faces.",
+            show_default="200; 40 for optimize",
+            rich_help_panel="Evaluation",
+        ),
+    ] = None,
     json_out: Annotated[
         Path | None,
         typer.Option(
@@ -48,43 +66,52 @@ def evaluate(
 
     Success: how often the wanted attribute appeared. Leak: mean change of all others in sight, at the
     smallest strength that succeeds and at the default strength. Identity: cosine similarity of face
-    embeddings.
+    embeddings. Seconds: of each edit, without the inversion.
 
     Example: styleclip evaluate --n 50 --json evaluation.json
     """
     reporter = Reporter(quiet)
     options.check_device(device)
     chosen_inverter = options.check_inverter(inverter)
+    if method not in (*WORDS, "all"):
+        raise UsageError(f"unknown method {method!r}", "--method global, optimize, mapper or all")
     to_stdout = json_out is not None and str(json_out) == "-"
     if json_out is not None and not to_stdout:
         io.check_outputs([json_out], overwrite=overwrite)
 
     from styleclip_cli.atomic import atomic
     from styleclip_cli.engine import Engine
-    from styleclip_cli.toyworld.evaluate import chosen_cases, load_judge
-    from styleclip_cli.toyworld.evaluate import evaluate as judge
+    from styleclip_cli.toyworld.evaluate import METHODS, Faces, chosen_cases, load_judge
+    from styleclip_cli.toyworld.evaluate import evaluate as judged
 
     chosen_cases(prompt or None)  # before anything is measured
     engine = Engine(models, device=device, progress=reporter.progress)
-    load_judge(engine)
-    engine.relevance()  # measured under a progress bar of its own, where it is missing
-    with reporter.progress("evaluating") as progress:
-        outcome = judge(engine, n, prompt or None, progress, chosen_inverter)
-    text = json.dumps({"rows": outcome.rows, "mean": outcome.mean}, indent=2)
+    faces = Faces(engine, load_judge(engine), engine.inversion(chosen_inverter))
+    outcomes = {}
+    for name in METHODS:
+        if method not in (name, "all"):
+            continue
+        if name == "global":
+            engine.relevance()  # measured under a progress bar of its own, where it is missing
+        count = n or (40 if name == "optimize" else 200)
+        with reporter.progress(f"evaluating {WORDS[name]}") as progress:
+            outcome = judged(engine, count, prompt or None, progress, method=name, faces=faces)
+        outcomes[name] = {"rows": outcome.rows, "mean": outcome.mean}
+        if not to_stdout:
+            reporter.table(_table(outcome.rows, outcome.mean, WORDS[name]))
+    text = json.dumps(outcomes if method == "all" else outcomes[method], indent=2)  # type: ignore[index]
     if to_stdout:
         report.data(text)
-        return
-    reporter.table(_table(outcome.rows, outcome.mean))
-    if json_out is not None:
+    elif json_out is not None:
         with atomic(json_out) as temporary:
             temporary.write_text(text + "\n", encoding="utf-8")
         reporter.result(str(json_out))
 
 
-def _table(rows: list[dict[str, Any]], mean: dict[str, Any]) -> Table:
+def _table(rows: list[dict[str, Any]], mean: dict[str, Any], title: str) -> Table:
     from rich.table import Table
 
-    table = Table("prompt", "neutral", *COLUMNS, "n")
+    table = Table("prompt", "neutral", *COLUMNS, "n", title=title)
     for row in rows:
         cells = (_number(row.get(column)) for column in COLUMNS)
         table.add_row(row["prompt"], row["neutral"], *cells, str(row["n"]))

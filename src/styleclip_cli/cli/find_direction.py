@@ -9,18 +9,46 @@ import typer
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
+from styleclip_cli.cli.batch import run_batch
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import UsageError
+from styleclip_cli.errors import PartialFailure, UsageError, shortened
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from styleclip_cli.edits.directions import Direction
     from styleclip_cli.engine import Engine
 
+_PICTURES = "Pictures instead of a prompt"
+
 
 def find_direction(
-    prompt: options.Prompt,
+    prompt: options.Prompt = None,
     neutral: options.Neutral = None,
+    before: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--before",
+            metavar="INPUT",
+            help="Faces without what the direction is to add: a folder of images, an image, latents, seeds. "
+            "May be repeated.",
+            show_default=False,
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--after",
+            metavar="INPUT",
+            help="Faces with it; others than before will do, if there are enough.",
+            show_default=False,
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    no_align: options.NoAlign = False,
+    max_megapixels: options.MaxMegapixels = 100,
     beta: options.Beta = None,
     channels: options.Channels = None,
     literal: options.Literal = False,
@@ -31,7 +59,7 @@ def find_direction(
             "--out",
             "-o",
             help="Direction file to write (.npz).",
-            show_default="the prompt's words",
+            show_default="the prompt's words, or the folder's",
             rich_help_panel="Output",
         ),
     ] = None,
@@ -45,15 +73,24 @@ def find_direction(
     seed: options.Seed = None,
     quiet: options.Quiet = False,
 ) -> None:
-    """Find the style channels that a sentence moves, save them, and list the strongest.
+    """Find the style channels that a sentence moves, or two sets of pictures, and save them.
 
     Example: styleclip find-direction --prompt "with glasses" --out glasses.npz
     """
     reporter = Reporter(quiet)
+    if (prompt is None) != bool(before and after) or (prompt is not None and (before or after)):
+        raise UsageError(
+            "say where to, by either --prompt, or --before and --after",
+            'styleclip find-direction --prompt "with glasses"',
+        )
+    if prompt is None and (neutral is not None or literal):
+        raise UsageError("--neutral and --literal are for --prompt", "leave them out")
     options.check_beta(beta, channels)
     chosen_layers = options.check_layers(layers)
     options.check_device(device)
-    path = out if out is not None else Path(f"{io.slug(prompt)}.npz")
+    sides = [io.expand(texts, max_megapixels) for texts in (before or [], after or [])]
+    names = [_named(texts) for texts in (before or [], after or [])]
+    path = out if out is not None else Path(f"{io.slug(prompt if prompt is not None else names[1])}.npz")
     if path.suffix.lower() != ".npz":
         raise UsageError(f"{path}: directions are written as .npz", f"--out {path.with_suffix('.npz')}")
     io.check_outputs([path], overwrite=overwrite)
@@ -63,13 +100,65 @@ def find_direction(
     from styleclip_cli.engine import Engine
 
     engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
-    before = options.DEFAULT_NEUTRAL if neutral is None else neutral
-    direction = engine.direction(prompt, before, beta=beta, channels=channels, literal=literal)
+    failure: PartialFailure | None = None
+    if prompt is not None:
+        start = options.DEFAULT_NEUTRAL if neutral is None else neutral
+        direction = engine.direction(prompt, start, beta=beta, channels=channels, literal=literal)
+    else:
+        (first, second), failure = _pictures(engine, sides, not no_align, max_megapixels, reporter)
+        direction = engine.direction_between(
+            first, second, beta=beta, channels=channels, target=names[1], neutral=names[0]
+        )
     reporter.note(f'target "{direction.target}", neutral "{direction.neutral}"')
     direction.save(path)
     if top:
         _print_top(engine, direction, top, reporter)
     reporter.result(f"{path}  beta {direction.beta:.9g}  {direction.num_channels} channels")
+    if failure is not None:
+        raise failure
+
+
+def _named(texts: list[str]) -> str:
+    """What to call a set of pictures: nothing of the folders above its own."""
+    words = [text if text.startswith("seed:") else Path(text).absolute().name or "faces" for text in texts]
+    return shortened(", ".join(words), 200)
+
+
+def _pictures(
+    engine: Engine, sides: list[list[io.Item]], align: bool, max_megapixels: float, reporter: Reporter
+) -> tuple[list[Tensor], PartialFailure | None]:
+    """Faces of both sets as the generator would draw them, each [N, 3, R, R].
+
+    Returns:
+        The sets; and the failure of some pictures, to be told when the others' direction is written.
+
+    Raises:
+        StyleClipError: If no picture of a set can be used.
+    """
+    import torch
+
+    from styleclip_cli.cli.faces import latent_of, open_photo
+    from styleclip_cli.portrait import portraits
+
+    found: list[list[Tensor]] = [[], []]
+    failure: PartialFailure | None = None
+    for items, pictures in zip(sides, found, strict=True):
+
+        def read(item: io.Item, path: Path, pictures: list[Tensor] = pictures) -> None:
+            photo = open_photo(item, reporter, max_megapixels)
+            if photo is None:
+                pictures.append(engine.show(latent_of(engine, item)))
+                return
+            engine.check_photos(align)
+            pictures.append(portraits(engine, photo.image, align=align)[0].image)
+
+        try:
+            run_batch([(item, Path(item.name)) for item in items], read)
+        except PartialFailure:
+            if not pictures:
+                raise
+            failure = PartialFailure("the direction was found without the pictures that failed")
+    return [torch.cat(pictures) for pictures in found], failure
 
 
 def _print_top(engine: Engine, direction: Direction, top: int, reporter: Reporter) -> None:

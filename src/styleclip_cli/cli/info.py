@@ -219,6 +219,8 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  {name}: {found[name]}"
     for part in found.get("parts", ()):
         yield f"  {part['part']}: {part['layout']}, {part['tensors']} tensors, {part['numbers']:,} numbers"
+        about = part["notes"] if part["part"] == "mapper" else {}
+        yield from (f"    {n}: {shortened(v, 100)}" for n, v in about.items() if n not in ("part", "layout"))
     for name, shape in found.get("arrays", {}).items():
         yield f"  {name}: {'x'.join(map(str, shape)) or 'a number'}"
     for name, value in {**(found.get("recipe") or {}), **found.get("details", {})}.items():

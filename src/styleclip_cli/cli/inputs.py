@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from styleclip_cli.cli.options import parse_seeds
 from styleclip_cli.errors import BadInputError, OutputError, StyleClipError, UsageError
+from styleclip_cli.weights.mappers import slug as slug
 
 _PNG, _JPEG, _TIFF = (".png", ".apng"), (".jpg", ".jpeg", ".jpe", ".jfif"), (".tif", ".tiff")
 IMAGE_SUFFIXES = frozenset({*_PNG, *_JPEG, *_TIFF, ".webp", ".bmp", ".gif", ".avif", ".heic", ".heif"})
@@ -113,14 +113,6 @@ def _expand_latents(path: Path) -> list[Item]:
     return [
         Item(f"{path}[{row}]", f"{path.stem}-{row:0{digits}d}", path=path, row=row) for row in range(count)
     ]
-
-
-def slug(text: str, limit: int = 40) -> str:
-    """Turn a text into a part of a file name: "With glasses!" -> "with-glasses"."""
-    words = re.sub(r"[^\w]+", "-", text.lower(), flags=re.UNICODE).strip("-")
-    if len(words) > limit:
-        words = words[:limit].rsplit("-", 1)[0] or words[:limit]
-    return words or "edit"
 
 
 def plan_outputs(

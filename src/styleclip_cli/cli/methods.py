@@ -117,6 +117,17 @@ LambdaId = Annotated[
         rich_help_panel=_OPTIMIZE,
     ),
 ]
+Crops = Annotated[
+    int | None,
+    typer.Option(
+        "--crops",
+        min=0,
+        max=64,
+        help="Show CLIP so many random crops of each picture in the place of the whole.",
+        show_default="the pack's",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
 Batch = Annotated[
     int | None,
     typer.Option(
@@ -161,6 +172,7 @@ class Optimizing:
     lr: float | None = None
     lambda_l2: float | None = None
     lambda_id: float | None = None
+    crops: int | None = None
     batch: int | None = None
     layers: str | None = None
     free: bool = False
@@ -222,6 +234,7 @@ class Optimizing:
             "learning_rate": self.lr,
             "lambda_l2": self.lambda_l2,
             "lambda_id": self.lambda_id,
+            "crops": self.crops,
             "batch": self.batch,
             "layers": layers,
         }

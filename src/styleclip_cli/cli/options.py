@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
@@ -143,8 +144,75 @@ MaxMegapixels = Annotated[
         rich_help_panel="Photos",
     ),
 ]
-Prompt = Annotated[
+Crop = Annotated[
+    bool,
+    typer.Option(
+        "--crop", help="Write the edited face alone, not the whole photo.", rich_help_panel="Photos"
+    ),
+]
+Composite = Annotated[
     str,
+    typer.Option(
+        "--composite",
+        metavar="residual|replace",
+        help="How the edit returns to the photo: what it changed is added; or the crop is pasted.",
+        rich_help_panel="Photos",
+    ),
+]
+KeepExif = Annotated[
+    bool,
+    typer.Option(
+        "--keep-exif",
+        help="Keep all EXIF data, with the place and the thumbnail; else date and camera only.",
+        rich_help_panel="Photos",
+    ),
+]
+Pictures = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="A file for one input (.png, .jpg, .webp, .avif, .tif), a folder for several.",
+        show_default="the current folder",
+        rich_help_panel="Output",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option(
+        "--format",
+        metavar="png|jpg|webp|avif|tiff",
+        help="Picture format, whatever the name says.",
+        show_default="the name's, else png",
+        rich_help_panel="Output",
+    ),
+]
+Quality = Annotated[
+    int,
+    typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.", rich_help_panel="Output"),
+]
+Compression = Annotated[
+    int | None,
+    typer.Option("--compression", min=0, max=9, help="Of PNG.", show_default="6", rich_help_panel="Output"),
+]
+NoMetadata = Annotated[
+    bool,
+    typer.Option(
+        "--no-metadata",
+        help="Do not write the recipe and the mark of an AI edit into the picture.",
+        rich_help_panel="Output",
+    ),
+]
+SaveLatent = Annotated[
+    bool,
+    typer.Option(
+        "--save-latent",
+        help="Also write the edited faces' latents (.npz) beside it, to be edited again.",
+        rich_help_panel="Output",
+    ),
+]
+Prompt = Annotated[
+    str | None,
     typer.Option(
         "--prompt",
         "-p",
@@ -269,6 +337,17 @@ def check_face(text: str) -> str:
     """
     if text not in ("largest", "all") and not re.fullmatch(r"[1-9]\d{0,3}", text):
         raise UsageError(f"which face is {text!r}?", "--face largest, all, or a number counted from the left")
+    return text
+
+
+def check_composite(text: str) -> str:
+    """Refuse an unknown way to put an edit back.
+
+    Raises:
+        UsageError: If it is not residual or replace.
+    """
+    if text not in ("residual", "replace"):
+        raise UsageError(f"unknown composite {text!r}", "--composite residual or replace")
     return text
 
 

@@ -43,6 +43,11 @@ class TextLoss:
             else:
                 self._text = prompts.text_direction(clip, target, neutral).to(clip.model.logit_scale)
 
+    @property
+    def relative(self) -> bool:
+        """Whether it needs to know what CLIP saw before the edit."""
+        return self._compare == "direction"
+
     def __call__(self, pictures: Tensor, before: Tensor | None = None, crops: Tensor | None = None) -> Tensor:
         """Loss of pictures.
 

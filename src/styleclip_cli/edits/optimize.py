@@ -173,9 +173,7 @@ class _Descent:
             with torch.no_grad():
                 other = self._generator.w_plus(z.to(self._w_plus)) - self._generator.w_avg
                 away = settings.explore * (1 - step / steps) * other
-                before = self._render(self._styles(away))
-                seen = self._text.seen(before)
-                person = None if self._identity is None else self._identity.person(before)
+                seen, person = self._before(self._styles(away))
             pictures = self._render(self._styles(away + step_of_all * layers))
             terms = self._terms(pictures, seen, person, step_of_all * layers)
             self._descend(optimizer, terms)
@@ -196,9 +194,7 @@ class _Descent:
         plateau = Plateau(settings.patience)
         with torch.no_grad():
             original = self._styles()
-            before = self._render(original)
-            seen = self._text.seen(before)
-            person = None if self._identity is None else self._identity.person(before)
+            seen, person = self._before(original)
         steps = settings.steps - self._explored
         for step in range(steps + 1):
             styles = original + offset if in_s else self._styles(offset)
@@ -220,8 +216,16 @@ class _Descent:
                 break
         return best if settings.keep == "best" or self._stopped else offset.detach()
 
+    def _before(self, styles: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """What CLIP and the identity network see before the edit, where the loss needs it."""
+        if not self._text.relative and self._identity is None:
+            return None, None
+        pictures = self._render(styles)
+        seen = self._text.seen(pictures) if self._text.relative else None
+        return seen, None if self._identity is None else self._identity.person(pictures)
+
     def _terms(
-        self, pictures: Tensor, seen: Tensor, person: Tensor | None, offset: Tensor
+        self, pictures: Tensor, seen: Tensor | None, person: Tensor | None, offset: Tensor
     ) -> dict[str, Tensor]:
         """The loss's terms, [N] each."""
         crops = None

@@ -66,6 +66,8 @@ _BETWEEN = _words(
 _ING_NOUNS = _words(
     "king ring earring piercing painting drawing being ceiling wedding building viking string wing thing"
 )
+# Embeddings are float32: a difference of this length is rounding, and its direction is noise.
+_NOISE = 1e-5
 _ARTICLE = re.compile(r"(an?|the|my|this)\s+(?=\S)", re.IGNORECASE)
 
 
@@ -157,12 +159,61 @@ def text_direction(
         UsageError: If CLIP sees no difference between the texts.
         BadInputError: If a text is too long for CLIP.
     """
-    difference = text_embedding(clip, target, templates).double()
-    difference -= text_embedding(clip, neutral, templates).double()
-    # Embeddings are float32: a difference of this length is rounding, and its direction is noise.
-    if not float(difference.norm()) > 1e-5:
+    return text_directions(clip, [target], neutral, templates)[0]
+
+
+def text_directions(
+    clip: Clip, targets: Sequence[str], neutral: str, templates: Sequence[str] = IMAGENET_TEMPLATES
+) -> Tensor:
+    """Directions from one neutral text to several targets, as `text_direction` finds each.
+
+    Returns:
+        [P, D], float32, rows of unit length, on the CPU.
+
+    Raises:
+        UsageError: If CLIP sees no difference between a target and the neutral text.
+        BadInputError: If a text is too long for CLIP.
+    """
+    start = text_embedding(clip, neutral, templates).double()
+    rows = []
+    for target in targets:
+        difference = text_embedding(clip, target, templates).double() - start
+        if not float(difference.norm()) > _NOISE:
+            message = f'CLIP sees no difference between "{target}" and "{neutral}"'
+            raise UsageError(message, "use other words for one of them")
+        rows.append(_unit(difference).float())
+    return torch.stack(rows)
+
+
+def image_direction(clip: Clip, before: Tensor, after: Tensor, batch: int = 32) -> Tensor:
+    """Direction between two sets of pictures in CLIP space, in the place of one between texts.
+
+    It leads from the mean of the embeddings before to the mean after, each embedding of unit length. What the
+    sets differ in beside the wanted thing is in it too, less so the more pictures there are.
+
+    Args:
+        clip: The image encoder.
+        before: Pictures [N, 3, H, W] in [-1, 1], without what the direction is to add.
+        after: Pictures [M, 3, H', W'] with it; they need not be of the same faces.
+        batch: How many are looked at at once.
+
+    Returns:
+        [D], float32, unit length, on the CPU.
+
+    Raises:
+        UsageError: If a set is empty, or CLIP sees no difference between them.
+    """
+    means = []
+    for pictures in (before, after):
+        if not len(pictures):
+            raise UsageError("a set of pictures is empty", "at least one picture before and one after")
+        with torch.inference_mode():
+            seen = [clip.encode_image(part.clamp(-1, 1)).cpu().double() for part in pictures.split(batch)]
+        means.append(_unit(torch.cat(seen)).mean(dim=0).clone())
+    difference = means[1] - means[0]
+    if not float(difference.norm()) > _NOISE:
         raise UsageError(
-            f'CLIP sees no difference between "{target}" and "{neutral}"', "use other words for one of them"
+            "CLIP sees no difference between the two sets of pictures", "pictures that differ in one thing"
         )
     return _unit(difference).float()
 

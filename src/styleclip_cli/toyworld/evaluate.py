@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ from styleclip_cli.toyworld.networks import Judge
 from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.toyworld.train.common import psnr
 from styleclip_cli.weights.files import load_weights
+from styleclip_cli.weights.mappers import listed, slug
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 FIRST_SEED = 30_000_000  # no network was trained, and no default chosen, on faces from here on
 ALPHAS = (0.25, 0.375, 0.5, 0.625, 0.75, 1.0, 1.25, 1.5, 2.0)  # in parts of the default
 Row = dict[str, Any]
+Method = Literal["global", "optimize", "mapper"]
+METHODS: tuple[Method, ...] = ("global", "optimize", "mapper")
 _BATCH = 64
 
 
@@ -102,9 +105,10 @@ class Outcome:
     """What was measured.
 
     Attributes:
-        rows: One per prompt: prompt, neutral, attribute, success, leak, leak_default, identity, alpha, n.
-        mean: Averages of success, leak, leak_default and identity; the lowest success; and what inversion
-            alone changes (inversion: mean change of what the judge reads; psnr in dB).
+        rows: One per prompt: prompt, neutral, attribute, success, leak, leak_default, identity, seconds,
+            alpha, n.
+        mean: Averages of success, leak, leak_default, identity and seconds; the lowest success; and what
+            inversion alone changes (inversion: mean change of what the judge reads; psnr in dB).
     """
 
     rows: list[dict[str, Any]]
@@ -131,6 +135,8 @@ def evaluate(
     progress: Callable[[int, int], None] | None = None,
     inverter: Inverter | None = None,
     limit: int = 40,
+    method: Method = "global",
+    faces: Faces | None = None,
 ) -> Outcome:
     """Edit n faces by each prompt and measure.
 
@@ -147,27 +153,53 @@ def evaluate(
         progress: Called with (done, total) cases.
         inverter: How faces are inverted; None takes the pack's.
         limit: Draw at most this many times 64 faces; cases then have fewer than n, where they are rare.
+        method: How they are edited. Mappers are those of the pack and those that were trained for it, under
+            the prompt's name; prompts without one are left out.
+        faces: Held-out faces that were drawn before.
 
     Raises:
-        UsageError: If a prompt is not one whose truth is known, or the pack has no judge.
+        UsageError: If a prompt is not one whose truth is known, the pack has no judge, or no mapper.
     """
     judge = load_judge(engine)
     cases = chosen_cases(prompts)
-    faces = Faces(engine, judge, engine.inversion(inverter), limit)
+    if method == "mapper":
+        cases = [case for case in cases if mapper_of(engine, case) is not None]
+        if not cases:
+            raise UsageError(
+                f"the model pack {engine.pack.name} has no mapper for these prompts",
+                "styleclip train-mapper, with one of the prompts",
+            )
+    faces = faces or Faces(engine, judge, engine.inversion(inverter), limit)
     rows = []
     for done, case in enumerate(cases):
         if progress is not None:
             progress(done, len(cases))
-        direction = engine.direction(case.prompt, case.neutral)
-        rows.append(_row(engine, judge, case, faces.for_case(case, n), direction, engine.default_alpha))
+        edit = edit_of(engine, case, method)
+        default = engine.default_alpha if method == "global" else 1.0
+        rows.append(_row(engine, judge, case, faces.for_case(case, n), edit, default))
     if progress is not None:
         progress(len(cases), len(cases))
     mean: dict[str, float | None] = {
         name: _average([row[name] for row in rows])
-        for name in ("success", "leak", "leak_default", "identity")
+        for name in ("success", "leak", "leak_default", "identity", "seconds")
     }
     mean["lowest_success"] = min((row["success"] for row in rows if row["n"]), default=None)
     return Outcome(rows, mean | faces.inversion())
+
+
+def mapper_of(engine: Engine, case: Case) -> str | None:
+    """Name of the mapper that was trained for a case; None if there is none."""
+    name = slug(case.prompt)
+    return name if any(one.name == name and one.path for one in listed(engine.pack)) else None
+
+
+def edit_of(engine: Engine, case: Case, method: Method) -> Edit:
+    """A case's edit by a method, with its defaults."""
+    if method == "optimize":
+        return engine.optimization(case.prompt, case.neutral)
+    if method == "mapper":
+        return engine.mapper(mapper_of(engine, case) or slug(case.prompt))
+    return engine.direction(case.prompt, case.neutral)
 
 
 def chosen_cases(prompts: Sequence[str] | None) -> list[Case]:

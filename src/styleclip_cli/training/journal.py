@@ -10,7 +10,7 @@ from typing import Any
 from styleclip_cli.atomic import atomic
 from styleclip_cli.errors import OutputError
 
-FILE = "log.jsonl"
+FILE, BOARD = "log.jsonl", "tensorboard"
 
 
 class Journal:
@@ -29,7 +29,7 @@ class Journal:
         kept = [line for line in read(folder) if line["step"] <= since]
         with atomic(self._path) as temporary:
             temporary.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        self._board = _board(folder / "tensorboard", since)
+        self._board = _board(folder / BOARD, since)
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Add one line.

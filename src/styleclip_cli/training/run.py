@@ -14,17 +14,23 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from styleclip_cli.edits.mapper import TrainedMapper
-from styleclip_cli.errors import UsageError
+from styleclip_cli.errors import BadInputError, OutputError, UsageError, one_line
+from styleclip_cli.networks import Networks
 from styleclip_cli.progress import Advance, nothing
 from styleclip_cli.save import contact_sheet, save_image
+from styleclip_cli.training import checkpoint, journal
 from styleclip_cli.training.checkpoint import Checkpoint, Task
+from styleclip_cli.training.data import Given, Latents, Sampled
 from styleclip_cli.training.distributed import World
 from styleclip_cli.training.journal import Journal
 from styleclip_cli.training.trainer import Trainer
+from styleclip_cli.weights.mappers import FILE as MAPPER
 
-MAPPER = "mapper.safetensors"
 _TELL_EVERY = 10
+_IMAGES = "images"
 
 
 @dataclass(frozen=True)
@@ -72,14 +78,14 @@ def train(
         OutputError: If something cannot be written.
     """
     settings = task.settings
-    journal = Journal(folder, trainer.done) if world.presents else None
+    log = Journal(folder, trainer.done) if world.presents else None
     stopped = False
 
     def rest() -> None:
         """Look at what was learned, and keep it."""
         if not world.presents:
             return
-        assert journal is not None
+        assert log is not None
         if not trainer.finite:
             raise UsageError(
                 f"the mapper has values that are not finite after {trainer.done} steps", "a lower --lr"
@@ -88,10 +94,10 @@ def train(
             terms = trainer.validate()
             best = min((entry["loss"] for entry in history), default=float("inf"))
             history.append({"step": trainer.done, **terms})
-            journal.write(trainer.done, "validation", terms)
+            log.write(trainer.done, "validation", terms)
             before, after = trainer.pictures()
             sheet = contact_sheet([list(before), list(after)], ["before", "after"])
-            save_image(folder / "images" / f"{trainer.done:06d}.png", sheet, mark="generated")
+            save_image(folder / _IMAGES / f"{trainer.done:06d}.png", sheet, mark="generated")
             if terms["loss"] < best and trainer.done:
                 notes = {"steps": str(trainer.done), "loss": f"{terms['loss']:.5f}"}
                 TrainedMapper(
@@ -110,15 +116,80 @@ def train(
             rest()
         while trainer.done < settings.steps and not stopped:
             terms = trainer.step()
-            if journal is not None and (trainer.done % _TELL_EVERY == 0 or trainer.done == settings.steps):
-                journal.write(trainer.done, "train", terms)
+            if log is not None and (trainer.done % _TELL_EVERY == 0 or trainer.done == settings.steps):
+                log.write(trainer.done, "train", terms)
             told = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
             advance(trainer.done, settings.steps, told)
             stopped = world.agree(stop())
             if trainer.done % settings.validate_every == 0 or trainer.done == settings.steps or stopped:
                 rest()
     finally:
-        if journal is not None:
-            journal.close()
+        if log is not None:
+            log.close()
     world.wait()
     return Outcome(trainer.done, history, stopped and trainer.done < settings.steps)
+
+
+def clear(folder: Path) -> None:
+    """Remove an earlier run from a folder, and nothing else that is there.
+
+    Raises:
+        OutputError: If it cannot be removed.
+    """
+    try:
+        for name in (MAPPER, checkpoint.FILE, journal.FILE):
+            (folder / name).unlink(missing_ok=True)
+        for picture in (folder / _IMAGES).glob("*.png"):
+            picture.unlink()
+        for events in (folder / journal.BOARD).glob("events.out.*"):
+            events.unlink()
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be cleared ({error.strerror})", "another --out") from None
+
+
+def prepare(
+    networks: Networks,
+    task: Task,
+    world: World,
+    latents: Tensor | None = None,
+    validation: Tensor | None = None,
+    saved: Checkpoint | None = None,
+) -> Trainer:
+    """A trainer, new or where it was.
+
+    Args:
+        networks: Of the pack; frozen.
+        task: What the run is about.
+        world: The processes that train it together.
+        latents: W+ [N, num_ws, w_dim] of faces to learn from; None samples them.
+        validation: W+ of faces to validate on; None takes some of the others.
+        saved: Where to go on.
+
+    Raises:
+        BadInputError: If there are too few faces, or the checkpoint is another mapper's.
+    """
+    settings = task.settings
+    data: Latents
+    if latents is None:
+        data = Sampled(networks.generator, settings.seed, settings.truncation_psi)
+    else:
+        data = Given(latents.cpu(), settings.seed, settings.n_validation, validation)
+    judged = settings.lambda_id > 0 and networks.has_identity
+    trainer = Trainer(
+        networks.generator,
+        networks.clip,
+        networks.identity if judged else None,
+        task.target,
+        task.neutral,
+        data,
+        settings,
+        world,
+    )
+    if saved is not None:
+        try:
+            trainer.restore(saved.tensors, saved.values)
+        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+            raise BadInputError(
+                f"the checkpoint does not fit ({one_line(error, 80)})", "start the training again"
+            ) from None
+    return trainer

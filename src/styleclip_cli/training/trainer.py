@@ -186,9 +186,11 @@ class Trainer:
         settings = self._settings
         with torch.no_grad(), self._precision():
             styles = self._generator.styles(w_plus)
-            before = self._render(self._generator, styles)
-            seen = self._text.seen(before)
-            person = None if self._identity is None else self._identity.person(before)
+            seen = person = None
+            if self._text.relative or self._identity is not None:
+                before = self._render(self._generator, styles)
+                seen = self._text.seen(before) if self._text.relative else None
+                person = None if self._identity is None else self._identity.person(before)
         offset = model(w_plus)
         with self._precision():
             after = self._render(self._generator, self._residual.moved(w_plus, styles, offset))

@@ -10,12 +10,12 @@ import contextlib
 import hashlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.errors import OutputError, StyleClipError, WeightsError, one_line
+from styleclip_cli.progress import Progress
 from styleclip_cli.weights import packs, store
 from styleclip_cli.weights.fetch import Fetched, Network, Source, check, fetch
 from styleclip_cli.weights.packs import Entry, Pack
@@ -23,8 +23,6 @@ from styleclip_cli.weights.store import Receipt
 
 if TYPE_CHECKING:
     from styleclip_cli.weights.readers import Part
-
-Progress = Callable[[str], AbstractContextManager[Callable[[int, int], None]]]
 
 
 def drop_damaged(pack: Pack) -> list[str]:
@@ -62,8 +60,6 @@ def pull(
 ) -> list[StyleClipError]:
     """Download and install what is missing of a pack; what cannot be had does not stop the rest.
 
-    Several processes may do this at once: each file is fetched by one of them.
-
     Args:
         pack: The pack.
         network: How the network may be used.
@@ -73,8 +69,30 @@ def pull(
     Returns:
         What went wrong, one error per file.
     """
+    return pull_files(wanted(pack), network, progress, told)
+
+
+def pull_files(
+    groups: Sequence[Sequence[Entry]],
+    network: Network,
+    progress: Progress,
+    told: Callable[[str], None] | None = None,
+) -> list[StyleClipError]:
+    """Download and install published files.
+
+    Several processes may do this at once: each file is fetched by one of them.
+
+    Args:
+        groups: For each file the parts of a pack that it holds.
+        network: As in `pull`.
+        progress: As in `pull`.
+        told: As in `pull`.
+
+    Returns:
+        What went wrong, one error per file.
+    """
     problems: list[StyleClipError] = []
-    for entries in wanted(pack):
+    for entries in groups:
         source = entries[0].source
         assert source is not None
         folder = store.downloads_dir(source)
@@ -212,6 +230,10 @@ def try_out(part: str, path: Path) -> None:
         from styleclip_cli.nets.irse import ArcFace
 
         ArcFace.from_state_dict(state)
+    elif part == "mapper":
+        from styleclip_cli.nets.mapper import LatentMapper
+
+        LatentMapper.from_state_dict(state)
 
 
 def clean(pack: Pack) -> tuple[int, int]:
@@ -228,9 +250,9 @@ def clean(pack: Pack) -> tuple[int, int]:
     others: set[Path] = set()
     for other in packs.readable():
         if other.name != pack.name and other.usable:
-            others |= {e.file.path for e in other.entries.values() if e.file is not None}
+            others |= {e.file.path for e in other.all_entries if e.file is not None}
     removed = freed = 0
-    for entry in pack.entries.values():
+    for entry in pack.all_entries:
         if entry.source is None:
             continue
         with locked(store.downloads_dir(entry.source), "downloading it"):
@@ -243,7 +265,7 @@ def clean(pack: Pack) -> tuple[int, int]:
         e.file.path
         for p in packs.readable()
         if p.name != pack.name
-        for e in p.entries.values()
+        for e in p.all_entries
         if e.file is not None
     }
     for path in store.leftovers(used):

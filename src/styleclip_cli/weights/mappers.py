@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,14 @@ class Listed:
     origin: str
     path: Path | None
     entry: Entry | None = None
+
+
+def slug(text: str, limit: int = 40) -> str:
+    """Turn a text into a part of a file name, and a mapper's name: "With glasses!" -> "with-glasses"."""
+    words = re.sub(r"[^\w]+", "-", text.lower(), flags=re.UNICODE).strip("-")
+    if len(words) > limit:
+        words = words[:limit].rsplit("-", 1)[0] or words[:limit]
+    return words or "edit"
 
 
 def folder_of(pack: Pack, name: str) -> Path:

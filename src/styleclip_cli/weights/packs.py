@@ -121,6 +121,11 @@ class Pack:
         }
 
     @property
+    def all_entries(self) -> list[Entry]:
+        """Its parts, and its mappers."""
+        return [*self.entries.values(), *self.mappers.values()]
+
+    @property
     def missing(self) -> list[str]:
         """Parts that are not installed."""
         return [part for part, entry in self.entries.items() if entry.file is None]

@@ -33,6 +33,8 @@ DEFAULTS: dict[str, Any] = {
     "layers": "all",
     "steps": 60,
     "pivotal_steps": 50,
+    "optimize": {"lambda_l2": 0.0004, "lambda_id": 0.1},
+    "training": {"lambda_l2": 0.2, "learning_rate": 1.0, "steps": 400, "validate_every": 100},
 }
 _BACKDROP = ("background_warm", "background_light", "light", "clothes", "texture")
 log = logging.getLogger("styleclip.toyworld")

@@ -1,0 +1,161 @@
+"""`styleclip mappers`: which mappers there are, and getting published ones."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from styleclip_cli.cli import options, report
+from styleclip_cli.cli.packs import describe, network
+from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import PartialFailure, StyleClipError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from styleclip_cli.weights.mappers import Listed
+
+mappers = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
+
+
+@mappers.callback(invoke_without_command=True)
+def overview(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per mapper, a line each.")] = False,
+    models: options.Models = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """List the latent mappers of a model pack: trained, published and built in; get published ones.
+
+    Example: styleclip mappers --models ffhq
+    """
+    if context.invoked_subcommand is not None:
+        return
+    from rich.table import Table
+
+    from styleclip_cli.weights import packs
+    from styleclip_cli.weights.mappers import listed
+
+    pack = packs.find_pack(models if models is not None else packs.usual_name())
+    found = [(one, _told(one)) for one in listed(pack)]
+    if as_json:
+        for one, about in found:
+            report.data(json.dumps({"name": one.name, "origin": one.origin, "models": pack.name, **about}))
+        return
+    reporter = Reporter(quiet)
+    if not found:
+        reporter.note(f"{pack.name} has no mappers yet: styleclip train-mapper --prompt ...")
+        return
+    table = Table("name", "origin", "prompt", "what it maps", "steps", title=f"mappers of {pack.name}")
+    for one, about in found:
+        maps = about.get("mapper", about.get("error", "not downloaded"))
+        table.add_row(one.name, one.origin, about.get("prompt", ""), maps, about.get("steps", ""))
+    reporter.table(table)
+    reporter.note(f'styleclip edit face.jpg --mapper {found[0][0].name} --models "{pack.name}"')
+
+
+def _told(one: Listed) -> dict[str, Any]:
+    """What a mapper's file says of it; only its header is read."""
+    if one.path is None:
+        return {}
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(one.path, framework="np") as file:
+            notes = dict(file.metadata() or {})
+    except (SafetensorError, OSError, ValueError):
+        return {"error": "damaged"}
+    return {name: notes[name] for name in ("prompt", "neutral", "mapper", "steps", "loss") if notes.get(name)}
+
+
+@mappers.command()
+def pull(
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME", help="Names of published mappers.", show_default=False)
+    ],
+    accept_licence: Annotated[
+        bool,
+        typer.Option(
+            "--accept-licence", help="Accept a licence that restricts the use, without being asked."
+        ),
+    ] = False,
+    models: options.Models = None,
+    offline: options.Offline = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Download published mappers; the generator that their files hold as well is left out.
+
+    Example: styleclip mappers pull mohawk afro --models ffhq
+    """
+    from styleclip_cli.cli.packs import at_terminal
+    from styleclip_cli.weights import install, packs, store
+
+    reporter = Reporter(quiet)
+    pack = packs.find_pack(models if models is not None else packs.usual_name())
+    chosen = dict.fromkeys(names)
+    unknown = [name for name in chosen if name not in pack.mappers]
+    if unknown:
+        known = ", ".join(pack.mappers) or "none"
+        raise UsageError(f"no mapper {unknown[0]!r} is published for {pack.name}", f"one of: {known}")
+    entries = [pack.mappers[name] for name in chosen]
+    missing = [entry for entry in entries if entry.file is None]
+    for entry in missing:
+        reporter.note(f"  {describe([entry])}")
+    if not missing:
+        reporter.note("all of them are installed already")
+        return
+    licence = f"{pack.name}: {pack.licence}"
+    if pack.restricted and licence not in store.accepted_licences():
+        reporter.note(f"licence: {pack.licence}")
+        if not accept_licence and not (at_terminal() and typer.confirm("Do you accept this?", err=True)):
+            raise UsageError(
+                f"the licence of {pack.name}'s mappers restricts their use and was not accepted",
+                "--accept-licence, if you accept it",
+            )
+        store.accept_licences({licence})
+    problems: list[StyleClipError] = install.pull_files(
+        [[entry] for entry in missing],
+        network(offline),
+        partial(reporter.progress, in_bytes=True),
+        reporter.result,
+    )
+    if problems:
+        for problem in problems[:-1]:
+            report.error(problem.message, problem.hint)
+        if len(problems) == len(missing):
+            raise problems[-1]
+        report.error(problems[-1].message, problems[-1].hint)
+        raise PartialFailure(f"{len(problems)} of {len(missing)} mappers could not be had", "try again later")
+
+
+@mappers.command()
+def remove(
+    names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of mappers.", show_default=False)],
+    models: options.Models = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Remove mappers that were trained or downloaded.
+
+    Example: styleclip mappers remove with-glasses --models toy
+    """
+    import shutil
+
+    from styleclip_cli.weights import packs, store
+    from styleclip_cli.weights.mappers import listed
+
+    reporter = Reporter(quiet)
+    pack = packs.find_pack(models if models is not None else packs.usual_name())
+    known = {one.name: one for one in listed(pack)}
+    for name in dict.fromkeys(names):
+        one = known.get(name)
+        if one is None or one.path is None or one.origin == "built in":
+            raise WeightsError(f"there is no mapper {name!r} to remove", "styleclip mappers")
+    for name in dict.fromkeys(names):
+        one = known[name]
+        assert one.path is not None
+        if one.origin == "trained":
+            shutil.rmtree(one.path.parent, ignore_errors=True)
+        else:
+            store.delete(one.path)
+        reporter.result(f"{name} is removed")

@@ -1,0 +1,428 @@
+"""`styleclip train-mapper`: networks that do one sentence's edit, on any face, in one pass."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+
+from styleclip_cli.cli import inputs as io
+from styleclip_cli.cli import options
+from styleclip_cli.cli.interrupt import Interruptible, Stopped
+from styleclip_cli.cli.packs import choose
+from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import BadInputError, OutputError, UsageError
+from styleclip_cli.settings import (
+    OFFICIAL_TRAINING,
+    Level,
+    MapperKind,
+    MapperNorm,
+    OptimizerName,
+    Precision,
+    TrainingSettings,
+)
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from styleclip_cli.engine import Engine
+    from styleclip_cli.training.checkpoint import Checkpoint
+
+_MAPPER, _TRAINING, _OUTPUT = "Mapper", "Training", "Output"
+
+
+def train_mapper(
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            "-p",
+            help='What faces should become: "a face with glasses", or only what changes: "with glasses".',
+            show_default=False,
+            rich_help_panel="Edit",
+        ),
+    ] = None,
+    neutral: options.Neutral = None,
+    literal: options.Literal = False,
+    levels: Annotated[
+        str | None,
+        typer.Option(
+            "--levels",
+            metavar="coarse,medium,fine",
+            help="Which W+ layers may change; leave out fine to keep colours.",
+            show_default="all",
+            rich_help_panel=_MAPPER,
+        ),
+    ] = None,
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            "--kind",
+            metavar="levels|single|styles",
+            help="A network for each level, one for all of W+, or one for each style layer.",
+            show_default="levels",
+            rich_help_panel=_MAPPER,
+        ),
+    ] = None,
+    norm: Annotated[
+        str | None,
+        typer.Option(
+            "--norm",
+            metavar="channels|layers",
+            help="What the networks normalise first; the published ones: layers.",
+            show_default="channels",
+            rich_help_panel=_MAPPER,
+        ),
+    ] = None,
+    latents: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--latents",
+            metavar="INPUT",
+            help="Faces to learn from: latents (.npz, train_faces.pt), photos, folders of photos, seeds. May "
+            "be repeated.",
+            show_default="sampled ones",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    validation: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--validation",
+            metavar="INPUT",
+            help="Faces to validate on, of the same kinds.",
+            show_default="some of the others",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    steps: Annotated[
+        int | None,
+        typer.Option(
+            "--steps", min=1, max=10**7, help="Steps.", show_default="the pack's", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(
+            "--batch",
+            min=1,
+            max=4096,
+            help="Faces a step, of all processes together.",
+            show_default="the pack's",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option("--lr", help="Step size.", show_default="the pack's", rich_help_panel=_TRAINING),
+    ] = None,
+    optimizer: Annotated[
+        str | None,
+        typer.Option(
+            "--optimizer",
+            metavar="adam|adamw|ranger",
+            help="ranger is the paper's; it needs the extra [train].",
+            show_default="the pack's",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    lambda_clip: Annotated[
+        float | None,
+        typer.Option(
+            "--lambda-clip", help="Weight of the text.", show_default="the pack's", rich_help_panel=_TRAINING
+        ),
+    ] = None,
+    lambda_id: Annotated[
+        float | None,
+        typer.Option(
+            "--lambda-id",
+            help="Weight of staying the same person.",
+            show_default="the pack's",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    lambda_l2: Annotated[
+        float | None,
+        typer.Option(
+            "--lambda-l2",
+            help="Weight of staying near; less changes more.",
+            show_default="the pack's",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    truncation: Annotated[
+        float | None,
+        typer.Option(
+            "--truncation",
+            help="How far sampled faces lie from the average one.",
+            show_default="the pack's",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    crops: Annotated[
+        int | None,
+        typer.Option(
+            "--crops",
+            min=0,
+            max=64,
+            help="Show CLIP so many random crops instead of the whole.",
+            show_default="none",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    validate_every: Annotated[
+        int | None,
+        typer.Option(
+            "--validate-every",
+            metavar="STEPS",
+            min=1,
+            help="Steps between validations; each also writes a picture and a checkpoint.",
+            show_default="the pack's",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    official: Annotated[
+        bool,
+        typer.Option(
+            "--official",
+            help="Train as the paper's code by default: 50,000 steps of Ranger.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            "--precision",
+            metavar="fp32|bf16|fp16",
+            help="Of the generator and the losses.",
+            show_default="fp32",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = None,
+    compile: Annotated[
+        bool,
+        typer.Option(
+            "--compile",
+            help="Let torch.compile make steps faster, after a slow first one.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FOLDER",
+            help="Folder of the run.",
+            show_default="beside the weights, under the prompt's words",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    resume: Annotated[
+        Path | None,
+        typer.Option(
+            "--resume",
+            metavar="FOLDER",
+            help="Go on with a run that was stopped, as if it had not been; only --steps may change.",
+            show_default=False,
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    models: options.Models = None,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            min=0,
+            max=2**32 - 1,
+            help="Of everything random.",
+            show_default="0",
+            rich_help_panel="Common",
+        ),
+    ] = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Train a mapper for one sentence; `styleclip edit --mapper` then uses it on any face.
+
+    Can be stopped at any time (Ctrl-C) and gone on with (--resume). For several processes:
+    torchrun --nproc-per-node 2 -m styleclip_cli train-mapper ...
+
+    Example: styleclip train-mapper --prompt "with glasses" --models toy
+    """
+    presents = os.environ.get("RANK", "0") == "0"
+    reporter = Reporter(quiet or not presents)
+    if (prompt is None) == (resume is None):
+        raise UsageError("say what to train, by either --prompt or --resume", '--prompt "with glasses"')
+    options.check_device(device)
+    chosen: dict[str, Any] = {
+        "levels": _levels(levels),
+        "kind": _word("--kind", kind, get_args(MapperKind)),
+        "norm": _word("--norm", norm, get_args(MapperNorm)),
+        "batch": batch,
+        "learning_rate": _above("--lr", lr),
+        "optimizer": _word("--optimizer", optimizer, get_args(OptimizerName)),
+        "lambda_clip": _above("--lambda-clip", lambda_clip, zero=True),
+        "lambda_id": _above("--lambda-id", lambda_id, zero=True),
+        "lambda_l2": _above("--lambda-l2", lambda_l2, zero=True),
+        "truncation_psi": options.check_finite("--truncation", truncation),
+        "crops": crops,
+        "validate_every": validate_every,
+        "precision": _word("--precision", precision, get_args(Precision)),
+        "compile": compile or None,
+        "seed": seed,
+    }
+    chosen = {name: value for name, value in chosen.items() if value is not None}
+    if levels is not None and kind not in (None, "levels"):
+        raise UsageError(f"--levels does not go with --kind {kind}", "leave out one of them")
+    checkpoint: Checkpoint | None = None
+    if resume is not None:
+        if chosen or official or latents or validation or out or literal or neutral or overwrite:
+            raise UsageError(
+                "--resume goes on as the run began; only --steps may change", "leave out the rest"
+            )
+        from styleclip_cli.training.checkpoint import Checkpoint as Saved
+
+        checkpoint = Saved.load(resume)
+        models = models or checkpoint.task.models
+    if validation and not latents:
+        raise UsageError("--validation needs --latents", "--latents FILE")
+    items = io.expand(latents) if latents else []
+    apart = io.expand(validation) if validation else []
+    for item in (*items, *apart):
+        if item.error is not None:
+            raise item.error
+
+    models = choose(models, reporter, offline)
+    folder = resume or out or _usual_folder(models, prompt or "")
+    if resume is None and presents:
+        _check_folder(folder, overwrite)
+
+    from styleclip_cli.edits.prompts import resolve_prompt
+    from styleclip_cli.engine import Engine
+    from styleclip_cli.training.checkpoint import Task
+    from styleclip_cli.training.distributed import world
+    from styleclip_cli.training.run import clear, prepare, train
+
+    began = time.monotonic()
+    if device == "auto" and "LOCAL_RANK" in os.environ:
+        device = _own_device(int(os.environ["LOCAL_RANK"]))
+    engine = Engine(models, device=device, progress=reporter.progress)
+    fingerprint = engine.pack.fingerprint_of("generator")
+    if checkpoint is not None:
+        task = checkpoint.task
+        if task.generator != fingerprint:
+            raise BadInputError(f"{folder}: trained with another generator", "the --models it began with")
+        if steps is not None:
+            task = replace(task, settings=replace(task.settings, steps=steps))
+        items, apart = (io.expand(list(texts)) if texts else [] for texts in (task.latents, task.validation))
+    else:
+        assert prompt is not None
+        start = options.DEFAULT_NEUTRAL if neutral is None else neutral
+        target, start = resolve_prompt(prompt, start, literal)
+        usual = OFFICIAL_TRAINING if official else engine.training_settings
+        settings: TrainingSettings = replace(usual, **chosen)
+        if steps is not None:
+            settings = replace(settings, steps=steps)
+        named, kept = (
+            tuple(str(Path(t).resolve()) if Path(t).exists() else t for t in texts or ())
+            for texts in (latents, validation)
+        )
+        task = Task(target, start, models, fingerprint, named, kept, settings)
+    reporter.note(f'target "{task.target}", neutral "{task.neutral}", {task.settings.steps} steps')
+    faces = _faces(engine, items, reporter) if items else None
+    others = _faces(engine, apart, reporter) if apart else None
+    stop = Interruptible(terminating=True)
+    with world(engine.device, task.settings.batch) as together:
+        trainer = prepare(engine, task, together, faces, others, checkpoint)
+        if trainer.done:
+            reporter.note(f"going on after {trainer.done} steps")
+        history = list(checkpoint.history) if checkpoint is not None else []
+        if resume is None and presents:
+            clear(folder)
+        with stop, reporter.progress("training") as advance:
+            outcome = train(trainer, task, folder, history, together, advance, stop)
+    if outcome.stopped:
+        reporter.note(
+            f"interrupted after {outcome.done} of {task.settings.steps} steps; "
+            f"go on with: styleclip train-mapper --resume {folder}"
+        )
+        raise Stopped(stop.number)
+    if not presents:
+        return
+    best = outcome.best
+    reporter.result(
+        f"{folder}  {outcome.done} steps  loss {best['loss']:.4f} after {best['step']:.0f}  "
+        f"{time.monotonic() - began:.1f} s"
+    )
+
+
+def _levels(text: str | None) -> tuple[Level, ...] | None:
+    if text is None:
+        return None
+    found = [word.strip() for word in text.split(",")]
+    unknown = [word for word in found if word not in get_args(Level)]
+    if unknown:
+        raise UsageError(f"unknown level {unknown[0]!r}", "--levels coarse,medium,fine, or some of them")
+    return tuple(level for level in get_args(Level) if level in found)
+
+
+def _word(name: str, text: str | None, words: tuple[str, ...]) -> str | None:
+    if text is not None and text not in words:
+        raise UsageError(f"unknown {name} {text!r}", f"{name} {' or '.join(words)}")
+    return text
+
+
+def _above(name: str, value: float | None, zero: bool = False) -> float | None:
+    if value is not None and not (0 < value < 1e6 or (zero and value == 0)):
+        raise UsageError(f"{name} must be a number above 0, not {value}")
+    return value
+
+
+def _usual_folder(models: str, prompt: str) -> Path:
+    from styleclip_cli.weights import mappers
+    from styleclip_cli.weights.packs import find_pack
+
+    return mappers.folder_of(find_pack(models), io.slug(prompt))
+
+
+def _check_folder(folder: Path, overwrite: bool) -> None:
+    """Make sure that a run can begin here.
+
+    Raises:
+        OutputError: If there is one already, or nothing can be written.
+    """
+    if folder.is_dir() and any(folder.iterdir()) and not overwrite:
+        raise OutputError(f"{folder}: exists already", f"--resume {folder}, --overwrite, or another --out")
+    io.check_outputs([folder / "log.jsonl"], overwrite=True)
+
+
+def _own_device(local_rank: int) -> str:
+    import torch
+
+    return f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
+
+
+def _faces(engine: Engine, items: list[io.Item], reporter: Reporter) -> Tensor:
+    """W+ of all inputs; photos are inverted, which the cache keeps."""
+    import torch
+
+    from styleclip_cli.cli.faces import latent_of, open_photo
+    from styleclip_cli.portrait import find_faces
+
+    found = []
+    with reporter.progress("finding faces") as advance:
+        for done, item in enumerate(items):
+            advance(done, len(items))
+            photo = open_photo(item, reporter)
+            if photo is None:
+                found.append(latent_of(engine, item).w_plus)
+            else:
+                found += [one.face.w_plus for one in find_faces(engine, photo.image)]
+    return torch.cat(found)

@@ -1,0 +1,99 @@
+"""What the parts of a face differ in, in words: "hair" -> black hair, blond hair, long hair, no hair ...
+
+A direction leads from one text to another, but a part has no other text: "face with hair" against "face"
+finds who is bald, not what the hair is like. That shows in the ways in which people differ there.
+
+The phrases are few, and each names one thing that CLIP tells apart by sight. One that a CLIP knows from
+elsewhere only brings that along (green eyes, where all that was ever green were hats).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+CHANNELS = 35
+"""How many style channels each phrase keeps. Fewer than a direction moves in the toy pack: a channel goes all
+the way to the other face here, and what else it does comes along in full."""
+PARTS: Mapping[str, tuple[str, ...]] = {
+    "hair": (
+        "black hair",
+        "brown hair",
+        "blond hair",
+        "red hair",
+        "grey hair",
+        "long hair",
+        "short hair",
+        "no hair",
+        "big hair",
+        "curly hair",
+        "straight hair",
+        "bangs",
+    ),
+    "hair color": ("black hair", "brown hair", "blond hair", "red hair", "grey hair"),
+    "hair length": ("long hair", "short hair", "no hair"),
+    "eyes": ("blue eyes", "brown eyes", "big eyes", "small eyes"),
+    "eye color": ("blue eyes", "brown eyes"),
+    "eyebrows": ("thick eyebrows", "thin eyebrows"),
+    "nose": ("a big nose", "a small nose"),
+    "mouth": (
+        "an open mouth",
+        "a closed mouth",
+        "a smile",
+        "a frown",
+        "red lips",
+        "a big mouth",
+        "a small mouth",
+    ),
+    "smile": ("a smile", "a frown"),
+    "expression": ("a smile", "a frown", "an open mouth"),
+    "facial hair": ("a beard", "a moustache"),
+    "skin": ("dark skin", "pale skin"),
+    "clothes": ("red clothes", "blue clothes"),
+    "background": (
+        "a dark background",
+        "a bright background",
+        "a blue background",
+        "a plain background",
+        "a patterned background",
+    ),
+}
+_OTHER_NAMES: Mapping[str, str] = {
+    "hairs": "hair",
+    "hairstyle": "hair",
+    "haircut": "hair",
+    "hairdo": "hair",
+    "eye": "eyes",
+    "brows": "eyebrows",
+    "skin color": "skin",
+    "skin tone": "skin",
+    "complexion": "skin",
+    "clothing": "clothes",
+    "backdrop": "background",
+}
+_ARTICLES = ("the ", "a ", "an ")
+
+
+def phrases_of(prompt: str, literal: bool = False) -> list[str]:
+    """Turn a prompt into what channels are asked about, one after the other.
+
+    Args:
+        prompt: A part ("hair"), a thing ("glasses"), or several of either, separated by commas.
+        literal: Take the prompt as it stands, commas and all.
+
+    Returns:
+        Phrases, each once: a part's own, anything else as it is; [prompt] if it is empty.
+    """
+    if literal:
+        return [prompt]
+    phrases: list[str] = []
+    for word in filter(None, (" ".join(part.split()) for part in prompt.split(","))):
+        phrases += PARTS.get(_name(word), (word,))
+    return list(dict.fromkeys(phrases)) or [prompt]
+
+
+def _name(word: str) -> str:
+    """The part that a word may name, as `PARTS` has it."""
+    name = word.casefold().strip(" .").replace("colour", "color")
+    for article in _ARTICLES:
+        name = name.removeprefix(article)
+    return _OTHER_NAMES.get(name, name)

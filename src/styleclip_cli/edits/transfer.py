@@ -1,0 +1,159 @@
+"""Edits by reference: the hair of a second person on the first.
+
+Style channels that answer to what is asked for (their relevance is that of global directions, by size: which
+way a channel answers does not matter here) take the second face's styles; the others stay. What is asked for
+may be several phrases (see `edits.parts`), and a channel that answers to one of them takes part.
+
+Without a prompt, whole W+ layers are taken: style mixing (Karras et al. 2019, section 3.1). As styles are
+affine in W+, that too is a choice of style channels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from styleclip_cli.edits.directions import beta_for_channels
+from styleclip_cli.edits.parts import CHANNELS
+from styleclip_cli.edits.relevance import Relevance
+from styleclip_cli.errors import UsageError
+from styleclip_cli.inversion import Inversion
+from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.nets.stylespace import StyleSpace
+from styleclip_cli.synthesize import styles_of
+
+
+@dataclass(frozen=True, eq=False)
+class Transfer:
+    """A face's way to another one, in some style channels.
+
+    Attributes:
+        generator: Whose styles these are.
+        reference: [1, size], the other face's styles.
+        weight: [size] in [0, 1]: how far each channel goes at alpha = 1.
+        target: What is taken, in words.
+        neutral: The text that its phrases are compared with; "" for style mixing.
+        phrases: What channels were asked about.
+        beta: Smallest relevance that took part; None if each phrase had its own.
+        layers: The W+ layers of style mixing; empty with a prompt.
+    """
+
+    generator: Generator
+    reference: Tensor
+    weight: Tensor
+    target: str
+    neutral: str = ""
+    phrases: tuple[str, ...] = ()
+    beta: float | None = None
+    layers: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        size = self.generator.style_space.size
+        if tuple(self.reference.shape) != (1, size) or tuple(self.weight.shape) != (size,):
+            raise ValueError(f"reference {tuple(self.reference.shape)}, weight {tuple(self.weight.shape)}")
+
+    @property
+    def num_channels(self) -> int:
+        """How many channels take part."""
+        return int((self.weight > 0).sum())
+
+    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+        """Move faces toward the other one: alpha 1 gives them its styles, negative ones lead away from it."""
+        styles = all_styles(self.generator, face)
+        step = self.weight.to(styles) * (self.reference.to(styles) - styles)
+        return [face.moved(shift=alpha * step) for alpha in alphas]
+
+    def entries(self) -> dict[str, Any]:
+        """What a recipe says of it."""
+        found: dict[str, Any] = {"beta": self.beta, "channels": self.num_channels}
+        return found | ({"layers": ",".join(map(str, self.layers))} if self.layers else {})
+
+    def summary(self) -> str:
+        """Threshold, phrases or layers, and number of channels."""
+        words = [] if self.beta is None else [f"beta {self.beta:.9g}"]
+        if len(self.phrases) > 1:
+            words.append(f"{len(self.phrases)} phrases")
+        if self.layers:
+            words.append(f"{len(self.layers)} layers")
+        return "  ".join([*words, f"{self.num_channels} channels"])
+
+
+def all_styles(generator: Generator, face: Inversion) -> Tensor:
+    """Styles of faces, [N, size], with what edits in StyleSpace added to them."""
+    styles = styles_of(generator, face.w_plus)
+    return styles if face.shift is None else styles + face.shift.to(styles)
+
+
+def styles_of_one(generator: Generator, face: Inversion) -> Tensor:
+    """Styles of a reference, [1, size].
+
+    Raises:
+        UsageError: If it is several faces.
+    """
+    if len(face.w_plus) != 1:
+        raise UsageError(f"{len(face.w_plus)} faces to take from", "one reference")
+    return all_styles(generator, face)
+
+
+def relevant_channels(
+    relevance: Relevance, directions: Tensor, beta: float | None = None, channels: int | None = None
+) -> tuple[Tensor, float | None]:
+    """Choose the channels that answer to any of some directions in CLIP space.
+
+    Args:
+        relevance: What each channel does in CLIP space.
+        directions: [P, D], of unit length.
+        beta: Smallest |cosine| of a channel that takes part; None chooses one for each direction.
+        channels: How many each direction then keeps; None takes `CHANNELS`.
+
+    Returns:
+        Weights [size], 1 for those that take part and 0 for the others; and beta, if all directions had one.
+
+    Raises:
+        UsageError: If no channel is left, or beta is not a number from 0 to 1.
+    """
+    if beta is not None and not 0.0 <= beta <= 1.0:  # also refuses NaN
+        raise UsageError(f"beta {beta:g} is not between 0 and 1", "leave it out to have it chosen")
+    strength = (relevance.matrix.double() @ directions.detach().cpu().double().T).abs()
+    largest = float(strength.max()) if strength.numel() else 0.0
+    if largest <= 0.0 or not math.isfinite(largest):
+        raise UsageError("no measured style channel answers to this text", "use other words, or more layers")
+    count = CHANNELS if channels is None else channels
+    betas = [beta_for_channels(column, count) if beta is None else beta for column in strength.T]
+    kept = ((strength >= torch.tensor(betas, dtype=torch.float64)) & (strength > 0)).any(dim=1)
+    if not kept.any():
+        usable = math.floor(largest * 1000) / 1000 or math.floor(largest * 1e9) / 1e9
+        raise UsageError(
+            f"no style channel has a relevance of {beta:g} or more; the largest usable beta is {usable:g}",
+            f"--beta {usable:g} or less, or leave it out to have it chosen",
+        )
+    weight = torch.zeros(relevance.size)
+    weight[relevance.channels[kept]] = 1.0
+    return weight, betas[0] if len(set(betas)) == 1 else None
+
+
+def channels_of_layers(space: StyleSpace, layers: Sequence[int]) -> Tensor:
+    """Choose the channels whose styles come from some W+ vectors.
+
+    Args:
+        space: Of the generator.
+        layers: Numbers of the W+ vectors.
+
+    Returns:
+        Weights [size], 1 for those and 0 for the others.
+
+    Raises:
+        UsageError: If there are no such ones.
+    """
+    if not layers or min(layers) < 0 or max(layers) >= space.num_ws:
+        raise UsageError(f"this generator has the layers 0 to {space.num_ws - 1}", "some of these")
+    weight = torch.zeros(space.size)
+    for layer in space.layers:
+        if layer.ws_index in layers:
+            weight[layer.offset : layer.offset + layer.width] = 1.0
+    return weight
