@@ -36,6 +36,9 @@ def probe(*arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
         (["sample", "--help"], 0),
         (["find-direction", "--help"], 0),
         (["precompute-stats", "--help"], 0),
+        (["transfer", "--help"], 0),
+        (["train-mapper", "--help"], 0),
+        (["mappers", "--help"], 0),
         (["demo", "--help"], 0),
         (["evaluate", "--help"], 0),
         (["info", "--help"], 0),
@@ -48,6 +51,12 @@ def probe(*arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
         (["edit", "seed:1", "--prompt", "smiling", "--alpha", "abc"], 2),
         (["edit", "seed:1", "--prompt", "smiling", "--device", "tpu"], 6),
         (["edit", "absent.png", "--prompt", "smiling"], 3),
+        (["edit", "seed:1", "--method", "optimize", "--prompt", "x", "--space", "z"], 2),
+        (["edit", "seed:1", "--prompt", "x", "--mapper", "y"], 2),
+        (["edit", "seed:1", "--mapper", "absent", "--models", "toy"], 3),
+        (["train-mapper", "--prompt", "x", "--levels", "bad"], 2),
+        (["train-mapper", "--prompt", "x", "--latents", "absent.pt"], 3),
+        (["transfer", "seed:1", "--from", "seed:2"], 2),
     ],
 )
 def test_nothing_heavy_is_imported(arguments: list[str], code: int) -> None:

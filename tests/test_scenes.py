@@ -241,3 +241,8 @@ def test_points_are_where_every_face_has_them() -> None:
     assert torch.allclose(mirrored[:, 36], points[:, 45], atol=1e-6)
     assert bool((points[:, 8, 1] > points[:, 57, 1]).all())  # the chin is below the mouth
     assert bool((points[:, 30, 1] < points[:, 51, 1]).all())  # and the nose above it
+
+
+def test_no_pixel_is_undefined() -> None:
+    """Far below the chin a face's width passed through zero, and once met a pixel there."""
+    assert bool(draw(make_scene(40_000_035)).isfinite().all())

@@ -13,7 +13,6 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,37 +21,17 @@ import torch
 from torch import Tensor
 
 from styleclip_cli import cache, inversion
-from styleclip_cli.defaults import adjusted
 from styleclip_cli.device import choose_device
-from styleclip_cli.edits import prompts
-from styleclip_cli.edits.directions import Direction, find_direction
+from styleclip_cli.editing import Editing
 from styleclip_cli.edits.edit import Edit
-from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
-from styleclip_cli.edits.optimize import Optimization, Watch
-from styleclip_cli.edits.parts import phrases_of
-from styleclip_cli.edits.relevance import Relevance
-from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
 from styleclip_cli.inversion import Inversion, files
-from styleclip_cli.measurements import relevance_of, statistics_of
-from styleclip_cli.networks import Networks
 from styleclip_cli.progress import Progress, silent
-from styleclip_cli.settings import (
-    DirectionSettings,
-    InversionSettings,
-    Inverter,
-    LayerChoice,
-    OptimizeSettings,
-    RelevanceSettings,
-    StatisticsSettings,
-    TrainingSettings,
-)
-from styleclip_cli.statistics import StyleStatistics
+from styleclip_cli.settings import InversionSettings, Inverter, LayerChoice
 from styleclip_cli.synthesize import styles_of, synthesize
-from styleclip_cli.weights import mappers
 from styleclip_cli.weights.packs import find_pack, usual_name
 
 
-class Engine(Networks):
+class Engine(Editing):
     """One model pack on one device. Networks are loaded, and measurements made, when first needed.
 
     Args:
@@ -76,30 +55,7 @@ class Engine(Networks):
         progress: Progress = silent,
     ) -> None:
         pack = find_pack(str(models) if models is not None else usual_name())
-        super().__init__(pack, choose_device(device))
-        self.progress = progress
-        defaults = self.pack.defaults
-        self.statistics_settings = adjusted(StatisticsSettings(), defaults, seed=seed)
-        self.relevance_settings = adjusted(RelevanceSettings(), defaults, seed=seed, layers=layers)
-        self.direction_settings = adjusted(DirectionSettings(), defaults)
-        self.inversion_settings = adjusted(InversionSettings(), defaults)
-        self.optimize_settings = adjusted(OptimizeSettings(), defaults.get("optimize", {}))
-        self.training_settings = adjusted(TrainingSettings(), defaults.get("training", {}))
-
-    @property
-    def seed(self) -> int:
-        """Seed of the measurements."""
-        return self.relevance_settings.seed
-
-    @property
-    def fingerprint(self) -> str:
-        """SHA-256 over the pack's weights, in hex."""
-        return self.pack.fingerprint
-
-    @property
-    def default_alpha(self) -> float:
-        """Strength of an edit when none is given."""
-        return self.direction_settings.alpha
+        super().__init__(pack, choose_device(device), seed, layers, progress)
 
     def sample(self, seeds: Sequence[int], truncation_psi: float | None = None) -> Tensor:
         """Generate faces; each depends on its own seed alone, not on the others or on the device.
@@ -116,6 +72,10 @@ class Engine(Networks):
         z = np.concatenate([np.random.RandomState(seed).randn(1, size) for seed in seeds]).astype(np.float32)
         with torch.inference_mode():
             return self.generator.w_plus(torch.from_numpy(z).to(self.device), truncation_psi=psi)
+
+    def average(self) -> Tensor:
+        """The mean latent, W+ [1, num_ws, w_dim]: a face like many."""
+        return self.generator.w_avg.expand(1, self.generator.style_space.num_ws, -1).clone()
 
     def inversion(
         self,
@@ -239,248 +199,6 @@ class Engine(Networks):
         if face.shift is not None:
             styles = styles + face.shift.to(styles)
         return self.synthesize(styles, face.tuned)
-
-    def statistics(self) -> StyleStatistics:
-        """Mean and spread of every style channel: the pack's own, from the cache, or measured now.
-
-        Raises:
-            WeightsError: If the pack's own cannot be used.
-        """
-        return self._statistics
-
-    @cached_property
-    def _statistics(self) -> StyleStatistics:
-        return statistics_of(self, self.statistics_settings, self.progress)
-
-    def relevance(self) -> Relevance:
-        """What every style channel does in CLIP space: the pack's own, from the cache, or measured now.
-
-        Raises:
-            WeightsError: If the pack's own cannot be used.
-        """
-        return self._relevance
-
-    @cached_property
-    def _relevance(self) -> Relevance:
-        return relevance_of(self, self.relevance_settings, self.statistics, self.progress)
-
-    def publish(self, folder: Path) -> None:
-        """Write statistics.npz and relevance.npz, in the form that a pack ships them.
-
-        Raises:
-            OutputError: If they cannot be written.
-        """
-        self.statistics().save(folder / "statistics.npz", self.pack.fingerprint_of("generator"))
-        self.relevance().save(folder / "relevance.npz", self.pack.fingerprint_of("generator", "clip"))
-
-    def direction(
-        self,
-        prompt: str,
-        neutral: str = "face",
-        *,
-        beta: float | None = None,
-        channels: int | None = None,
-        literal: bool = False,
-    ) -> Direction:
-        """Find the step in style space that a sentence describes.
-
-        Args:
-            prompt: What the face should become, or only what changes ("with glasses").
-            neutral: What it is now.
-            beta: Smallest |relevance| of a channel that takes part; None chooses it.
-            channels: How many channels take part when beta is chosen; None takes the pack's default.
-            literal: Take the prompt as it stands.
-
-        Raises:
-            UsageError: If the texts say the same, or no channel is left.
-            BadInputError: If a text is too long for CLIP.
-        """
-        target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
-        way = prompts.text_direction(self.clip, target, neutral)
-        return self._direction(way, beta, channels, target, neutral)
-
-    def direction_between(
-        self,
-        before: Tensor,
-        after: Tensor,
-        *,
-        beta: float | None = None,
-        channels: int | None = None,
-        target: str = "after",
-        neutral: str = "before",
-    ) -> Direction:
-        """Find the step in style space that leads from one set of pictures to another.
-
-        Args:
-            before: Pictures [N, 3, H, W] in [-1, 1], without what the step is to add.
-            after: Pictures [M, 3, H', W'] with it.
-            beta: As in `direction`.
-            channels: As in `direction`.
-            target: What to call the pictures after.
-            neutral: What to call those before.
-
-        Raises:
-            UsageError: If a set is empty, CLIP sees no difference, or no channel is left.
-        """
-        way = prompts.image_direction(self.clip, before, after)
-        return self._direction(way, beta, channels, target, neutral)
-
-    def _direction(
-        self, way: Tensor, beta: float | None, channels: int | None, target: str, neutral: str
-    ) -> Direction:
-        """The step in style space of a direction [D] in CLIP space."""
-        settings = self.direction_settings
-        return find_direction(
-            self.relevance(),
-            self.statistics(),
-            way,
-            beta=settings.beta if beta is None and channels is None else beta,
-            channels=settings.channels if channels is None else channels,
-            rule=settings.rule if channels is None else "channels",
-            gui_threshold=settings.gui_threshold,
-            target=target,
-            neutral=neutral,
-            fingerprint=self.pack.fingerprint_of("generator"),
-        )
-
-    def transfer(
-        self,
-        reference: Inversion,
-        prompt: str,
-        neutral: str = "face",
-        *,
-        beta: float | None = None,
-        channels: int | None = None,
-        literal: bool = False,
-    ) -> Transfer:
-        """The edit that gives faces something of another one.
-
-        Args:
-            reference: The other face.
-            prompt: What of it: a part ("hair", see `edits.parts`), a thing ("glasses"), or several, separated
-                by commas.
-            neutral: What faces are in words without it.
-            beta: Smallest |relevance| of a channel that is taken; None chooses it.
-            channels: How many channels each phrase keeps when beta is chosen; None takes the usual number.
-            literal: Take the prompt as it stands.
-
-        Raises:
-            UsageError: If a phrase says the same as the neutral text, or no channel is left.
-            BadInputError: If a text is too long for CLIP.
-        """
-        phrases = phrases_of(prompt, literal)
-        texts = [prompts.resolve_prompt(phrase, neutral, literal) for phrase in phrases]
-        ways = prompts.text_directions(self.clip, [target for target, _ in texts], texts[0][1])
-        weight, shared = relevant_channels(self.relevance(), ways, beta, channels)
-        styles = styles_of_one(self.generator, reference)
-        return Transfer(self.generator, styles, weight, prompt, texts[0][1], tuple(phrases), shared)
-
-    def mix(self, reference: Inversion, layers: Sequence[int] | None = None) -> Transfer:
-        """The edit that gives faces whole W+ layers of another one: style mixing.
-
-        Args:
-            reference: The other face.
-            layers: Numbers of the W+ vectors; None for all.
-
-        Raises:
-            UsageError: If there are no such layers.
-        """
-        space = self.generator.style_space
-        numbers = tuple(range(space.num_ws) if layers is None else layers)
-        weight = channels_of_layers(space, numbers)
-        styles = styles_of_one(self.generator, reference)
-        words = f"layers {', '.join(map(str, numbers))}"
-        return Transfer(self.generator, styles, weight, words, layers=numbers)
-
-    def load_direction(self, path: Path) -> Direction:
-        """Read a direction and make sure that it is for this generator.
-
-        Raises:
-            BadInputError: If it cannot be used, or is for another one.
-        """
-        return Direction.load(path, self.generator.style_space.widths, self.pack.fingerprint_of("generator"))
-
-    def optimization(
-        self,
-        prompt: str,
-        neutral: str = "face",
-        settings: OptimizeSettings | None = None,
-        *,
-        literal: bool = False,
-        watch: Watch | None = None,
-    ) -> Optimization:
-        """The edit that looks for each face's latent anew, by gradient descent toward a sentence.
-
-        Args:
-            prompt: What the face should become, or only what changes.
-            neutral: What it is now.
-            settings: How; None takes the pack's.
-            literal: Take the prompt as it stands.
-            watch: Who looks on.
-
-        Raises:
-            UsageError: If the texts say the same.
-            BadInputError: If a text is too long for CLIP.
-        """
-        target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
-        settings = settings or self.optimize_settings
-        judge = self.identity if settings.lambda_id > 0 and self.has_identity else None
-        return Optimization(self.generator, self.clip, judge, target, neutral, settings, watch or Watch())
-
-    def mapper(self, name: str | Path) -> MapperEdit:
-        """The edit of a trained mapper.
-
-        Args:
-            name: What `styleclip mappers` lists, a file, or the folder of a training run.
-
-        Raises:
-            BadInputError: If there is no such mapper.
-            WeightsError: If it cannot be used, or is for another generator.
-        """
-        path = mappers.find(self.pack, str(name))
-        trained = TrainedMapper.load(path)
-        return trained.for_generator(self.generator, self.pack.fingerprint_of("generator"), path)
-
-    def train_mapper(
-        self,
-        prompt: str,
-        folder: Path,
-        neutral: str = "face",
-        settings: TrainingSettings | None = None,
-        latents: Tensor | None = None,
-        *,
-        literal: bool = False,
-    ) -> MapperEdit:
-        """Train a mapper in this process; `styleclip train-mapper` can do it in several, and go on later.
-
-        Args:
-            prompt: What faces should become, or only what changes.
-            folder: Where the run is kept.
-            neutral: What they are now.
-            settings: How; None takes the pack's.
-            latents: W+ [N, num_ws, w_dim] of faces to learn from; None samples them.
-            literal: Take the prompt as it stands.
-
-        Raises:
-            UsageError: If the texts say the same.
-            OutputError: If the folder cannot be written.
-        """
-        from styleclip_cli.training.checkpoint import Task
-        from styleclip_cli.training.distributed import World
-        from styleclip_cli.training.run import prepare, train
-
-        target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
-        fingerprint = self.pack.fingerprint_of("generator")
-        chosen = settings or self.training_settings
-        task = Task(target, neutral, self.pack.name, fingerprint, (), (), chosen)
-        with self.progress("training") as advance:
-            trainer = prepare(self, task, World(), latents)
-            train(trainer, task, folder, [], World(), advance)
-        return self.mapper(folder)
-
-    def average(self) -> Tensor:
-        """The mean latent, W+ [1, num_ws, w_dim]: a face like many."""
-        return self.generator.w_avg.expand(1, self.generator.style_space.num_ws, -1).clone()
 
     def edit(self, face: Inversion | Tensor, edit: Edit, alphas: Sequence[float]) -> Tensor:
         """Edit faces, by each of some strengths, and render them.

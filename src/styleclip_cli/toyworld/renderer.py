@@ -196,7 +196,7 @@ def render(
 
     # ---- head ---------------------------------------------------------------------------------
     v = (y - cy) / ry
-    jaw = 1 - JAW * v.clamp(min=0) ** 2
+    jaw = (1 - JAW * v.clamp(min=0) ** 2).clamp(min=1e-3)  # far below the chin it would pass through zero
     hx = x / jaw
     head = _ellipse(hx, y - cy, rx, ry)
     head_mask = inside(head)

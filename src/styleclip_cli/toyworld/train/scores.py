@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from styleclip_cli.align import Face, ffhq_quad
+from styleclip_cli.save import to_image
 from styleclip_cli.toyworld.scenes import PlacedFace, Scene, draw, make_scene
 
 if TYPE_CHECKING:
@@ -47,8 +47,7 @@ class Row:
 
 def photo(scene: Scene) -> Image.Image:
     """A scene as an 8-bit photo."""
-    pixels = ((draw(scene).permute(1, 2, 0) + 1) * 127.5).round().to(torch.uint8)
-    return Image.fromarray(pixels.numpy())
+    return to_image(draw(scene))
 
 
 def score(scene: Scene, answers: Sequence[Face]) -> tuple[list[Row], int]:
