@@ -482,3 +482,33 @@ def test_built_in_mappers_do_what_they_say(toy: Engine) -> None:
         assert row["success"] >= 0.8
         assert row["leak_default"] <= 0.1
         assert row["identity"] >= 0.8
+
+
+def test_a_bad_run_still_leaves_a_mapper(here: Path) -> None:
+    """The validation before the first step does not count."""
+    assert train("--lr", "300", "--out", "o") == 0
+    assert (here / "o" / "mapper.safetensors").is_file()
+
+
+def test_one_run_for_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import filelock
+
+    (here / "o").mkdir()
+    with filelock.FileLock(here / "o" / ".lock"):
+        assert train("--out", "o", "--overwrite") == 5
+    assert "another run" in capsys.readouterr().err
+
+
+def test_odd_words_are_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["train-mapper", "--literal", "--steps", "1", "--batch", "2", "--prompt", "[/b] face"]
+    assert main(command) == 0
+    assert main(["mappers"]) == 0
+    assert "[/b] face" in capsys.readouterr().out
+    assert train("--out", "x" * 300) == 5
+    assert main(["train-mapper", "--resume", "x" * 300]) == 3
+
+
+def test_edited_latents_are_no_faces_to_learn_from(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["edit", "seed:1", "-p", "sad", "--save-latent", "--out", "s.png"]) == 0
+    assert train("--latents", "s.npz", "--latents", "seed:1-3", "--out", "o") == 3
+    assert "edited in StyleSpace" in capsys.readouterr().err

@@ -162,10 +162,11 @@ def test_no_network_keeps_gradients(tiny: Engine) -> None:
         assert all(p.grad is None and not p.requires_grad for p in network.parameters())
 
 
+@pytest.mark.parametrize("explore", [0.0, 1.0])
 @pytest.mark.parametrize("space", ["w+", "s"])
-def test_only_the_chosen_layers_move(tiny: Engine, space: str) -> None:
+def test_only_the_chosen_layers_move(tiny: Engine, space: str, explore: float) -> None:
     start = Inversion(tiny.sample([5]))
-    settings = OptimizeSettings(steps=6, space=space, layers=(2, 3), explore=0.0, keep="last")
+    settings = OptimizeSettings(steps=6, space=space, layers=(2, 3), explore=explore, keep="last")
     found = optimization(tiny, settings).edited(start, [1.0])[0]
     if space == "w+":
         moved = (found.w_plus - start.w_plus).abs().sum(dim=2)[0] > 0
@@ -177,9 +178,11 @@ def test_only_the_chosen_layers_move(tiny: Engine, space: str) -> None:
         assert not any(layer.is_rgb for layer in moved)
 
 
-def test_several_faces_at_once_are_as_each_alone(tiny: Engine) -> None:
+@pytest.mark.parametrize("explore", [0.0, 1.0])
+def test_several_faces_at_once_are_as_each_alone(tiny: Engine, explore: float) -> None:
     faces = Inversion(tiny.sample([1, 2, 3])).split()
-    edit = optimization(tiny, OptimizeSettings(steps=8, explore=0.0, batch=2))
+    settings = OptimizeSettings(steps=24, learning_rate=0.01, lambda_l2=1e-4, batch=2)
+    edit = optimization(tiny, replace(settings, explore=explore, patience=2, crops=1))
     together = edit.edited(Inversion.joined(faces), [1.0])[0].split()
     for face, found in zip(faces, together, strict=True):
         torch.testing.assert_close(edit.edited(face, [1.0])[0].w_plus, found.w_plus, rtol=1e-3, atol=1e-3)
@@ -194,6 +197,9 @@ def test_alpha_scales_the_way(tiny: Engine) -> None:
 
 def test_edits_follow_each_other(tiny: Engine) -> None:
     """What one edit added to the styles is still there after the next."""
+    added = torch.randn(1, tiny.generator.style_space.size)
+    twice = Inversion(tiny.sample([1])).moved(shift=added).moved(shift=2 * added)
+    torch.testing.assert_close(twice.shift, 3 * added)
     start = Inversion(tiny.sample([1]), shift=torch.randn(1, tiny.generator.style_space.size))
     in_w, in_s = (
         optimization(tiny, OptimizeSettings(steps=4, space=space)).edited(start, [0.0])[0]  # type: ignore[arg-type]
@@ -218,7 +224,8 @@ def test_it_can_be_stopped_and_watched(tiny: Engine) -> None:
     found = optimization(tiny, settings, watch).edited(Inversion(tiny.sample([1, 2])), [1.0])[0]
     assert [done for done, _, _ in told] == list(range(1, 8))
     assert all(name in told[0][2] for name in ("clip", "l2", "id"))
-    assert [step for step, _ in frames] == [2, 4, 6]
+    assert [step for step, _ in frames] == [2, 4, 6, 7]
+    assert torch.equal(frames[-1][1], tiny.show(found))  # the last one is the result
     assert frames[0][1].shape == (2, 3, SIDE, SIDE)
     assert not torch.equal(found.w_plus, tiny.sample([1, 2]))
 
@@ -302,7 +309,8 @@ def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, told = process.communicate(timeout=60)
     assert process.returncode == 130, told
-    assert "the best so far is kept" in told
+    assert "what was found so far is kept" in told
+    assert read_metadata(here / "o" / "seed1_old.png")["iterations"] < 100_000
     assert [p.name for p in (here / "o").iterdir()] == ["seed1_old.png"]
 
 
@@ -353,3 +361,29 @@ def test_animations(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(here, "seed:1-2", "--prompt", "old", "--out", "o", "--animation", "c.gif") == 2
     assert "one input" in capsys.readouterr().err
     assert run(here, "seed:1", "--prompt", "old", "--out", "c.png", "--animation", "b.webp") == 5
+
+
+def test_recipes_repeat_their_own_method(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Official and free optimizations are repeated; another method takes the words, not the numbers."""
+    assert run(here, "seed:1", "--prompt", "old", "--official", "--seed", "3", "--out", "o.png") == 0
+    assert main(["edit", "seed:1", "--recipe", "o.png", "--out", "p.png"]) == 0
+    assert np.array_equal(pixels(here / "o.png"), pixels(here / "p.png"))
+    assert run(here, "--free", "--prompt", "old", "--out", "free.png") == 0
+    assert main(["edit", "--recipe", "free.png", "--out", "free2.png"]) == 0
+    assert np.array_equal(pixels(here / "free.png"), pixels(here / "free2.png"))
+    assert main(["edit", "seed:1", "--recipe", "o.png", "--method", "global", "--out", "g.png"]) == 0
+    assert read_metadata(here / "g.png")["alphas"] == [4]  # the pack's, not the optimization's
+    assert main(["edit", "seed:1", "--prompt", "sad", "--layers", "fs3", "--out", "f.png"]) == 0
+    again = ["edit", "seed:1", "--recipe", "f.png", "--method", "optimize", "--iterations", "3"]
+    assert main([*again, "--out", "h.png"]) == 0
+    assert read_metadata(here / "h.png")["alphas"] == [1]
+
+
+def test_a_film_does_not_overwrite_the_result(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(here, "seed:1", "--prompt", "old", "--out", "x.webp", "--animation", "x.webp") == 2
+    assert not list(here.iterdir())
+    assert run(here, "seed:1", "--prompt", "old", "--out", "o.png", "--save-steps", "2") == 0
+    assert run(here, "seed:1", "--prompt", "old", "--out", "o.png", "--save-steps", "4", "--overwrite") == 0
+    assert sorted(p.name for p in (here / "o_steps").iterdir()) == ["00004.png", "00006.png"]
+    long = "x" * 300
+    assert run(here, "seed:1", "--prompt", "old", "--out", f"{long}.png", "--save-steps", "2") == 5

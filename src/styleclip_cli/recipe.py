@@ -106,6 +106,9 @@ class Recipe:
         learning_rate: Its step size.
         lambda_l2: Weight of its distance to the start.
         lambda_id: Weight of its identity loss.
+        crops: Random crops that CLIP saw in the place of the whole.
+        official: Whether it was optimized with the published settings.
+        free: Whether it was optimized without holding on to a face.
         mapper: Name of the mapper.
         inverter: How the photo was inverted.
         noise: Whether the noise was moved too.
@@ -136,6 +139,9 @@ class Recipe:
     learning_rate: float | None = _entry(_number(0, 1e6))
     lambda_l2: float | None = _entry(_number(0, 1e6))
     lambda_id: float | None = _entry(_number(0, 1e6))
+    crops: int | None = _entry(_whole(0, 1000))
+    official: bool | None = _entry(_truth)
+    free: bool | None = _entry(_truth)
     mapper: str | None = _entry(_name)
     inverter: str | None = _entry(_text(100))
     noise: bool | None = _entry(_truth)

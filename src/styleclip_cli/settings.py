@@ -244,5 +244,6 @@ OFFICIAL_TRAINING = TrainingSettings(
     steps=50_000,
     truncation_psi=1.0,
     validate_every=2000,
+    n_validation=201,
 )
 """As the official mapper/scripts/train.py by default."""

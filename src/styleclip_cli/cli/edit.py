@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -144,7 +144,17 @@ def edit(
     began = time.monotonic()
     reporter = Reporter(quiet)
     wanted = methods.Optimizing(
-        space, iterations, lr, lambda_l2, lambda_id, crops, batch, None, free, official, save_steps, animation
+        space=space,
+        iterations=iterations,
+        lr=lr,
+        lambda_l2=lambda_l2,
+        lambda_id=lambda_id,
+        crops=crops,
+        batch=batch,
+        free=free,
+        official=official,
+        save_steps=save_steps,
+        animation=animation,
     )
     if recipe is None:
         if (prompt is not None) + (direction is not None) + (mapper is not None) != 1:
@@ -170,8 +180,9 @@ def edit(
 
         before = load(recipe)
         again = methods.NAMES.get(before.method)
-        if method is None and not (again == "mapper" and prompt is not None):
+        if method is None and mapper is None and not (again == "mapper" and prompt is not None):
             method = again
+        same = again == (method or ("mapper" if mapper is not None else "global"))
         if prompt is None:
             if before.method not in methods.NAMES or (before.prompt is None and before.mapper is None):
                 raise UsageError(
@@ -184,16 +195,18 @@ def edit(
                 prompt, literal = before.prompt, literal or bool(before.literal)
             if method == "global" and beta is None and channels is None:
                 beta, channels = before.beta, before.channels if before.beta is None else None
-        if method == "optimize":
+        if method == "optimize" and same:
             wanted = wanted.after(before)
+            free = wanted.free
         if method != "mapper":
             neutral = before.neutral if neutral is None else neutral
         face = before.face if face is None else face
         composite = before.composite if composite is None else composite
         no_align = no_align or before.align is False
         noise = noise or bool(before.noise)
-        alphas = alphas or list(before.alphas or ())
-        layers = layers or before.layers if method != "mapper" else layers
+        if same:  # another method means other things by them
+            alphas = alphas or list(before.alphas or ())
+            layers = layers or (before.layers if again != "mapper" else None)
         chosen_inverter = chosen_inverter or options.check_inverter(before.inverter)
         steps = before.steps if steps is None else steps
         seed = before.seed if seed is None else seed
@@ -206,19 +219,19 @@ def edit(
     if direction is not None and given:
         raise UsageError(f"{', '.join(given)}: fixed in a saved direction", "leave out what is not --alpha")
     if how == "mapper":
-        methods.refuse(how, [name for name in given if name != "--seed"] + wanted.given())
+        methods.refuse(how, [name for name in given if recipe is None or name != "--seed"] + wanted.given())
     elif how == "global":
         methods.refuse(how, wanted.given())
     else:
         methods.refuse(how, [name for name in given if name in ("--beta", "--channels")])
-        wanted = replace(wanted, layers=layers)
+        wanted = replace(wanted, layers=layers, seed=seed)
         wanted.check()
     options.check_beta(beta, channels)
     chosen_layers = options.check_layers(layers) if how == "global" else None
     chosen_face = options.check_face(face or "largest")
     if chosen_face == "all" and len(alphas) > 1:
         raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 2,4")
-    if out is not None and out.suffix and not out.is_dir() and format is None:
+    if out is not None and io.is_file_name(out) and format is None:
         io.check_picture(out)
     if not inputs and not free:
         raise UsageError("no INPUT is given", 'styleclip edit face.png --prompt "smiling"')
@@ -281,7 +294,7 @@ def edit(
         max_megapixels=max_megapixels,
         keep_exif=keep_exif,
         reporter=reporter,
-        mapper=mapper,
+        extra=_extra(how, mapper, wanted),
         onlooker=onlooker if how == "optimize" else None,
     )
     together = 1
@@ -292,6 +305,13 @@ def edit(
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
     if stop():
         raise Stopped(stop.number)
+
+
+def _extra(how: str, mapper: str | None, wanted: methods.Optimizing) -> dict[str, Any]:
+    """What a recipe says of the options beside what the edit says of itself."""
+    if how == "optimize":
+        return {"official": wanted.official or None, "free": wanted.free or None}
+    return {"mapper": Path(mapper).name} if mapper is not None else {}
 
 
 def _compare(before: Recipe, models: str, reporter: Reporter) -> None:

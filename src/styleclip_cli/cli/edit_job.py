@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from styleclip_cli.cli.faces import latent_of, open_photo, quality_line, source_name
 from styleclip_cli.cli.inputs import Item
 from styleclip_cli.cli.methods import Onlooker
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import shortened
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -83,7 +84,7 @@ class EditJob:
     max_megapixels: float
     keep_exif: bool
     reporter: Reporter
-    mapper: str | None = None
+    extra: Mapping[str, Any] = field(default_factory=dict)
     onlooker: Onlooker | None = None
 
     def open(self, item: Item) -> Opened:
@@ -121,14 +122,20 @@ class EditJob:
         joint = [(one, face) for one, face in faces if not face.tuned]
         results: dict[int, list[Inversion]] = {}
         for group in ([joint] if joint else []) + [[pair] for pair in alone]:
+            if self.onlooker is not None and self.onlooker.stopped:
+                break  # what has not begun is left alone
             moved = edit.edited(Inversion.joined([face for _, face in group]), self.alphas)
             for (_, face), *each in zip(group, *(at_alpha.split() for at_alpha in moved), strict=True):
                 results[id(face)] = each
         for one in opened:
-            one.edited = [results[id(face)] for face in one.faces]
+            if all(id(face) in results for face in one.faces):
+                one.edited = [results[id(face)] for face in one.faces]
 
     def finish(self, opened: Opened, path: Path) -> None:
         """Render one input's faces, put them back, write."""
+        if not opened.edited:
+            self.reporter.note(f"{opened.item.name}: not edited, it had not begun")
+            return
         picture = self._picture(opened)
         self._write(path, opened, picture)
         if self.writing.latent:
@@ -189,14 +196,17 @@ class EditJob:
 
         settings, edit = self.settings, self.chosen()
         photo = opened.photo is not None
+        entries: dict[str, Any] = {"layers": self.engine.relevance_settings.layers, "seed": self.engine.seed}
+        entries |= {**edit.entries(), **self.extra}
+        if self.onlooker is not None and self.onlooker.cut_short:
+            entries["iterations"] = self.onlooker.cut_short
         return Recipe(
             method=self.method,
-            prompt=edit.target,
+            prompt=shortened(edit.target, 1000),
             neutral=edit.neutral,
             alphas=tuple(self.alphas),
             models=self.engine.pack.name,
             fingerprint=self.engine.fingerprint,
-            seed=self.engine.seed,
             sample=opened.item.seed,
             inverter=settings.inverter if photo else None,
             steps=settings.steps if photo and settings.inverter != "encoder" else None,
@@ -205,6 +215,5 @@ class EditJob:
             align=self.align if photo else None,
             composite=self.mode if photo else None,
             literal=True,
-            mapper=self.mapper and Path(self.mapper).name,
-            **{"layers": self.engine.relevance_settings.layers, **edit.entries()},
+            **entries,
         )

@@ -134,7 +134,7 @@ def plan_outputs(
         OutputError: If one exists (without `overwrite`) or cannot be written.
         UsageError: If several items are to go into one file, or the format is unknown.
     """
-    if out is not None and _is_file_name(out):
+    if out is not None and is_file_name(out):
         if len(items) > 1:
             raise UsageError(f"{len(items)} results do not fit into the file {out}", "--out FOLDER")
         check_picture(out)
@@ -210,7 +210,8 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
         _check_writable(folder)
 
 
-def _is_file_name(out: Path) -> bool:
+def is_file_name(out: Path) -> bool:
+    """Whether an output names a file and not a folder."""
     try:
         return bool(out.suffix) and not out.is_dir()
     except OSError:  # a name too long: told when the output is checked

@@ -11,7 +11,15 @@ import typer
 from styleclip_cli.cli import options, report
 from styleclip_cli.cli.packs import describe, network
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import PartialFailure, StyleClipError, UsageError, WeightsError
+from styleclip_cli.errors import (
+    OutputError,
+    PartialFailure,
+    StyleClipError,
+    UsageError,
+    WeightsError,
+    one_line,
+    shortened,
+)
 
 if TYPE_CHECKING:
     from styleclip_cli.weights.mappers import Listed
@@ -32,6 +40,7 @@ def overview(
     """
     if context.invoked_subcommand is not None:
         return
+    from rich.markup import escape
     from rich.table import Table
 
     from styleclip_cli.weights import packs
@@ -50,7 +59,8 @@ def overview(
     table = Table("name", "origin", "prompt", "what it maps", "steps", title=f"mappers of {pack.name}")
     for one, about in found:
         maps = about.get("mapper", about.get("error", "not downloaded"))
-        table.add_row(one.name, one.origin, about.get("prompt", ""), maps, about.get("steps", ""))
+        cells = (one.name, one.origin, about.get("prompt", ""), maps, about.get("steps", ""))
+        table.add_row(*(escape(shortened(one_line(cell), 60)) if cell else "" for cell in cells))
     reporter.table(table)
     reporter.note(f'styleclip edit face.jpg --mapper {found[0][0].name} --models "{pack.name}"')
 
@@ -155,7 +165,10 @@ def remove(
         one = known[name]
         assert one.path is not None
         if one.origin == "trained":
-            shutil.rmtree(one.path.parent, ignore_errors=True)
+            try:
+                shutil.rmtree(one.path.parent)
+            except OSError as error:
+                raise OutputError(f"{one.path.parent}: cannot be removed ({error})") from None
         else:
             store.delete(one.path)
         reporter.result(f"{name} is removed")

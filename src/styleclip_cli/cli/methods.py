@@ -177,13 +177,15 @@ class Optimizing:
     layers: str | None = None
     free: bool = False
     official: bool = False
+    seed: int | None = None
     save_steps: int = 0
     animation: str | None = None
 
     def given(self) -> list[str]:
         """Names of the options that were given, but for --layers, which other methods have too."""
         values = vars(self)
-        return [f"--{name.replace('_', '-')}" for name in values if name != "layers" and values[name]]
+        shared = ("layers", "seed")
+        return [f"--{name.replace('_', '-')}" for name in values if name not in shared and values[name]]
 
     def check(self) -> None:
         """Refuse what makes no sense.
@@ -213,6 +215,9 @@ class Optimizing:
             lr=before.learning_rate if self.lr is None else self.lr,
             lambda_l2=before.lambda_l2 if self.lambda_l2 is None else self.lambda_l2,
             lambda_id=before.lambda_id if self.lambda_id is None else self.lambda_id,
+            crops=before.crops if self.crops is None else self.crops,
+            official=self.official or bool(before.official),
+            free=self.free or bool(before.free),
         )
 
     def settings(self, usual: OptimizeSettings, num_ws: int) -> OptimizeSettings:
@@ -237,6 +242,7 @@ class Optimizing:
             "crops": self.crops,
             "batch": self.batch,
             "layers": layers,
+            "seed": self.seed,
         }
         if self.free:  # the text alone counts (official free_generation)
             chosen |= {"lambda_l2": self.lambda_l2 or 0.0, "lambda_id": self.lambda_id or 0.0}
@@ -345,12 +351,15 @@ def plan_frames(wanted: Optimizing, paths: Sequence[Path], face: str, overwrite:
         if len(paths) > 1:
             raise UsageError(f"--animation shows one input, not {len(paths)}", "--save-steps 10 for each")
         animation = Path(wanted.animation)
+        if any(animation.absolute() == path.absolute() for path in paths):
+            raise UsageError(f"{animation}: is the result already", "another name for --animation")
         from styleclip_cli.animate import check_animation
 
         check_animation(animation)
         io.check_outputs([animation], overwrite=overwrite)
     if wanted.save_steps:
         for path in paths:
+            io.check_outputs([steps_folder(path) / "00000.png"], overwrite=True)
             folder = steps_folder(path)
             if folder.exists() and not overwrite:
                 raise OutputError(f"{folder}: exists already", "--overwrite, or another --out")
@@ -399,7 +408,17 @@ class Onlooker:
         self._inside.close()
         if self._stop() and error[0] is None:
             done, steps = self._done
-            self._reporter.note(f"interrupted after {done} of {steps} steps; the best so far is kept")
+            self._reporter.note(f"interrupted after {done} of {steps} steps; what was found so far is kept")
+
+    @property
+    def stopped(self) -> bool:
+        """Whether Ctrl-C was heard."""
+        return self._stop()
+
+    @property
+    def cut_short(self) -> int | None:
+        """After how many steps it was interrupted; None if it was not."""
+        return self._done[0] if self._stop() and self._done[0] < self._done[1] else None
 
     def _tell(self, done: int, total: int, note: str = "") -> None:
         self._done = done, total
@@ -424,6 +443,8 @@ class Onlooker:
 
         if self._film.every:
             folder = steps_folder(path)
+            for earlier in folder.glob("[0-9]" * 5 + ".png"):
+                earlier.unlink(missing_ok=True)
             for step, picture in self._frames.items():
                 if step % self._film.every == 0 or step == max(self._frames):
                     save_image(folder / f"{step:05d}.png", picture, mark="generated")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -290,7 +292,7 @@ def train_mapper(
         from styleclip_cli.training.checkpoint import Checkpoint as Saved
 
         checkpoint = Saved.load(resume)
-        models = models or checkpoint.task.models
+        models = io.pack_of_recipe(models, checkpoint.task.models)
     if validation and not latents:
         raise UsageError("--validation needs --latents", "--latents FILE")
     items = io.expand(latents) if latents else []
@@ -311,7 +313,7 @@ def train_mapper(
     from styleclip_cli.training.run import clear, prepare, train
 
     began = time.monotonic()
-    if device == "auto" and "LOCAL_RANK" in os.environ:
+    if device in ("auto", "cuda") and "LOCAL_RANK" in os.environ:
         device = _own_device(int(os.environ["LOCAL_RANK"]))
     engine = Engine(models, device=device, progress=reporter.progress)
     fingerprint = engine.pack.fingerprint_of("generator")
@@ -334,19 +336,22 @@ def train_mapper(
             tuple(str(Path(t).resolve()) if Path(t).exists() else t for t in texts or ())
             for texts in (latents, validation)
         )
-        task = Task(target, start, models, fingerprint, named, kept, settings)
+        here = str(Path(models).resolve()) if Path(models).name != models else models
+        task = Task(target, start, here, fingerprint, named, kept, settings)
     reporter.note(f'target "{task.target}", neutral "{task.neutral}", {task.settings.steps} steps')
     faces = _faces(engine, items, reporter) if items else None
     others = _faces(engine, apart, reporter) if apart else None
+    if others is not None and checkpoint is None:
+        task = replace(task, settings=replace(task.settings, n_validation=min(len(others), 1000)))
     stop = Interruptible(terminating=True)
     with world(engine.device, task.settings.batch) as together:
         trainer = prepare(engine, task, together, faces, others, checkpoint)
-        if trainer.done:
+        if trainer.done and presents:
             reporter.note(f"going on after {trainer.done} steps")
         history = list(checkpoint.history) if checkpoint is not None else []
-        if resume is None and presents:
-            clear(folder)
-        with stop, reporter.progress("training") as advance:
+        with _alone(folder, presents), stop, reporter.progress("training") as advance:
+            if resume is None and presents:
+                clear(folder)
             outcome = train(trainer, task, folder, history, together, advance, stop)
     if outcome.stopped:
         reporter.note(
@@ -398,9 +403,37 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     Raises:
         OutputError: If there is one already, or nothing can be written.
     """
+    io.check_outputs([folder / "log.jsonl"], overwrite=True)
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise OutputError(f"{folder}: exists already", f"--resume {folder}, --overwrite, or another --out")
-    io.check_outputs([folder / "log.jsonl"], overwrite=True)
+
+
+@contextmanager
+def _alone(folder: Path, presents: bool) -> Iterator[None]:
+    """Keep other runs out of a folder while this one writes there.
+
+    Raises:
+        OutputError: If another one does.
+    """
+    import filelock
+
+    if not presents:
+        yield
+        return
+    lock = filelock.FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise OutputError(f"{folder}: another run is writing here", "wait for it, or another --out") from None
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: cannot be written to ({error.strerror or error})", "another --out"
+        ) from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _own_device(local_rank: int) -> str:
@@ -422,7 +455,13 @@ def _faces(engine: Engine, items: list[io.Item], reporter: Reporter) -> Tensor:
             advance(done, len(items))
             photo = open_photo(item, reporter)
             if photo is None:
-                found.append(latent_of(engine, item).w_plus)
+                face = latent_of(engine, item)
+                if face.shift is not None or face.tuned:
+                    raise BadInputError(
+                        f"{item.name}: edited in StyleSpace, or tuned: W+ alone is not what it shows",
+                        "latents of the encoder, or of --inverter refine",
+                    )
+                found.append(face.w_plus)
             else:
                 found += [one.face.w_plus for one in find_faces(engine, photo.image)]
     return torch.cat(found)

@@ -151,7 +151,7 @@ def transfer(
         raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 0.5,1")
     options.check_device(device)
     suffix = io.suffix_of(format)
-    if out is not None and out.suffix and not out.is_dir() and format is None:
+    if out is not None and io.is_file_name(out) and format is None:
         io.check_picture(out)
     source = _one(reference, max_megapixels)
     items = io.expand(inputs, max_megapixels)

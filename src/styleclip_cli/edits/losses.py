@@ -61,9 +61,9 @@ class TextLoss:
         """
         seen = self.seen(pictures, crops)
         if self._compare == "text":
-            return 1 - seen @ self._text
+            return 1 - (seen * self._text).sum(dim=1)
         assert before is not None
-        return 1 - (seen - before) @ self._text
+        return 1 - ((seen - before) * self._text).sum(dim=1)  # no product that autocast would round
 
     def seen(self, pictures: Tensor, crops: Tensor | None = None) -> Tensor:
         """CLIP's embeddings of pictures, [N, D]; of crops the mean."""

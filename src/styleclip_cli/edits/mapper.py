@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import torch
 from torch import Tensor
 
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import WeightsError, one_line, shortened
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.nets.mapper import STRENGTH, LatentMapper
 from styleclip_cli.settings import MapperNorm
@@ -85,7 +85,7 @@ class TrainedMapper:
         part = next((part for part in read_parts(path) if part.name == "mapper"), None)
         if part is None:
             raise WeightsError(f"{path}: holds no mapper", "a file written by styleclip train-mapper")
-        notes = dict(part.notes)
+        notes = {name: shortened(one_line(text, 2000), 500) for name, text in part.notes.items() if text}
         norm = notes.pop("norm", "layers")
         try:
             strength = float(notes.pop("strength", STRENGTH))

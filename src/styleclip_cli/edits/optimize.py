@@ -66,7 +66,7 @@ class Watch:
     Attributes:
         advance: Takes steps done, steps in all, and the loss terms.
         stop: Asked after each step whether to end here, with the best so far.
-        frame: Takes (step, pictures [N, 3, R, R]) every `every` steps, and the last ones.
+        frame: Takes (step, pictures [N, 3, R, R]) every `every` steps, and in the end those of the result.
         every: Steps between frames; 0 for none.
     """
 
@@ -114,6 +114,8 @@ class Optimization:
             "learning_rate": s.learning_rate,
             "lambda_l2": s.lambda_l2,
             "lambda_id": s.lambda_id,
+            "crops": s.crops or None,
+            "seed": s.seed,
         }
 
     def summary(self) -> str:
@@ -145,6 +147,7 @@ class _Descent:
         self._identity = IdentityLoss(edit.identity) if judged and edit.identity is not None else None
         self._explored = round(self._settings.steps * _EXPLORING) if self._settings.explore > 0 else 0
         self._stopped = False
+        self._done = 0
 
     def run(self) -> Tensor:
         """The offset: of W+ [N, num_ws, w_dim], or of the styles [N, size]."""
@@ -153,8 +156,14 @@ class _Descent:
             start = self._explore()
         if self._settings.space == "s":
             with torch.no_grad():
-                start = self._styles(start) - self._styles()
-        return start if self._stopped else self._settle(start)
+                start = (self._styles(start) - self._styles()) * self._free
+        found = start if self._stopped else self._settle(start)
+        if self._watch.frame is not None and self._watch.every:
+            with torch.no_grad():
+                in_s = self._settings.space == "s"
+                styles = self._styles() + found if in_s else self._styles(found)
+                self._watch.frame(self._done, self._render(styles))
+        return found
 
     def _explore(self) -> Tensor:
         """One step for all layers, tried on other faces too: at first far away, in the end on this one.
@@ -169,7 +178,8 @@ class _Descent:
         for step in range(steps):
             for group in optimizer.param_groups:
                 group["lr"] = settings.learning_rate * min(1.0, (step + 1) / 3)
-            z = torch.randn(len(self._w_plus), self._generator.config.z_dim, generator=self._random)
+            # The same for all faces, so that each goes the way that it would go alone.
+            z = torch.randn(1, self._generator.config.z_dim, generator=self._random)
             with torch.no_grad():
                 other = self._generator.w_plus(z.to(self._w_plus)) - self._generator.w_avg
                 away = settings.explore * (1 - step / steps) * other
@@ -191,7 +201,8 @@ class _Descent:
         optimizer = torch.optim.Adam([offset], lr=rate)
         best = start.clone()
         lowest = torch.full((len(best),), float("inf"), device=best.device)
-        plateau = Plateau(settings.patience)
+        plateaus = [Plateau(settings.patience) for _ in best]
+        active = torch.ones(len(best), dtype=torch.bool, device=best.device)
         with torch.no_grad():
             original = self._styles()
             seen, person = self._before(original)
@@ -201,11 +212,13 @@ class _Descent:
             pictures = self._render(styles)
             terms = self._terms(pictures, seen, person, offset)
             loss = _sum(terms).detach()
-            better = loss < lowest
+            better = (loss < lowest) & active
             lowest = torch.where(better, loss, lowest)
             best[better] = offset.detach()[better]
-            done = step == steps
-            if done or (settings.patience and plateau.reached(float(lowest.sum()))):
+            if settings.patience:  # a face that has settled keeps what it has, whatever the others still do
+                flat = [p.reached(float(low)) for p, low in zip(plateaus, lowest, strict=True)]
+                active &= ~torch.tensor(flat, device=active.device)
+            if step == steps or not active.any():
                 break
             for group in optimizer.param_groups:
                 share = step / steps
@@ -231,7 +244,8 @@ class _Descent:
         crops = None
         if self._settings.crops:
             count = self._settings.crops
-            crops = torch.rand(len(pictures), count, 3, generator=self._random).to(pictures)
+            crops = torch.rand(1, count, 3, generator=self._random).to(pictures)
+            crops = crops.expand(len(pictures), -1, -1)
         terms = {"clip": self._text(pictures, seen, crops)}
         if self._settings.lambda_l2 > 0:
             terms["l2"] = self._settings.lambda_l2 * offset.square().flatten(1).sum(dim=1)
@@ -251,10 +265,11 @@ class _Descent:
     def _report(self, done: int, terms: Mapping[str, Tensor], drawn: Callable[[], Tensor]) -> None:
         """Tell who looks on, and ask whether to go on."""
         watch, steps = self._watch, self._settings.steps
+        self._done = done
         watch.advance(
             done, steps, "  ".join(f"{n} {float(term.detach().mean()):.3f}" for n, term in terms.items())
         )
-        if watch.frame is not None and watch.every and (done % watch.every == 0 or done == steps):
+        if watch.frame is not None and watch.every and done % watch.every == 0 and done < steps:
             with torch.no_grad():
                 watch.frame(done, drawn().detach())
         self._stopped = watch.stop()

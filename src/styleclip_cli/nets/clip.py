@@ -158,7 +158,7 @@ class Clip(nn.Module):
         """Embed pictures [N, 3, H, W] in [-1, 1] as unit vectors [N, embed_dim]; differentiable."""
         device = self.model.text_projection.device
         inputs = preprocess(images.to(device), self.resolution, how)
-        return F.normalize(self.model.encode_image(inputs), dim=-1)
+        return F.normalize(self.model.encode_image(inputs).float(), dim=-1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embed sentences as unit vectors [N, embed_dim].

@@ -159,7 +159,7 @@ class ArcFace(nn.Module):
         """
         if images.shape[-1] != self.resolution:
             images = F.adaptive_avg_pool2d(images, self.resolution)
-        return F.normalize(self.output_layer(self.body(self.input_layer(images))), dim=1)
+        return F.normalize(self.output_layer(self.body(self.input_layer(images))).float(), dim=1)
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
         """Feature maps [N, C, H, W] at the end of each stage, for pictures [N, 3, H, W] of any size."""

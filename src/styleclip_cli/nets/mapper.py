@@ -28,6 +28,7 @@ LEVELS: dict[Level, slice] = {"coarse": slice(0, 4), "medium": slice(4, 8), "fin
 """Which W+ vectors each level has, at every resolution (official latent_mappers.py)."""
 
 _NAMES: dict[str, Level] = {"course_mapping": "coarse", "medium_mapping": "medium", "fine_mapping": "fine"}
+_PART = r"((?:course|medium|fine)_mapping|mapping|mapper_\d{1,3})\.mapping\.1\.weight"
 _RATE = 0.01
 _DEPTH = 4
 
@@ -138,7 +139,7 @@ class LatentMapper(nn.Module):
             widths = {
                 match[1]: int(tensor.shape[0])
                 for key, tensor in state.items()
-                if (match := re.fullmatch(r"([a-z]+_mapping|mapping|mapper_\d+)\.mapping\.1\.weight", key))
+                if (match := re.fullmatch(_PART, key))
             }
             with Uninitialised():
                 mapper = cls(widths, norm)

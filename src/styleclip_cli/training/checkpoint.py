@@ -84,21 +84,36 @@ class Checkpoint:
             BadInputError: If there is none, or it cannot be used.
         """
         path = folder / FILE
-        if not path.is_file():
+        try:
+            there = path.is_file()
+        except (OSError, ValueError):  # a name too long
+            there = False
+        if not there:
             raise BadInputError(f"{folder}: no training run to go on with", f"a folder with a {FILE}")
         try:
             tensors, notes = load_weights(path)
-            about = json.loads(notes["styleclip"])
+            about = json.loads(notes["styleclip"], parse_constant=_refused)
             if about["schema"] != SCHEMA:
                 raise ValueError(f"schema {about['schema']!r}")
             history = [dict(entry) for entry in about["history"]]
-            return cls(task_of(about["task"]), tensors, dict(about["values"]), history)
+            if not history or not all(
+                isinstance(entry.get(name), (int, float)) for entry in history for name in ("step", "loss")
+            ):
+                raise ValueError("its history makes no sense")
+            values = dict(about["values"])
+            if not isinstance(values["step"], int) or values["step"] < 0:
+                raise ValueError(f"step {values['step']!r}")
+            return cls(task_of(about["task"]), tensors, values, history)
         except WeightsError as error:
             raise BadInputError(error.message, "start the training again") from None
         except (KeyError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise BadInputError(
                 f"{path}: not a usable checkpoint ({error})", "start the training again"
             ) from None
+
+
+def _refused(word: str) -> None:
+    raise ValueError(f"{word} is no number")
 
 
 def task_of(values: Mapping[str, Any]) -> Task:
@@ -134,5 +149,9 @@ def _check(settings: TrainingSettings) -> None:
             fine = bool(value) and set(value) <= {"coarse", "medium", "fine"}
         else:
             fine = not isinstance(value, str) or value in words
+        if kind is int and entry.name in ("batch", "steps", "validate_every", "n_validation"):
+            fine = fine and 1 <= value <= 10**9
+        elif kind in (int, float):
+            fine = fine and 0 <= value < 2**63
         if not fine:
             raise ValueError(f"{entry.name} is {value!r}")

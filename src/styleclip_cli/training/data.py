@@ -14,8 +14,8 @@ from torch import Tensor
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.nets.stylegan2 import Generator
 
-# Larger than any run: no two steps of runs with neighbouring seeds share their random numbers.
-_SPREAD = 1_000_003
+# Larger than any run is long: no two steps of runs with neighbouring seeds share their random numbers.
+_SPREAD = 1_000_000_007
 _VALIDATION = -1
 
 

@@ -20,10 +20,12 @@ class World:
     Attributes:
         rank: Which of them this is, from 0.
         size: How many there are.
+        device: Where this one computes.
     """
 
     rank: int = 0
     size: int = 1
+    device: str = "cpu"
 
     @property
     def presents(self) -> bool:
@@ -50,9 +52,7 @@ class World:
         """Whether any process says so."""
         if self.size == 1:
             return flag
-        said = torch.tensor(float(flag))
-        if torch.distributed.get_backend() == "nccl":
-            said = said.cuda()
+        said = torch.tensor(float(flag), device=self.device)
         torch.distributed.all_reduce(said)
         return bool(said > 0)
 
@@ -81,8 +81,10 @@ def world(device: torch.device, batch: int) -> Iterator[World]:
         raise UsageError(
             f"{batch} faces a step for {size} processes", f"--batch {size * max(1, batch // size)}"
         )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
     try:
-        yield World(rank, size)
+        yield World(rank, size, str(device))
     finally:
         torch.distributed.destroy_process_group()

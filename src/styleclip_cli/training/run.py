@@ -49,8 +49,8 @@ class Outcome:
 
     @property
     def best(self) -> dict[str, float]:
-        """The validation with the lowest loss."""
-        return min(self.history, key=lambda entry: entry["loss"])
+        """The validation with the lowest loss; the one before the first step does not count."""
+        return min(self.history[1:] or self.history, key=lambda entry: entry["loss"])
 
 
 def train(
@@ -81,8 +81,8 @@ def train(
     log = Journal(folder, trainer.done) if world.presents else None
     stopped = False
 
-    def rest() -> None:
-        """Look at what was learned, and keep it."""
+    def rest(look: bool) -> None:
+        """Look at what was learned, and keep it; only keep it where a run that goes on would not look."""
         if not world.presents:
             return
         assert log is not None
@@ -90,9 +90,9 @@ def train(
             raise UsageError(
                 f"the mapper has values that are not finite after {trainer.done} steps", "a lower --lr"
             )
-        if not history or history[-1]["step"] != trainer.done:
+        if look and (not history or history[-1]["step"] != trainer.done):
             terms = trainer.validate()
-            best = min((entry["loss"] for entry in history), default=float("inf"))
+            best = min((entry["loss"] for entry in history[1:]), default=float("inf"))
             history.append({"step": trainer.done, **terms})
             log.write(trainer.done, "validation", terms)
             before, after = trainer.pictures()
@@ -106,14 +106,14 @@ def train(
                     task.neutral,
                     settings.strength,
                     task.generator,
-                    task.models,
+                    Path(task.models).name,  # where a pack lies is nobody's business
                     notes,
                 ).save(folder / MAPPER)
         Checkpoint(task, *trainer.state(), history).save(folder)
 
     try:
         if trainer.done == 0:
-            rest()
+            rest(look=True)
         while trainer.done < settings.steps and not stopped:
             terms = trainer.step()
             if log is not None and (trainer.done % _TELL_EVERY == 0 or trainer.done == settings.steps):
@@ -121,8 +121,9 @@ def train(
             told = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
             advance(trainer.done, settings.steps, told)
             stopped = world.agree(stop())
-            if trainer.done % settings.validate_every == 0 or trainer.done == settings.steps or stopped:
-                rest()
+            due = trainer.done % settings.validate_every == 0 or trainer.done == settings.steps
+            if due or stopped:
+                rest(due)
     finally:
         if log is not None:
             log.close()
@@ -188,7 +189,7 @@ def prepare(
     if saved is not None:
         try:
             trainer.restore(saved.tensors, saved.values)
-        except (KeyError, ValueError, RuntimeError, TypeError) as error:
+        except (KeyError, ValueError, RuntimeError, TypeError, AttributeError, IndexError) as error:
             raise BadInputError(
                 f"the checkpoint does not fit ({one_line(error, 80)})", "start the training again"
             ) from None

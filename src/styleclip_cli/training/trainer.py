@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 _TYPES = {"fp32": None, "bf16": torch.bfloat16, "fp16": torch.float16}
 # Random crops are drawn after the faces of a step, from numbers of their own.
-_CROPS = 500_000
+_CROPS = 500_000_000
 Terms = dict[str, float]
 
 
@@ -168,6 +168,11 @@ class Trainer:
             if name.startswith("optimizer."):
                 _, index, entry = name.split(".", 2)
                 state.setdefault(int(index), {})[entry] = tensor.clone()
+        shapes = [parameter.shape for parameter in self.mapper.parameters()]
+        for i, entries in state.items():
+            wrong = [v for v in entries.values() if isinstance(v, Tensor) and v.ndim and v.shape != shapes[i]]
+            if wrong:
+                raise ValueError(f"the optimizer's state {i} has another shape")
         current = self._optimizer.state_dict()["param_groups"]
         groups = [
             {**saved, "params": group["params"]}
@@ -177,6 +182,8 @@ class Trainer:
             for name, value in group.items():
                 if isinstance(now.get(name), tuple):  # JSON has lists only
                     group[name] = tuple(value)
+                    if len(group[name]) != len(now[name]):
+                        raise ValueError(f"{name} is {value!r}")
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
         if values.get("scaler"):
             self._scaler.load_state_dict(values["scaler"])
