@@ -17,6 +17,7 @@ from styleclip_cli.cli.interrupt import Interruptible
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
 from styleclip_cli.progress import Advance
+from styleclip_cli.settings import LEVELS
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from styleclip_cli.edits.optimize import Watch
     from styleclip_cli.recipe import Recipe
-    from styleclip_cli.settings import OptimizeSettings
+    from styleclip_cli.settings import Level, OptimizeSettings
 
 MethodName = Literal["global", "optimize", "mapper"]
 SAVED = "saved direction"
@@ -160,7 +161,6 @@ Animation = Annotated[
         rich_help_panel=_OPTIMIZE,
     ),
 ]
-LEVELS: Mapping[str, tuple[int, int | None]] = {"coarse": (0, 4), "medium": (4, 8), "fine": (8, None)}
 
 
 @dataclass(frozen=True)
@@ -296,7 +296,7 @@ def parse_layers(text: str | None, num_ws: int | None = None) -> tuple[int, ...]
     last = 64 if num_ws is None else num_ws
     for word in (part.strip() for part in text.split(",")):
         if word in LEVELS:
-            first, end = LEVELS[word]
+            first, end = LEVELS[cast("Level", word)]
             found |= set(range(first, last if end is None else min(end, last)))
             continue
         match = re.fullmatch(r"(\d{1,2})(?:-(\d{1,2}))?", word)

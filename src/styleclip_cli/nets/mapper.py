@@ -17,16 +17,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.nets.building import Uninitialised, fill, weights_of
-from styleclip_cli.settings import Level, MapperKind, MapperNorm
+from styleclip_cli.settings import LEVELS, Level, MapperKind, MapperNorm
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.stylespace import StyleSpace
 
 # The offset of published mappers is a tenth of what the network says (official training/coach.py).
 STRENGTH = 0.1
-LEVELS: dict[Level, slice] = {"coarse": slice(0, 4), "medium": slice(4, 8), "fine": slice(8, None)}
-"""Which W+ vectors each level has, at every resolution (official latent_mappers.py)."""
-
 _NAMES: dict[str, Level] = {"course_mapping": "coarse", "medium_mapping": "medium", "fine_mapping": "fine"}
 _PART = r"((?:course|medium|fine)_mapping|mapping|mapper_\d{1,3})\.mapping\.1\.weight"
 _RATE = 0.01
@@ -107,7 +104,7 @@ class LatentMapper(nn.Module):
         """
         widths: dict[str, int]
         if kind == "levels":
-            starts = {name: LEVELS[level].start for name, level in _NAMES.items() if level in levels}
+            starts = {name: LEVELS[level][0] for name, level in _NAMES.items() if level in levels}
             widths = {name: w_dim for name, start in starts.items() if start < space.num_ws}
         elif kind == "single":
             widths = {"mapping": w_dim}
@@ -179,7 +176,7 @@ class LatentMapper(nn.Module):
         """Offset [N, num_ws, w_dim] of W+ latents; an edit adds `STRENGTH` times it."""
         offset = torch.zeros_like(w_plus)
         for name, mapper in self.parts.items():
-            layers = LEVELS[_NAMES[name]] if name in _NAMES else slice(None)
+            layers = slice(*LEVELS[_NAMES[name]]) if name in _NAMES else slice(None)
             offset[:, layers] = mapper(w_plus[:, layers])
         return offset
 
