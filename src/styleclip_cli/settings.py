@@ -118,7 +118,7 @@ class InversionSettings:
 
 Level = Literal["coarse", "medium", "fine"]
 LEVELS: dict[Level, tuple[int, int | None]] = {"coarse": (0, 4), "medium": (4, 8), "fine": (8, None)}
-"""First W+ vector of each level and the one after its last, at every resolution (official latent_mappers.py)."""
+"""First W+ vector of each level, and the one after its last, at all sizes (official latent_mappers.py)."""
 MapperKind = Literal["levels", "single", "styles"]
 MapperNorm = Literal["layers", "channels"]
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from styleclip_cli.edits.optimize import Watch
     from styleclip_cli.recipe import Recipe
-    from styleclip_cli.settings import Level, OptimizeSettings
+    from styleclip_cli.settings import OptimizeSettings
 
 MethodName = Literal["global", "optimize", "mapper"]
 SAVED = "saved direction"
@@ -296,7 +296,7 @@ def parse_layers(text: str | None, num_ws: int | None = None) -> tuple[int, ...]
     last = 64 if num_ws is None else num_ws
     for word in (part.strip() for part in text.split(",")):
         if word in LEVELS:
-            first, end = LEVELS[cast("Level", word)]
+            first, end = LEVELS[word]
             found |= set(range(first, last if end is None else min(end, last)))
             continue
         match = re.fullmatch(r"(\d{1,2})(?:-(\d{1,2}))?", word)
