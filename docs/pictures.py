@@ -75,7 +75,7 @@ def methods() -> None:
             columns.append(engine.show(edit.edited(faces, [alpha])[0]))
             labels.append(f"{prompt}: {name}")
     rows = [[column[row] for column in columns] for row in range(6)]
-    save_image(FOLDER / "methods.png", contact_sheet(rows, [], labels, cell=112), mark="generated")
+    save_image(FOLDER / "methods.png", contact_sheet(rows, [], labels, cell=88), mark="generated")
 
 
 def _plain(u: torch.Tensor) -> torch.Tensor:

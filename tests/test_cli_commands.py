@@ -326,7 +326,13 @@ def test_piped_output_is_plain(here: Path) -> None:
 def test_a_signal_leaves_nothing_behind(here: Path, number: signal.Signals, code: int) -> None:
     face(here / "a.png")
     command = [sys.executable, "-m", "styleclip_cli", "edit", "a.png", "-p", "smiling", "--steps", "10000"]
-    process = subprocess.Popen([*command, "-o", "edited/o.png"], stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [*command, "-o", "edited/o.png"],
+        stderr=subprocess.PIPE,
+        text=True,
+        # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     assert process.stderr is not None
     first = process.stderr.readline()  # the texts are told just before the long search begins
     time.sleep(0.5)
