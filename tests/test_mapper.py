@@ -30,7 +30,7 @@ from styleclip_cli.inversion import Inversion
 from styleclip_cli.nets.mapper import LatentMapper
 from styleclip_cli.save import read_metadata
 from styleclip_cli.settings import OFFICIAL_TRAINING, MapperKind, TrainingSettings
-from styleclip_cli.toyworld.evaluate import CASES, evaluate, mapper_of
+from styleclip_cli.toyworld.evaluate import CASES, evaluate, has_mapper
 from styleclip_cli.training.checkpoint import Checkpoint
 from styleclip_cli.training.data import Given, Sampled
 from styleclip_cli.training.journal import read as read_log
@@ -475,7 +475,7 @@ def toy() -> Engine:
 
 
 def test_built_in_mappers_do_what_they_say(toy: Engine) -> None:
-    cases = [case for case in CASES if mapper_of(toy, case) is not None]
+    cases = [case for case in CASES if has_mapper(toy, case)]
     assert len(cases) >= 6
     found = evaluate(toy, 12, [case.prompt for case in cases[:3]], method="mapper", limit=10)
     for row in found.rows:

@@ -27,7 +27,7 @@ from styleclip_cli.edits.edit import Edit
 from styleclip_cli.inversion import Inversion, files
 from styleclip_cli.progress import Progress, silent
 from styleclip_cli.settings import InversionSettings, Inverter, LayerChoice
-from styleclip_cli.synthesize import styles_of, synthesize
+from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
 from styleclip_cli.weights.packs import find_pack, usual_name
 
 
@@ -195,10 +195,13 @@ class Engine(Editing):
 
     def show(self, face: Inversion) -> Tensor:
         """Render faces to pictures [N, 3, R, R] in nominally [-1, 1], on the CPU."""
-        styles = self.styles(face.w_plus)
-        if face.shift is not None:
-            styles = styles + face.shift.to(styles)
-        return self.synthesize(styles, face.tuned)
+        return self.synthesize(styles_of_face(self.generator, face), face.tuned)
+
+    def show_each(self, faces: Sequence[Inversion]) -> Tensor:
+        """Render one or more faces, together unless one has a generator of its own; as `show` does."""
+        if any(face.tuned for face in faces):
+            return torch.cat([self.show(face) for face in faces])
+        return self.show(Inversion.joined(faces))
 
     def edit(self, face: Inversion | Tensor, edit: Edit, alphas: Sequence[float]) -> Tensor:
         """Edit faces, by each of some strengths, and render them.
@@ -212,7 +215,8 @@ class Engine(Editing):
             Pictures [N, len(alphas), 3, R, R] in nominally [-1, 1], on the CPU.
         """
         start = face if isinstance(face, Inversion) else Inversion(face)
-        return torch.stack([self.show(one) for one in edit.edited(start, alphas)], dim=1)
+        pictures = self.show_each(edit.edited(start, alphas))
+        return pictures.unflatten(0, (len(alphas), -1)).transpose(0, 1)
 
     def save_latents(self, path: Path, w_plus: Tensor, sources: Sequence[str]) -> None:
         """Write W+ latents [N, num_ws, w_dim] with where they come from, one source per face.

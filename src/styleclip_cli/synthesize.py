@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
 from styleclip_cli.nets.stylegan2 import Generator
+
+if TYPE_CHECKING:
+    from styleclip_cli.inversion import Inversion
 
 
 def synthesize(generator: Generator, styles: Tensor, batch: int = 8) -> Tensor:
@@ -26,6 +31,12 @@ def synthesize(generator: Generator, styles: Tensor, batch: int = 8) -> Tensor:
             parts = generator.style_space.split(chunk.to(device))
             pictures.append(generator.synthesize(parts, noise="const").float().cpu())
     return torch.cat(pictures) if pictures else torch.empty(0, 3, 0, 0)
+
+
+def styles_of_face(generator: Generator, face: Inversion) -> Tensor:
+    """Styles of faces [N, size], with what edits in StyleSpace added to them."""
+    styles = styles_of(generator, face.w_plus)
+    return styles if face.shift is None else styles + face.shift.to(styles)
 
 
 def styles_of(generator: Generator, w_plus: Tensor) -> Tensor:

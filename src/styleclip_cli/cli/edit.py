@@ -17,7 +17,6 @@ from styleclip_cli.cli.interrupt import Interruptible, Stopped
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import StyleClipError, UsageError
-from styleclip_cli.recipe import MAX_ALPHAS
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit
@@ -170,8 +169,6 @@ def edit(
     options.check_face(face or "largest")
     options.check_composite(composite or "residual")
     alphas = options.parse_alphas(alpha)
-    if len(alphas) > MAX_ALPHAS:
-        raise UsageError(f"{len(alphas)} strengths are too many", f"at most {MAX_ALPHAS}")
     options.check_device(device)
     suffix = io.suffix_of(format)
 

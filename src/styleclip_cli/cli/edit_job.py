@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -107,29 +108,19 @@ class EditJob:
 
     def edit(self, opened: Sequence[Opened]) -> None:
         """Edit the faces of some inputs, together where each has no generator of its own."""
-        edit = self.chosen()
-        if self.onlooker is not None:
-            with self.onlooker:
-                self._edit(edit, opened)
+        from styleclip_cli.edits.edit import edited_each
+
+        faces = [face for one in opened for face in one.faces]
+        if self.onlooker is None:
+            results = edited_each(self.chosen(), faces, self.alphas)
         else:
-            self._edit(edit, opened)
-
-    def _edit(self, edit: Edit, opened: Sequence[Opened]) -> None:
-        from styleclip_cli.inversion import Inversion
-
-        faces = [(one, face) for one in opened for face in one.faces]
-        alone = [(one, face) for one, face in faces if face.tuned]
-        joint = [(one, face) for one, face in faces if not face.tuned]
-        results: dict[int, list[Inversion]] = {}
-        for group in ([joint] if joint else []) + [[pair] for pair in alone]:
-            if self.onlooker is not None and self.onlooker.stopped:
-                break  # what has not begun is left alone
-            moved = edit.edited(Inversion.joined([face for _, face in group]), self.alphas)
-            for (_, face), *each in zip(group, *(at_alpha.split() for at_alpha in moved), strict=True):
-                results[id(face)] = each
+            with self.onlooker as onlooker:
+                results = edited_each(self.chosen(), faces, self.alphas, lambda: onlooker.stopped)
+        left = iter(results)
         for one in opened:
-            if all(id(face) in results for face in one.faces):
-                one.edited = [results[id(face)] for face in one.faces]
+            each = list(islice(left, len(one.faces)))
+            if None not in each:  # what has not begun is left alone
+                one.edited = [edited for edited in each if edited is not None]
 
     def finish(self, opened: Opened, path: Path) -> None:
         """Render one input's faces, put them back, write."""
@@ -154,9 +145,9 @@ class EditJob:
         from styleclip_cli.save import contact_sheet
 
         if len(self.alphas) > 1:  # the face as it was found, then at each strength
-            pictures = [self.engine.show(face)[0] for face in (opened.faces[0], *opened.edited[0])]
+            pictures = self.engine.show_each([opened.faces[0], *opened.edited[0]])
             labels = ["original", *(f"alpha {alpha:g}" for alpha in self.alphas)]
-            return contact_sheet([pictures], column_labels=labels)
+            return contact_sheet([list(pictures)], column_labels=labels)
         edited = [strengths[0] for strengths in opened.edited]
         if opened.photo is None:
             return self.engine.show(edited[0])[0]

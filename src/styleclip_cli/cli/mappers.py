@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from styleclip_cli.cli import options, report
-from styleclip_cli.cli.packs import describe, network
+from styleclip_cli.cli.packs import accept, describe, network
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import (
     OutputError,
@@ -98,8 +98,7 @@ def pull(
 
     Example: styleclip mappers pull mohawk afro --models ffhq
     """
-    from styleclip_cli.cli.packs import at_terminal
-    from styleclip_cli.weights import install, packs, store
+    from styleclip_cli.weights import install, packs
 
     reporter = Reporter(quiet)
     pack = packs.find_pack(models if models is not None else packs.usual_name())
@@ -115,15 +114,7 @@ def pull(
     if not missing:
         reporter.note("all of them are installed already")
         return
-    licence = f"{pack.name}: {pack.licence}"
-    if pack.restricted and licence not in store.accepted_licences():
-        reporter.note(f"licence: {pack.licence}")
-        if not accept_licence and not (at_terminal() and typer.confirm("Do you accept this?", err=True)):
-            raise UsageError(
-                f"the licence of {pack.name}'s mappers restricts their use and was not accepted",
-                "--accept-licence, if you accept it",
-            )
-        store.accept_licences({licence})
+    accept(pack, reporter, accept_licence, f"styleclip mappers pull {' '.join(chosen)} --models {pack.name}")
     problems: list[StyleClipError] = install.pull_files(
         [[entry] for entry in missing],
         network(offline),

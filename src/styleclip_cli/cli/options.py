@@ -10,6 +10,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 from styleclip_cli.errors import DeviceError, UsageError
+from styleclip_cli.recipe import MAX_ALPHAS
 from styleclip_cli.settings import Inverter as InverterName
 from styleclip_cli.settings import LayerChoice
 
@@ -386,7 +387,7 @@ def parse_alphas(texts: list[str] | None) -> list[float]:
         The strengths in the order given; empty if none were.
 
     Raises:
-        UsageError: If one is not a finite number.
+        UsageError: If one is not a finite number, or there are too many.
     """
     alphas = []
     for word in (part.strip() for text in texts or [] for part in text.split(",")):
@@ -399,6 +400,8 @@ def parse_alphas(texts: list[str] | None) -> list[float]:
         if not math.isfinite(value):
             raise UsageError(f"--alpha must be a finite number, not {word!r}", "--alpha 4, or --alpha 2,4,6")
         alphas.append(value)
+    if len(alphas) > MAX_ALPHAS:
+        raise UsageError(f"{len(alphas)} strengths are too many", f"at most {MAX_ALPHAS}")
     return alphas
 
 

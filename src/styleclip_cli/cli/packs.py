@@ -104,17 +104,7 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
     reporter.note(f"{pack.name}: {pack.title}\nto be downloaded into {store.home()}, {_size(_sizes(pack))}:")
     for entries in groups:
         reporter.note(f"  {describe(entries)}")
-    licences = {f"{pack.name}: {pack.licence}"} if pack.restricted else set()
-    if licences - store.accepted_licences():
-        question = f"Licence: {pack.licence}\nDo you accept this?"
-        if accept_licence or not at_terminal():
-            reporter.note(f"licence: {pack.licence}")
-        if not accept_licence and not (at_terminal() and typer.confirm(question, err=True)):
-            raise UsageError(
-                f"the licence of {pack.name} restricts its use and was not accepted",
-                f"styleclip models pull {pack.name} --accept-licence, if you accept it",
-            )
-        store.accept_licences(licences)
+    accept(pack, reporter, accept_licence, f"styleclip models pull {pack.name}")
     problems = install.pull(pack, network, partial(reporter.progress, in_bytes=True), reporter.result)
     pack = _again(pack)
     if not problems and pack.missing:  # another process removed it meanwhile
@@ -131,6 +121,34 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
         for problem in problems[:-1]:
             report.error(problem.message, problem.hint)
         raise problems[-1]
+
+
+def accept(pack: Pack, reporter: Reporter, accepted: bool, command: str) -> None:
+    """Have a pack's licence accepted, once, if it restricts the use.
+
+    Args:
+        pack: The pack.
+        reporter: Told the licence.
+        accepted: Whether that was said on the command line.
+        command: What to run again with --accept-licence.
+
+    Raises:
+        UsageError: If nobody accepted it.
+    """
+    from styleclip_cli.weights import store
+
+    licences = {f"{pack.name}: {pack.licence}"} if pack.restricted else set()
+    if not licences - store.accepted_licences():
+        return
+    question = f"Licence: {pack.licence}\nDo you accept this?"
+    if accepted or not at_terminal():
+        reporter.note(f"licence: {pack.licence}")
+    if not accepted and not (at_terminal() and typer.confirm(question, err=True)):
+        raise UsageError(
+            f"the licence of {pack.name} restricts its use and was not accepted",
+            f"{command} --accept-licence, if you accept it",
+        )
+    store.accept_licences(licences)
 
 
 def _again(pack: Pack) -> Pack:

@@ -17,7 +17,6 @@ from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.edits.parts import CHANNELS
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError
-from styleclip_cli.recipe import MAX_ALPHAS
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit
@@ -145,8 +144,6 @@ def transfer(
     seconds = options.parse_budget(budget)
     options.check_inversion(chosen_inverter, steps, noise)
     alphas = options.parse_alphas(alpha) or [1.0]
-    if len(alphas) > MAX_ALPHAS:
-        raise UsageError(f"{len(alphas)} strengths are too many", f"at most {MAX_ALPHAS}")
     if face == "all" and len(alphas) > 1:
         raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 0.5,1")
     options.check_device(device)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
 from styleclip_cli.inversion import Inversion
@@ -38,3 +38,32 @@ class Edit(Protocol):
 
     def summary(self) -> str:
         """The same in a few words, for the line that tells of a result."""
+
+
+def edited_each(
+    edit: Edit,
+    faces: Sequence[Inversion],
+    alphas: Sequence[float],
+    stopped: Callable[[], bool] = lambda: False,
+) -> list[list[Inversion] | None]:
+    """Edit faces, together those that have no generator of their own.
+
+    Args:
+        edit: The edit.
+        faces: One after the other, each a single one.
+        alphas: Strengths.
+        stopped: Asked before each round of work whether to leave the rest undone.
+
+    Returns:
+        Each face at each strength; None for those that were left undone.
+    """
+    alone = [[i] for i, face in enumerate(faces) if face.tuned]
+    joint = [i for i, face in enumerate(faces) if not face.tuned]
+    results: list[list[Inversion] | None] = [None] * len(faces)
+    for group in ([joint] if joint else []) + alone:
+        if stopped():
+            break
+        moved = edit.edited(Inversion.joined([faces[i] for i in group]), alphas)
+        for i, *each in zip(group, *(at_alpha.split() for at_alpha in moved), strict=True):
+            results[i] = each
+    return results

@@ -19,12 +19,11 @@ from styleclip_cli.errors import WeightsError, one_line, shortened
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.nets.mapper import STRENGTH, LatentMapper
 from styleclip_cli.settings import MapperNorm
+from styleclip_cli.synthesize import styles_of_face
 from styleclip_cli.weights.files import save_weights
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.stylegan2 import Generator
-
-METHOD = "latent mapper"
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,9 +151,7 @@ class MapperEdit:
         with torch.no_grad():
             if mapper.kind != "styles":
                 return self.trained.strength * mapper(w_plus)
-            styles = space.concat(self.generator.styles(w_plus))
-            if face.shift is not None:
-                styles = styles + face.shift.to(styles)
+            styles = styles_of_face(self.generator, face)
             return self.trained.strength * space.concat(mapper.offsets(space.split(styles)))
 
     def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from styleclip_cli.nets.irse import ArcFace
     from styleclip_cli.nets.stylegan2 import Generator
 
-METHOD = "latent optimization"
 RAMP_UP, RAMP_DOWN = 0.05, 0.25
 # So much of the steps is tried on other faces; the rest is smaller steps on the face alone.
 _EXPLORING, _SETTLING = 0.75, 0.2
@@ -143,8 +142,8 @@ class _Descent:
         self._text = TextLoss(
             edit.clip, edit.target, edit.neutral, self._settings.compare, self._settings.preprocessing
         )
-        judged = edit.identity is not None and self._settings.lambda_id > 0
-        self._identity = IdentityLoss(edit.identity) if judged and edit.identity is not None else None
+        judge = edit.identity if self._settings.lambda_id > 0 else None
+        self._identity = None if judge is None else IdentityLoss(judge)
         self._explored = round(self._settings.steps * _EXPLORING) if self._settings.explore > 0 else 0
         self._stopped = False
         self._done = 0

@@ -25,7 +25,7 @@ from styleclip_cli.errors import UsageError
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.nets.stylespace import StyleSpace
-from styleclip_cli.synthesize import styles_of
+from styleclip_cli.synthesize import styles_of_face
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ class Transfer:
 
     def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
         """Move faces toward the other one: alpha 1 gives them its styles, negative ones lead away from it."""
-        styles = all_styles(self.generator, face)
+        styles = styles_of_face(self.generator, face)
         step = self.weight.to(styles) * (self.reference.to(styles) - styles)
         return [face.moved(shift=alpha * step) for alpha in alphas]
 
@@ -83,12 +83,6 @@ class Transfer:
         return "  ".join([*words, f"{self.num_channels} channels"])
 
 
-def all_styles(generator: Generator, face: Inversion) -> Tensor:
-    """Styles of faces, [N, size], with what edits in StyleSpace added to them."""
-    styles = styles_of(generator, face.w_plus)
-    return styles if face.shift is None else styles + face.shift.to(styles)
-
-
 def styles_of_one(generator: Generator, face: Inversion) -> Tensor:
     """Styles of a reference, [1, size].
 
@@ -97,7 +91,7 @@ def styles_of_one(generator: Generator, face: Inversion) -> Tensor:
     """
     if len(face.w_plus) != 1:
         raise UsageError(f"{len(face.w_plus)} faces to take from", "one reference")
-    return all_styles(generator, face)
+    return styles_of_face(generator, face)
 
 
 def relevant_channels(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from styleclip_cli.edits.edit import edited_each
 from styleclip_cli.errors import UsageError
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.settings import InversionSettings, Inverter
@@ -163,7 +164,7 @@ def evaluate(
     judge = load_judge(engine)
     cases = chosen_cases(prompts)
     if method == "mapper":
-        cases = [case for case in cases if mapper_of(engine, case) is not None]
+        cases = [case for case in cases if has_mapper(engine, case)]
         if not cases:
             raise UsageError(
                 f"the model pack {engine.pack.name} has no mapper for these prompts",
@@ -187,10 +188,9 @@ def evaluate(
     return Outcome(rows, mean | faces.inversion())
 
 
-def mapper_of(engine: Engine, case: Case) -> str | None:
-    """Name of the mapper that was trained for a case; None if there is none."""
-    name = slug(case.prompt)
-    return name if any(one.name == name and one.path for one in listed(engine.pack)) else None
+def has_mapper(engine: Engine, case: Case) -> bool:
+    """Whether a mapper was trained for a case, under its prompt's name."""
+    return any(one.name == slug(case.prompt) and one.path for one in listed(engine.pack))
 
 
 def edit_of(engine: Engine, case: Case, method: Method) -> Edit:
@@ -198,7 +198,7 @@ def edit_of(engine: Engine, case: Case, method: Method) -> Edit:
     if method == "optimize":
         return engine.optimization(case.prompt, case.neutral)
     if method == "mapper":
-        return engine.mapper(mapper_of(engine, case) or slug(case.prompt))
+        return engine.mapper(slug(case.prompt))
     return engine.direction(case.prompt, case.neutral)
 
 
@@ -219,12 +219,11 @@ def chosen_cases(prompts: Sequence[str] | None) -> list[Case]:
 
 @dataclass(frozen=True)
 class Chosen:
-    """Faces of one case, what the judge read before [n, 32], embeddings [n, D], true attributes [n, 32]."""
+    """Faces of one case, what the judge read before [n, 32], embeddings [n, D]."""
 
     faces: Sequence[Inversion]
     read: Tensor
     embedded: Tensor
-    truth: Tensor
 
 
 class Faces:
@@ -251,8 +250,8 @@ class Faces:
             if len(found) >= n:
                 break
         found = found[:n]
-        read, embedded, truth = (torch.cat(x)[found] for x in (self._read, self._embedded, self._attributes))
-        return Chosen([self._faces[i] for i in found.tolist()], read, embedded, truth)
+        read, embedded = (torch.cat(x)[found] for x in (self._read, self._embedded))
+        return Chosen([self._faces[i] for i in found.tolist()], read, embedded)
 
     def _eligible(self, case: Case) -> Tensor:
         truth, read = torch.cat(self._attributes), torch.cat(self._read)
@@ -303,16 +302,18 @@ def _row(engine: Engine, judge: Judge, case: Case, chosen: Chosen, edit: Edit, d
     n = len(chosen.faces)
     alphas = sorted({*(alpha * default for alpha in ALPHAS), default})
     began = time.monotonic()
-    edited = edit_all(edit, chosen.faces, alphas)
+    edited = [each for each in edited_each(edit, chosen.faces, alphas) if each is not None]
     at_default = [strengths[alphas.index(default)] for strengths in edited]
     pictures = show_all(engine, at_default)
     seconds = (time.monotonic() - began) / max(n, 1)
     success, leak_default = _seen(judge, case, chosen.read, pictures)
     identity = (embed_all(engine, pictures) * chosen.embedded).sum(dim=1) if n else torch.zeros(0)
     smallest = torch.full((n,), float("nan"))
-    for k, _ in enumerate(alphas):
+    for k, alpha in enumerate(alphas):
         waiting = torch.isnan(smallest).nonzero().flatten()
-        if len(waiting):
+        if alpha == default:  # seen above
+            smallest[waiting] = torch.where(success, leak_default, torch.nan)[waiting]
+        elif len(waiting):
             pictures = show_all(engine, [edited[i][k] for i in waiting.tolist()])
             holds, leak = _seen(judge, case, chosen.read[waiting], pictures)
             smallest[waiting] = torch.where(holds, leak, torch.nan)
@@ -344,25 +345,11 @@ def _seen(judge: Judge, case: Case, before: Tensor, pictures: Tensor) -> tuple[T
     return case.holds(read), _weighted((read - before).abs(), seen)
 
 
-def edit_all(edit: Edit, faces: Sequence[Inversion], alphas: Sequence[float]) -> list[list[Inversion]]:
-    """Each face at each strength, all faces at once unless one has a generator of its own."""
-    if not faces:
-        return []
-    groups = [[face] for face in faces] if any(face.tuned for face in faces) else [faces]
-    moved = []
-    for group in groups:
-        at_alphas = (one.split() for one in edit.edited(Inversion.joined(group), alphas))
-        moved += [list(strengths) for strengths in zip(*at_alphas, strict=True)]
-    return moved
-
-
 def show_all(engine: Engine, faces: Sequence[Inversion]) -> Tensor:
-    """Pictures [N, 3, R, R] of faces in [-1, 1]."""
+    """Pictures [N, 3, R, R] of faces in [-1, 1]; N may be 0."""
     if not faces:
         return torch.zeros(0, 3, engine.pack.resolution, engine.pack.resolution)
-    if any(face.tuned for face in faces):
-        return torch.cat([engine.show(face) for face in faces]).clamp(-1, 1)
-    return engine.show(Inversion.joined(faces)).clamp(-1, 1)
+    return engine.show_each(faces).clamp(-1, 1)
 
 
 @torch.inference_mode()

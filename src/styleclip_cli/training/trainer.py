@@ -71,8 +71,8 @@ class Trainer:
         self._settings, self._world = settings, world or World()
         self._device = next(generator.parameters()).device
         self._text = TextLoss(clip, target, neutral, settings.compare, settings.preprocessing)
-        judged = identity is not None and settings.lambda_id > 0
-        self._identity = IdentityLoss(identity) if judged and identity is not None else None
+        judge = identity if settings.lambda_id > 0 else None
+        self._identity = None if judge is None else IdentityLoss(judge)
         self._networks = (generator, clip, identity)
         self.mapper = LatentMapper.new(
             settings.kind,
@@ -201,9 +201,9 @@ class Trainer:
         offset = model(w_plus)
         with self._precision():
             after = self._render(self._generator, self._residual.moved(w_plus, styles, offset))
-            terms = {"clip": self._text(after, seen, crops).float().mean()}
+            terms = {"clip": self._text(after, seen, crops).mean()}
             if self._identity is not None and person is not None:
-                terms["id"] = self._identity(after, person).float().mean()
+                terms["id"] = self._identity(after, person).mean()
         # Of W+ the mean; of styles the sum over the layers of their means (official coach.py, calc_loss).
         terms["l2"] = torch.stack([part.square().mean() for part in offset]).sum()
         weights = {"clip": settings.lambda_clip, "id": settings.lambda_id, "l2": settings.lambda_l2}
