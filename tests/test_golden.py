@@ -42,6 +42,7 @@ from networks import encoder_state, generator_state
 from styleclip_cli.edits.directions import apply, find_direction
 from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.inversion import encode
+from styleclip_cli.nets import ops
 from styleclip_cli.nets.clip import Clip, tokenize
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace, stages
@@ -205,6 +206,27 @@ def test_another_class_is_another_picture() -> None:
     assert float((first - second).abs().max()) > 1e-2
 
 
+@pytest.mark.parametrize("layer", range(12))
+def test_a_rendering_goes_on_from_any_layer(
+    generator: Generator, expected: dict[str, np.ndarray], layer: int
+) -> None:
+    """Bit for bit; the styles of the layers before are not looked at."""
+    styles = generator.styles(torch.from_numpy(expected["w_plus"]))
+    whole = generator.synthesize(styles)
+    half = generator.features(styles, layer // 2)
+    start = generator.features(
+        [torch.full_like(s, math.nan) for s in styles[: layer // 2]] + styles[layer // 2 :], layer, start=half
+    )
+    assert start.layer == layer
+    if layer < len(styles):
+        lost = [torch.full_like(s, math.nan) for s in styles[:layer]] + styles[layer:]
+        assert torch.equal(generator.synthesize(lost, start=start), whole)
+        rows = torch.tensor([1, 0, 1])
+        again = generator.synthesize([s[rows] for s in lost], start=start.pick(rows))
+        same(again, whole[rows])
+    assert layer == 0 or start.image is None or start.image.shape[0] == len(whole)
+
+
 @pytest.fixture(scope="module")
 def clamped(tmp_path_factory: pytest.TempPathFactory) -> Generator:
     raw = nvlabs_pickle(nvlabs_generator(*golden_generator(), clamp=0.75))
@@ -214,29 +236,44 @@ def clamped(tmp_path_factory: pytest.TempPathFactory) -> Generator:
 def test_a_clamp_limits_what_each_layer_gives(clamped: Generator, expected: dict[str, np.ndarray]) -> None:
     assert clamped.config.conv_clamp == 0.75
     largest = []
-    for layer in clamped.modules():
-        if isinstance(layer, ModulatedConv):
+    for layer in _convs(clamped):
+        if not layer.is_rgb:
             layer.register_forward_hook(lambda *call: largest.append(float(call[2].abs().max())))
     clamped(torch.from_numpy(expected["w_plus"]))
-    assert len(largest) == 11
+    assert len(largest) == 7
     assert max(largest) == 0.75
 
 
 def test_a_clamp_is_that_of_the_layers_alone(
-    clamped: Generator, generator: Generator, expected: dict[str, np.ndarray]
+    clamped: Generator,
+    generator: Generator,
+    expected: dict[str, np.ndarray],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The same as clamping what each layer of the unclamped generator gives, and not the same as without."""
     w_plus = torch.from_numpy(expected["w_plus"])
+    without = generator(w_plus)
+
+    def coloured(layer: ModulatedConv, x: Tensor, styles: Tensor, image: Tensor | None) -> Tensor:
+        colour = plain(layer, x, styles, None).clamp(-0.75, 0.75)
+        return colour if image is None else ops.upsample_rgb(image) + colour
+
+    plain = ModulatedConv.colour
     hooks = [
         layer.register_forward_hook(lambda _layer, _inputs, found: found.clamp(-0.75, 0.75))
-        for layer in generator.modules()
-        if isinstance(layer, ModulatedConv)
+        for layer in _convs(generator)
     ]
-    by_hand = generator(w_plus)
+    with monkeypatch.context() as patch:
+        patch.setattr(ModulatedConv, "colour", coloured)
+        by_hand = generator(w_plus)
     for hook in hooks:
         hook.remove()
     same(clamped(w_plus), by_hand)
-    assert float((clamped(w_plus) - generator(w_plus)).abs().max()) > 0.1
+    assert float((clamped(w_plus) - without).abs().max()) > 0.1
+
+
+def _convs(generator: Generator) -> list[ModulatedConv]:
+    return [layer for layer in generator.modules() if isinstance(layer, ModulatedConv)]
 
 
 CLIP_FORMS: dict[str, Callable[[Path], Path]] = {

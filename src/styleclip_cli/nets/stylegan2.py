@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,7 +22,6 @@ from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
 
 Noise = Literal["const", "none"]
-_GAIN = math.sqrt(2)
 
 
 @dataclass(frozen=True)
@@ -96,18 +95,15 @@ class ModulatedConv(nn.Module):
             self.register_buffer("noise_const", torch.randn(layer.resolution, layer.resolution))
 
     def forward(self, x: Tensor, styles: Tensor, noise: Noise) -> Tensor:
-        """Features [N, I, H, W] and styles [N, I] -> features or colours [N, O, H', W']."""
-        if self.is_rgb:
-            x = ops.modulated_conv(x, self.weight, styles, None, up=False) + self.bias[:, None, None]
-            return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        """Features [N, I, H, W] and styles [N, I] -> features [N, O, H', W']; not for toRGB layers."""
         power = self.weight.square().sum(dim=(2, 3))
         demodulation = torch.rsqrt(styles.square() @ power.T + 1e-8)
-        x = ops.modulated_conv(x, self.weight, styles, demodulation, self.up)
-        shift = self.bias[:, None, None]
-        if noise == "const":
-            shift = shift + self.noise_const * self.noise_strength
-        x = F.leaky_relu(x + shift, 0.2) * _GAIN
-        return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)
+        shift = self.noise_const * self.noise_strength if noise == "const" else None
+        return ops.styled_conv(x, self.weight, styles, demodulation, self.bias, shift, self.up, self.clamp)
+
+    def colour(self, x: Tensor, styles: Tensor, image: Tensor | None) -> Tensor:
+        """Features [N, I, H, W] and styles [N, I] -> the picture so far, doubled, and their colours."""
+        return ops.to_rgb(x, self.weight, styles, self.bias, image, self.clamp)
 
 
 class Block(nn.Module):
@@ -122,6 +118,24 @@ class Block(nn.Module):
         self.conv0 = ModulatedConv(layers[0], channels, w_dim, clamp) if len(layers) == 3 else None
         self.conv1 = ModulatedConv(layers[-2], channels, w_dim, clamp)
         self.torgb = ModulatedConv(layers[-1], 3, w_dim, clamp)
+
+
+class Features(NamedTuple):
+    """Where a rendering stands before a layer.
+
+    Attributes:
+        layer: Index of the layer that comes next.
+        x: Features [N, C, H, W].
+        image: The picture so far, [N, 3, R, R]; None before the first toRGB layer.
+    """
+
+    layer: int
+    x: Tensor
+    image: Tensor | None
+
+    def pick(self, rows: Tensor) -> Features:
+        """Some of the pictures, or one several times: rows [M] -> M of them."""
+        return Features(self.layer, self.x[rows], None if self.image is None else self.image[rows])
 
 
 class Generator(nn.Module):
@@ -174,7 +188,7 @@ class Generator(nn.Module):
         """Turn z [N, z_dim] into w [N, w_dim]."""
         x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
         for layer in self.mapping:
-            x = F.leaky_relu(layer(x), 0.2) * _GAIN
+            x = F.leaky_relu(layer(x), 0.2) * ops.GAIN
         return x
 
     def w_plus(self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> Tensor:
@@ -209,7 +223,11 @@ class Generator(nn.Module):
         ]
 
     def synthesize(
-        self, styles: Sequence[Tensor], noise: Noise = "const", stop_at: int | None = None
+        self,
+        styles: Sequence[Tensor],
+        noise: Noise = "const",
+        stop_at: int | None = None,
+        start: Features | None = None,
     ) -> Tensor:
         """Render styles.
 
@@ -217,24 +235,41 @@ class Generator(nn.Module):
             styles: One [N, width] per layer, in StyleSpace order.
             noise: "const": the fixed noise buffers; "none": no noise.
             stop_at: Return the picture of this lower resolution (skip outputs summed so far).
+            start: Go on from there; the styles of earlier layers are not looked at.
 
         Returns:
             [N, 3, R, R], nominally in [-1, 1].
         """
-        part = iter(styles)
-        x = self.const.expand(styles[0].shape[0], -1, -1, -1).contiguous(memory_format=torch.channels_last)
-        image: Tensor | None = None
-        for resolution, block in zip(sorted(self.config.channels), self.synthesis.values(), strict=True):
-            assert isinstance(block, Block)
-            if block.conv0 is not None:
-                x = block.conv0(x, next(part), noise)
-            x = block.conv1(x, next(part), noise)
-            colour = block.torgb(x, next(part), noise)
-            image = colour if image is None else ops.upsample_rgb(image) + colour
-            if resolution == stop_at:
-                break
+        layers = self.style_space.layers
+        end = len(layers) if stop_at is None else sum(layer.resolution <= stop_at for layer in layers)
+        image = self._run(styles, noise, start, end).image
         assert image is not None
         return image
+
+    def features(
+        self, styles: Sequence[Tensor], layer: int, noise: Noise = "const", start: Features | None = None
+    ) -> Features:
+        """Render styles up to a layer, without it.
+
+        Args:
+            styles: One [N, width] per layer, in StyleSpace order; those from `layer` on are not looked at.
+            layer: Index of the layer.
+            noise: As in `synthesize`.
+            start: Go on from there.
+        """
+        return self._run(styles, noise, start, layer)
+
+    def _run(self, styles: Sequence[Tensor], noise: Noise, start: Features | None, end: int) -> Features:
+        if start is None:
+            x = self.const.expand(styles[0].shape[0], -1, -1, -1)
+            start = Features(0, x.contiguous(memory_format=torch.channels_last), None)
+        first, x, image = start
+        for conv, style in list(zip(self._convs(), styles, strict=True))[first:end]:
+            if conv.is_rgb:
+                image = conv.colour(x, style, image)
+            else:
+                x = conv(x, style, noise)
+        return Features(max(first, end), x, image)
 
     def forward(self, w_plus: Tensor, noise: Noise = "const", stop_at: int | None = None) -> Tensor:
         """Render W+ [N, num_ws, w_dim] to pictures [N, 3, R, R], nominally in [-1, 1]."""

@@ -7,6 +7,7 @@ output channels after, gives the same numbers with one ordinary convolution for 
 
 from __future__ import annotations
 
+import math
 from typing import TypeVar
 
 import torch
@@ -17,29 +18,69 @@ M = TypeVar("M", bound=nn.Module)
 
 # StyleGAN2's low-pass filter; its gain of 4 makes up for the zeros between samples when upsampling.
 FILTER = (1.0, 3.0, 3.0, 1.0)
+SLOPE = 0.2  # of the leaky ReLU
+GAIN = math.sqrt(2)  # what keeps its results' size
 
 
-def modulated_conv(
-    x: Tensor, weight: Tensor, styles: Tensor, demodulation: Tensor | None, up: bool
+def styled_conv(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulation: Tensor,
+    bias: Tensor,
+    noise: Tensor | None,
+    up: bool,
+    clamp: float | None = None,
 ) -> Tensor:
-    """Convolve with weights scaled by styles.
+    """A whole layer: convolve with weights scaled by styles, add noise and bias, leaky ReLU times sqrt(2).
 
     Args:
         x: [N, I, H, W].
-        weight: [O, I, k, k].
+        weight: [O, I, 3, 3].
         styles: [N, I].
-        demodulation: [N, O], what the result is multiplied by; None for toRGB.
+        demodulation: [N, O], what the convolution's result is multiplied by.
+        bias: [O].
+        noise: [H', W'], added to all channels.
         up: Double the resolution: a transposed convolution of stride 2, then the low-pass filter.
+        clamp: Largest size of a result; None for no limit.
 
     Returns:
-        [N, O, H, W], or twice the height and width.
+        [N, O, H', W'] of the same height and width, or twice those.
     """
     x = x * styles[:, :, None, None]
     if up:
         x = low_pass(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
     else:
-        x = F.conv2d(x, weight, padding=weight.shape[-1] // 2)
-    return x if demodulation is None else x * demodulation[:, :, None, None]
+        x = F.conv2d(x, weight, padding=1)
+    shift = bias[:, None, None] if noise is None else bias[:, None, None] + noise
+    x = F.leaky_relu(x * demodulation[:, :, None, None] + shift, SLOPE) * GAIN
+    return x if clamp is None else x.clamp(-clamp, clamp)
+
+
+def to_rgb(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    bias: Tensor,
+    image: Tensor | None,
+    clamp: float | None = None,
+) -> Tensor:
+    """Turn features into colours and add them to the picture so far.
+
+    Args:
+        x: [N, I, H, W].
+        weight: [3, I, 1, 1].
+        styles: [N, I].
+        bias: [3].
+        image: [N, 3, H / 2, W / 2]; None where there is none yet.
+        clamp: Largest size of a colour that is added; None for no limit.
+
+    Returns:
+        [N, 3, H, W].
+    """
+    colour = F.conv2d(x * styles[:, :, None, None], weight) + bias[:, None, None]
+    colour = colour if clamp is None else colour.clamp(-clamp, clamp)
+    return colour if image is None else upsample_rgb(image) + colour
 
 
 def low_pass(x: Tensor) -> Tensor:
