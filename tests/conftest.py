@@ -15,12 +15,20 @@ if "PYTHONPATH" in os.environ:
     )
 
 
+@pytest.fixture(scope="session")
+def _kernels(tmp_path_factory):
+    """Where kernels are built: once for all tests and the processes they start."""
+    return tmp_path_factory.mktemp("kernels")
+
+
 @pytest.fixture(autouse=True)
-def _alone(tmp_path_factory, monkeypatch):
+def _alone(tmp_path_factory, monkeypatch, _kernels):
     import torch
 
     torch.set_num_threads(1)
     for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
         monkeypatch.delenv(name)
-    monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path_factory.mktemp("cache")))
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "kernels").symlink_to(_kernels)
+    monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(cache))
     monkeypatch.setenv("STYLECLIP_HOME", str(tmp_path_factory.mktemp("home")))

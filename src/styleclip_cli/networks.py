@@ -12,6 +12,7 @@ from styleclip_cli.align import OF_FACES, Landmarker
 from styleclip_cli.errors import WeightsError
 from styleclip_cli.faces import landmarker_of
 from styleclip_cli.inversion import Perceptual
+from styleclip_cli.memory import keep_freed
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
@@ -44,6 +45,8 @@ class Networks:
     def __init__(self, pack: Pack, device: torch.device) -> None:
         self.pack = pack
         self.device = device
+        if device.type == "cpu":
+            keep_freed()
 
     @cached_property
     @_for_gradients

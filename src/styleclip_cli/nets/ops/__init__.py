@@ -1,5 +1,30 @@
-"""The operations a generator spends its time in; faster kernels take their places here."""
+"""The operations a generator spends its time in, each done by the fastest that can do it here.
 
-from styleclip_cli.nets.ops.reference import GAIN, channels_last, low_pass, styled_conv, to_rgb, upsample_rgb
+`reference` is plain PyTorch and can do everything; `cpu` calls kernels that are built on first use.
+"""
 
-__all__ = ["GAIN", "channels_last", "low_pass", "styled_conv", "to_rgb", "upsample_rgb"]
+from __future__ import annotations
+
+from torch import Tensor
+
+from styleclip_cli.nets.ops import cpu, reference
+from styleclip_cli.nets.ops.building import switch_off
+from styleclip_cli.nets.ops.reference import GAIN, channels_last, low_pass, to_rgb, upsample_rgb
+
+__all__ = ["GAIN", "channels_last", "low_pass", "styled_conv", "switch_off", "to_rgb", "upsample_rgb"]
+
+
+def styled_conv(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulation: Tensor,
+    bias: Tensor,
+    noise: Tensor | None,
+    up: bool,
+    clamp: float | None = None,
+) -> Tensor:
+    """A whole layer; see `reference.styled_conv`."""
+    fast = cpu.usable(x, weight, up, bias, noise)
+    layer = cpu.styled_conv if fast else reference.styled_conv
+    return layer(x, weight, styles, demodulation, bias, noise, up, clamp)

@@ -1,0 +1,149 @@
+"""Build `kernels.cpp` on first use, once for each compiler, processor and version of torch."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+
+import torch
+
+from styleclip_cli.atomic import DAY, atomic, locked
+from styleclip_cli.cache import cache_dir
+from styleclip_cli.errors import OutputError
+
+_log = logging.getLogger(__name__)
+_SOURCE = Path(__file__).with_name("kernels.cpp")
+_FLAGS = ["-O3", "-march=native", "-fopenmp", "-std=c++17"]
+_off = False
+
+
+def switch_off() -> None:
+    """Use PyTorch's own operations from now on (--no-kernels)."""
+    global _off
+    _off = True
+
+
+def library() -> ctypes.CDLL | None:
+    """The built kernels; None where they are switched off or cannot be built."""
+    if sys.platform == "win32":  # its compiler knows no vectors of this kind
+        return None
+    return None if _off or os.environ.get("STYLECLIP_NO_KERNELS", "") not in ("", "0") else _built()
+
+
+@cache
+def _built() -> ctypes.CDLL | None:
+    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    path = failure = None
+    try:
+        path = _path(compiler)
+        failure = path.with_suffix(".failed")
+        if not _trusted(path):
+            if _recent(failure):
+                return None
+            if compiler is None:
+                raise OSError("no C++ compiler is installed")
+            with locked(path, "building kernels"):
+                if not _trusted(path):
+                    _log.warning("building kernels for this machine, once (a few seconds)")
+                    _build(compiler, path)
+        try:
+            return _loaded(path)
+        except (OSError, AttributeError):  # damaged: build it again
+            path.unlink()
+            _build(compiler or "c++", path)
+            return _loaded(path)
+    except (OSError, OutputError, RuntimeError, ImportError, subprocess.SubprocessError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        _log.warning("rendering goes on without fast kernels, with the same results: %s", reason)
+        if failure is not None:
+            with suppress(OutputError), atomic(failure) as part:
+                part.write_text(f"{error}\n", encoding="utf-8", errors="replace")
+        return None
+
+
+def _path(compiler: str | None) -> Path:
+    """Where the kernels for this machine are kept: a cache may be shared by different ones, and persons."""
+    version = "none"
+    if compiler is not None:
+        asked = [compiler, "--version"]
+        version = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
+    what = [_SOURCE.read_text(encoding="utf-8"), version, torch.__version__, _processor(), *_FLAGS]
+    key = hashlib.sha256("\0".join([*what, str(os.geteuid())]).encode()).hexdigest()[:20]
+    return cache_dir() / "kernels" / f"{key}.so"
+
+
+def _trusted(path: Path) -> bool:
+    """Whether it is there, and nobody but this person (or the machine's owner) can have written it."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return False
+    return found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
+
+
+def _recent(failure: Path) -> bool:
+    """Whether a build failed today: that has been said, and is not tried again in each command."""
+    with suppress(OSError):
+        return time.time() - failure.stat().st_mtime < DAY
+    return False
+
+
+def _processor() -> str:
+    """What the processor can do."""
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = info.read_text(encoding="utf-8", errors="replace").splitlines()
+        return "\n".join(
+            sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
+        )
+    return f"{platform.machine()} {platform.processor()}"
+
+
+def _build(compiler: str, path: Path) -> None:
+    """Compile with ninja, by torch's own means, in a folder of this process alone."""
+    from torch.utils import cpp_extension
+
+    before = dict(os.environ)
+    try:
+        import ninja
+
+        os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, before.get("PATH", "")])
+    except ImportError:
+        pass  # a system's ninja will do
+    os.environ["CXX"] = compiler
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            cpp_extension.load(
+                "kernels",
+                [str(_SOURCE)],
+                extra_cflags=_FLAGS,
+                extra_ldflags=["-fopenmp"],
+                build_directory=folder,
+                is_python_module=False,
+                verbose=False,
+            )
+            built = next(Path(folder).glob("kernels*.so"))  # a process's second is kernels_v1
+            with atomic(path) as part:
+                shutil.copyfile(built, part)
+                part.chmod(0o700)
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _loaded(path: Path) -> ctypes.CDLL:
+    found = ctypes.CDLL(str(path))
+    for kind in ("float", "double"):
+        getattr(found, f"packed_size_{kind}").restype = ctypes.c_int64
+    return found

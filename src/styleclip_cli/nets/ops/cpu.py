@@ -1,0 +1,208 @@
+"""Layers on CPUs: calls into `kernels.cpp`, with gradients for everything but weights, bias and noise."""
+
+from __future__ import annotations
+
+import ctypes
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.weak import WeakTensorKeyDictionary
+
+from styleclip_cli.nets.ops.building import library
+from styleclip_cli.nets.ops.reference import GAIN, SLOPE
+
+_NAMES = {torch.float32: "float", torch.float64: "double"}
+_POINTER, _INT = ctypes.c_void_p, ctypes.c_int
+
+# Weights take 36 / 9 of their room once they are prepared, and four times that where the resolution doubles.
+# The widest of those layers are so small in pixels that they would gain little for half a gigabyte.
+_LARGEST = 20_000_000
+# Smaller pictures are done before a prepared weight is read.
+_FEWEST_PIXELS = 64
+
+
+def usable(x: Tensor, weight: Tensor, up: bool, *others: Tensor | None) -> bool:
+    """Whether `styled_conv` can do a layer, and gains by it.
+
+    Args:
+        x: Features [N, I, H, W].
+        weight: [O, I, 3, 3].
+        up: Whether the resolution doubles.
+        others: What else no gradients may be wanted of.
+    """
+    if x.device.type != "cpu" or x.dtype not in _NAMES or weight.dtype != x.dtype or x.numel() == 0:
+        return False
+    if weight.numel() * 4 * (4 if up else 1) > _LARGEST or x.shape[-1] * x.shape[-2] < _FEWEST_PIXELS:
+        return False
+    if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (weight, *others)):
+        return False
+    return not torch.compiler.is_compiling() and library() is not None
+
+
+def styled_conv(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulation: Tensor,
+    bias: Tensor,
+    noise: Tensor | None,
+    up: bool,
+    clamp: float | None = None,
+) -> Tensor:
+    """As `reference.styled_conv`, where `usable`."""
+    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, styles, demodulation)):
+        layer: Any = _StyledConv.apply  # type: ignore[no-untyped-call]
+        result: Tensor = layer(x, styles, demodulation, weight, bias, noise, up, clamp)
+        return result
+    return _forward(x, weight, styles, demodulation, bias, noise, up, clamp)
+
+
+class _StyledConv(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        styles: Tensor,
+        demodulation: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        noise: Tensor | None,
+        up: bool,
+        clamp: float | None,
+    ) -> Tensor:
+        y = _forward(x, weight, styles, demodulation, bias, noise, up, clamp)
+        ctx.save_for_backward(x, styles, demodulation, weight, bias, noise, y)
+        ctx.up, ctx.clamp = up, clamp
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        x, styles, demodulation, weight, bias, noise, y = ctx.saved_tensors
+        before, of_demodulation = _before_activation(
+            gradient, y, demodulation, bias, noise, 2 if ctx.up else 1, ctx.clamp
+        )
+        prepared = _prepared(weight, ctx.up, back=True)
+        of_x = _convolve(before, prepared, None, None, None, None, 1, x.shape[1], None)
+        of_styles = _before_styles(of_x, _dense(x), styles)
+        return of_x, of_styles, of_demodulation, None, None, None, None, None
+
+
+def _forward(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulation: Tensor,
+    bias: Tensor,
+    noise: Tensor | None,
+    up: bool,
+    clamp: float | None,
+) -> Tensor:
+    prepared = _prepared(weight, up, back=False)
+    side = 2 if up else 1
+    return _convolve(x, prepared, styles, demodulation, bias, noise, side, weight.shape[0], clamp)
+
+
+def _convolve(
+    x: Tensor,
+    prepared: Tensor,
+    styles: Tensor | None,
+    demodulation: Tensor | None,
+    bias: Tensor | None,
+    noise: Tensor | None,
+    side: int,
+    outputs: int,
+    clamp: float | None,
+) -> Tensor:
+    x = _dense(x)
+    n, inputs, height, width = x.shape
+    y = x.new_empty(n, side * height, side * width, outputs).permute(0, 3, 1, 2)
+    arguments = [x, prepared, *(None if t is None else t.contiguous() for t in (styles, demodulation))]
+    arguments += [bias, None if noise is None else noise.contiguous(), y]
+    done = _call("layer", x.dtype, arguments, [n, height, width, inputs, outputs, side], _numbers(clamp))
+    if not done:
+        raise MemoryError("cannot allocate memory for a layer")
+    return y
+
+
+def _before_activation(
+    gradient: Tensor,
+    y: Tensor,
+    demodulation: Tensor,
+    bias: Tensor,
+    noise: Tensor | None,
+    side: int,
+    clamp: float | None,
+) -> tuple[Tensor, Tensor]:
+    """Gradients of the convolution's result [N, side^2 O, H, W] and of the demodulation."""
+    n, outputs, high, wide = y.shape
+    height, width = high // side, wide // side
+    result = y.new_empty(n, height, width, side * side * outputs).permute(0, 3, 1, 2)
+    sums = torch.zeros(n, outputs, dtype=torch.float64)
+    arguments = [_dense(gradient), y, demodulation.contiguous(), bias]
+    arguments += [None if noise is None else noise.contiguous(), result, sums]
+    _call("before_activation", y.dtype, arguments, [n, height, width, outputs, side], _numbers(clamp))
+    return result, sums.to(y.dtype)
+
+
+def _before_styles(gradient: Tensor, x: Tensor, styles: Tensor) -> Tensor:
+    """Gradient of the styles; that of the scaled inputs becomes that of the inputs in place."""
+    n, inputs, height, width = x.shape
+    sums = torch.zeros(n, inputs, dtype=torch.float64)
+    arguments = [gradient, x, styles.contiguous(), sums]
+    _call("before_styles", x.dtype, arguments, [n, height * width, inputs], [])
+    return sums.to(x.dtype)
+
+
+@dataclass
+class _Weights:
+    """A weight's prepared forms, and what they were made of: tuning swaps a parameter's data."""
+
+    source: Tensor
+    version: int
+    forms: dict[tuple[bool, bool], Tensor] = field(default_factory=dict)
+
+
+_cache: Any = WeakTensorKeyDictionary()
+
+
+def _prepared(weight: Tensor, up: bool, back: bool) -> Tensor:
+    """A weight at Winograd's points, once for as long as it stays the same."""
+    version = -1 if weight.is_inference() else weight._version
+    kept = _cache.get(weight)
+    if kept is None or kept.source.data_ptr() != weight.data_ptr() or kept.version != version:
+        # Holding the data keeps its address from being given to others.
+        kept = _Weights(weight.detach(), version)
+        _cache[weight] = kept
+    form = kept.forms.get((up, back))
+    if form is None:
+        sizes = [weight.shape[0], weight.shape[1], 2 if up else 1, int(back)]
+        count = getattr(library(), f"packed_size_{_NAMES[weight.dtype]}")(*map(_INT, sizes))
+        with torch.inference_mode(False):
+            form = torch.empty(count, dtype=weight.dtype)
+        _call("prepare", weight.dtype, [weight.detach().contiguous(), form], sizes, [])
+        kept.forms[up, back] = form
+    return form
+
+
+def _dense(x: Tensor) -> Tensor:
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def _numbers(clamp: float | None) -> list[float]:
+    return [SLOPE, GAIN, 0.0 if clamp is None else clamp]
+
+
+def _call(
+    name: str, dtype: torch.dtype, tensors: list[Tensor | None], sizes: list[int], numbers: list[float]
+) -> int:
+    """Call a kernel; its arguments are always pointers, then sizes, then numbers."""
+    number = ctypes.c_float if dtype == torch.float32 else ctypes.c_double
+    found: int = getattr(library(), f"{name}_{_NAMES[dtype]}")(
+        *(_POINTER(None if t is None else t.data_ptr()) for t in tensors),
+        *map(_INT, sizes),
+        *map(number, numbers),
+    )
+    return found

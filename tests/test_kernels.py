@@ -1,0 +1,224 @@
+"""Kernels for CPUs: the same numbers and gradients as plain PyTorch, and life without them."""
+
+import logging
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from networks import generator_state
+from styleclip_cli.inversion.pivotal import tuned
+from styleclip_cli.nets import ops
+from styleclip_cli.nets.ops import building, cpu, reference
+from styleclip_cli.nets.stylegan2 import Generator
+
+pytestmark = pytest.mark.skipif(building.library() is None, reason="no C++ compiler here")
+
+# Pictures, inputs, outputs, height, width, largest result: less and more than vectors and tiles hold.
+SHAPES = [
+    (1, 5, 7, 8, 8, None),
+    (2, 16, 32, 9, 13, 0.7),
+    (3, 33, 17, 10, 8, None),
+    (1, 40, 40, 31, 30, 1.5),
+    (2, 300, 240, 8, 9, None),  # these weights are shared by all threads
+]
+
+
+def layer(
+    n: int,
+    inputs: int,
+    outputs: int,
+    height: int,
+    width: int,
+    clamp: float | None,
+    up: bool,
+    dtype: torch.dtype,
+    noise: bool = True,
+) -> dict:
+    random = torch.Generator().manual_seed(inputs * outputs)
+    side = 2 if up else 1
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64).to(dtype)
+
+    return {
+        "x": normal(n, inputs, height, width),
+        "weight": normal(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5,
+        "styles": 1 + 0.3 * normal(n, inputs),
+        "demodulation": 1 + 0.1 * normal(n, outputs),
+        "bias": normal(outputs),
+        "noise": normal(side * height, side * width) if noise else None,
+        "up": up,
+        "clamp": clamp,
+    }
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_same_numbers(shape: tuple, up: bool, threads: int) -> None:
+    case = layer(*shape, up, torch.float32)
+    wanted = reference.styled_conv(**layer(*shape, up, torch.float64))
+    torch.set_num_threads(threads)
+    assert cpu.usable(case["x"], case["weight"], up)
+    found = ops.styled_conv(**case)
+    assert found.shape == wanted.shape
+    assert float((found - wanted).abs().max() / wanted.abs().max()) < 1e-5
+    assert not torch.equal(found, reference.styled_conv(**case)), "the kernel was not used"
+    assert torch.equal(found, ops.styled_conv(**case | {"x": case["x"].contiguous()})), "layout"
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_without_noise(up: bool) -> None:
+    case = layer(*SHAPES[1], up, torch.float64, noise=False)
+    assert torch.allclose(ops.styled_conv(**case), reference.styled_conv(**case), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("up", [False, True])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_the_same_gradients(shape: tuple, up: bool) -> None:
+    case = layer(*shape, up, torch.float64)
+    wanted_of = [case[name].requires_grad_() for name in ("x", "styles", "demodulation")]
+    found, wanted = ops.styled_conv(**case), reference.styled_conv(**case)
+    weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    for one, other in zip(
+        torch.autograd.grad(found, wanted_of, weights),
+        torch.autograd.grad(wanted, wanted_of, weights),
+        strict=True,
+    ):
+        assert float((one - other).abs().max() / other.abs().max()) < 1e-12
+
+
+@pytest.mark.parametrize("up", [False, True])
+def test_gradients_by_differences(up: bool) -> None:
+    case = layer(1, 3, 4, 8, 8, None, up, torch.float64)
+    fixed = {name: value for name, value in case.items() if name not in ("x", "styles", "demodulation")}
+
+    def run(x: Tensor, styles: Tensor, demodulation: Tensor) -> Tensor:
+        return ops.styled_conv(x=x, styles=styles, demodulation=demodulation, **fixed)
+
+    inputs = [case[name].requires_grad_() for name in ("x", "styles", "demodulation")]
+    assert torch.autograd.gradcheck(run, inputs)
+
+
+def test_gradients_of_weights_are_left_to_pytorch() -> None:
+    case = layer(*SHAPES[1], False, torch.float32)
+    case["weight"].requires_grad_()
+    ops.styled_conv(**case).sum().backward()
+    assert float(case["weight"].grad.abs().max()) > 0
+    with torch.no_grad():
+        assert cpu.usable(case["x"], case["weight"], False)
+
+
+@pytest.fixture
+def generator() -> Generator:
+    return Generator.from_state_dict(generator_state()).requires_grad_(False)
+
+
+def test_a_whole_generator(generator: Generator) -> None:
+    """In place changes of weights count, and so do those that tuning swaps in."""
+    w_plus = torch.randn(2, generator.style_space.num_ws, generator.config.w_dim)
+
+    def pictures() -> tuple[Tensor, Tensor]:
+        fast = generator(w_plus)
+        building._off = True
+        try:
+            return fast, generator(w_plus)
+        finally:
+            building._off = False
+
+    def close() -> Tensor:
+        fast, plain = pictures()
+        assert not torch.equal(fast, plain)
+        assert float((fast - plain).abs().max() / plain.abs().max()) < 1e-5
+        return fast
+
+    before = close()
+    name = "synthesis.b32.conv1.weight"
+    weight = dict(generator.named_parameters())[name]
+    with tuned(generator, {name: torch.ones_like(weight)}):
+        assert float((close() - before).abs().max()) > 1e-3
+    assert torch.equal(close(), before)
+    weight.mul_(2).add_(0.1)
+    assert float((close() - before).abs().max()) > 1e-3
+
+
+def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = layer(*SHAPES[1], False, torch.float32)
+    monkeypatch.setenv("STYLECLIP_NO_KERNELS", "1")
+    assert torch.equal(ops.styled_conv(**case), reference.styled_conv(**case))
+    monkeypatch.setenv("STYLECLIP_NO_KERNELS", "0")
+    assert building.library() is not None
+
+
+@pytest.fixture
+def nothing_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """An empty cache, in a process that has built nothing yet."""
+    monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(building, "_built", building.cache(building._built.__wrapped__))
+    return tmp_path / "kernels"
+
+
+def test_a_failed_build_says_so_once(
+    nothing_built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text('#!/bin/sh\ntest "$1" = --version && echo a compiler && exit\necho no >&2\nexit 1\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    environment = dict(os.environ)
+    case = layer(*SHAPES[1], False, torch.float32)
+    assert torch.equal(ops.styled_conv(**case), reference.styled_conv(**case))
+    assert sum("without fast kernels" in record.message for record in caplog.records) == 1
+    assert dict(os.environ) == environment
+    caplog.clear()
+    building._built.cache_clear()  # as in the next process
+    assert building.library() is None
+    assert not caplog.records
+    (failure,) = nothing_built.glob("*.failed")
+    old = time.time() - 2 * 86_400
+    os.utime(failure, (old, old))
+    building._built.cache_clear()
+    assert building.library() is None
+    assert any("without fast kernels" in record.message for record in caplog.records)
+
+
+def test_no_compiler(
+    nothing_built: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", "")
+    caplog.set_level(logging.WARNING)
+    assert building.library() is None
+    assert "no C++ compiler is installed" in caplog.text
+
+
+@pytest.mark.parametrize(("mode", "bytes_"), [(0o722, None), (0o700, b"not to be loaded")])
+def test_a_library_that_others_may_write_or_have_damaged_is_built_again(
+    nothing_built: Path, mode: int, bytes_: bytes | None
+) -> None:
+    code = "from styleclip_cli.nets.ops.building import library; assert library() is not None"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    (path,) = nothing_built.glob("*.so")
+    assert path.stat().st_mode & 0o777 == 0o700
+    before = path.read_bytes()
+    path.write_bytes(before if bytes_ is None else bytes_)
+    path.chmod(mode)
+    number = path.stat().st_ino
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert path.stat().st_ino != number
+    assert path.stat().st_mode & 0o777 == 0o700
+
+
+def test_processes_that_build_at_once(nothing_built: Path) -> None:
+    code = "from styleclip_cli.nets.ops.building import library; assert library() is not None"
+    running = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]
+    said = [process.communicate()[1].decode() for process in running]
+    assert [process.returncode for process in running] == [0, 0, 0], said
+    assert sum("building kernels for this machine" in text for text in said) == 1
+    assert [path.suffix for path in nothing_built.iterdir() if path.suffix != ".lock"] == [".so"]
