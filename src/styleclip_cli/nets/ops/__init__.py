@@ -9,7 +9,7 @@ from torch import Tensor
 
 from styleclip_cli.nets.ops import cpu, reference
 from styleclip_cli.nets.ops.building import switch_off
-from styleclip_cli.nets.ops.reference import GAIN, channels_last, low_pass, to_rgb, upsample_rgb
+from styleclip_cli.nets.ops.reference import GAIN, channels_last, low_pass, upsample_rgb
 
 __all__ = ["GAIN", "channels_last", "low_pass", "styled_conv", "switch_off", "to_rgb", "upsample_rgb"]
 
@@ -28,3 +28,15 @@ def styled_conv(
     fast = cpu.usable(x, weight, up, bias, noise)
     layer = cpu.styled_conv if fast else reference.styled_conv
     return layer(x, weight, styles, demodulation, bias, noise, up, clamp)
+
+
+def to_rgb(
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    bias: Tensor,
+    image: Tensor | None,
+    clamp: float | None = None,
+) -> Tensor:
+    """Features to colours; see `reference.to_rgb`."""
+    return reference.to_rgb(x, weight, styles, bias, image, clamp, cpu.colours)

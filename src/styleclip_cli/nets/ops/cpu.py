@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.weak import WeakTensorKeyDictionary
 
+from styleclip_cli.nets.ops import reference
 from styleclip_cli.nets.ops.building import library
 from styleclip_cli.nets.ops.reference import GAIN, SLOPE
 
@@ -59,6 +60,18 @@ def styled_conv(
     return _forward(x, weight, styles, demodulation, bias, noise, up, clamp)
 
 
+def colours(x: Tensor, weight: Tensor) -> Tensor:
+    """As `reference.colours`, where it pays; with all gradients."""
+    known = x.device.type == "cpu" and x.dtype in _NAMES and weight.dtype == x.dtype and x.numel() > 0
+    if not known or torch.compiler.is_compiling() or library() is None:
+        return reference.colours(x, weight)
+    if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
+        product: Any = _Colours.apply  # type: ignore[no-untyped-call]
+        result: Tensor = product(x, weight)
+        return result
+    return _colours(x, weight)
+
+
 class _StyledConv(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -88,6 +101,33 @@ class _StyledConv(torch.autograd.Function):
         of_x = _convolve(before, prepared, None, None, None, None, 1, x.shape[1], None)
         of_styles = _before_styles(of_x, _dense(x), styles)
         return of_x, of_styles, of_demodulation, None, None, None, None, None
+
+
+class _Colours(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _colours(x, weight)
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        dense = _dense(x)
+        n, inputs, height, width = dense.shape
+        of_x = torch.empty_like(dense)
+        of_weight = torch.zeros(weight.shape, dtype=torch.float64)
+        arguments = [gradient.contiguous(), dense, weight.contiguous(), of_x, of_weight]
+        _call("before_colours", x.dtype, arguments, [n, height * width, inputs], [])
+        return of_x, of_weight.to(x.dtype)
+
+
+def _colours(x: Tensor, weight: Tensor) -> Tensor:
+    x = _dense(x)
+    n, inputs, height, width = x.shape
+    y = x.new_empty(n, 3, height, width)
+    _call("colours", x.dtype, [x, weight.contiguous(), y], [n, height * width, inputs], [])
+    return y
 
 
 def _forward(

@@ -451,6 +451,66 @@ void before_styles(T* gradient, const T* x, const T* styles, double* of_styles, 
     }
 }
 
+// Pictures [n, pixels, inputs] and weights [n, 3, inputs] -> colours [n, 3, pixels].
+template <typename T>
+void colours(const T* x, const T* weight, T* y, int n, int pixels, int inputs) {
+    typedef typename Wide<T>::Vec V;
+    constexpr int lanes = Wide<T>::lanes;
+#pragma omp parallel for schedule(static)
+    for (int64_t p = 0; p < int64_t(n) * pixels; p++) {
+        const int64_t image = p / pixels, place = p % pixels;
+        const T *v = x + p * inputs, *w = weight + image * 3 * inputs;
+        V sum[3] = {};
+        for (int c = 0; c < inputs; c += lanes) {
+            const int count = std::min(lanes, inputs - c);
+            const V value = count == lanes ? load(v + c) : load(v + c, count);
+            for (int k = 0; k < 3; k++)
+                sum[k] += value * (count == lanes ? load(w + k * inputs + c) : load(w + k * inputs + c, count));
+        }
+        for (int k = 0; k < 3; k++) {
+            T total = 0;
+            for (int lane = 0; lane < lanes; lane++) total += sum[k][lane];
+            y[(image * 3 + k) * pixels + place] = total;
+        }
+    }
+}
+
+// From gradients of colours [n, 3, pixels] back to the pictures and the weights.
+template <typename T>
+void before_colours(const T* gradient, const T* x, const T* weight, T* of_x, double* of_weight, int n, int pixels,
+                    int inputs) {
+#pragma omp parallel
+    {
+        double* own = new double[3 * inputs];
+        T* sum = new T[3 * inputs];
+        for (int image = 0; image < n; image++) {
+            std::fill(own, own + 3 * inputs, 0.0);
+            const T *w = weight + int64_t(image) * 3 * inputs, *g = gradient + int64_t(image) * 3 * pixels;
+#pragma omp for schedule(static) nowait
+            for (int64_t chunk = 0; chunk < (pixels + 255) / 256; chunk++) {
+                std::fill(sum, sum + 3 * inputs, T(0));
+                for (int64_t p = chunk * 256; p < std::min<int64_t>(pixels, chunk * 256 + 256); p++) {
+                    const T g0 = g[p], g1 = g[pixels + p], g2 = g[2 * int64_t(pixels) + p];
+                    const T* v = x + (int64_t(image) * pixels + p) * inputs;
+                    T* out = of_x + (int64_t(image) * pixels + p) * inputs;
+#pragma omp simd
+                    for (int c = 0; c < inputs; c++) {
+                        out[c] = g0 * w[c] + g1 * w[inputs + c] + g2 * w[2 * inputs + c];
+                        sum[c] += g0 * v[c];
+                        sum[inputs + c] += g1 * v[c];
+                        sum[2 * inputs + c] += g2 * v[c];
+                    }
+                }
+                for (int c = 0; c < 3 * inputs; c++) own[c] += sum[c];
+            }
+#pragma omp critical
+            for (int c = 0; c < 3 * inputs; c++) of_weight[int64_t(image) * 3 * inputs + c] += own[c];
+        }
+        delete[] own;
+        delete[] sum;
+    }
+}
+
 }  // namespace
 
 #define FOR(T, NAME)                                                                                         \
@@ -477,6 +537,13 @@ void before_styles(T* gradient, const T* x, const T* styles, double* of_styles, 
     extern "C" void before_styles_##NAME(T* gradient, const T* x, const T* styles, double* of_styles, int n, \
                                          int pixels, int inputs) {                                           \
         before_styles<T>(gradient, x, styles, of_styles, n, pixels, inputs);                                 \
+    }                                                                                                        \
+    extern "C" void colours_##NAME(const T* x, const T* weight, T* y, int n, int pixels, int inputs) {       \
+        colours<T>(x, weight, y, n, pixels, inputs);                                                         \
+    }                                                                                                        \
+    extern "C" void before_colours_##NAME(const T* gradient, const T* x, const T* weight, T* of_x,           \
+                                          double* of_weight, int n, int pixels, int inputs) {                \
+        before_colours<T>(gradient, x, weight, of_x, of_weight, n, pixels, inputs);                          \
     }
 
 FOR(float, float)

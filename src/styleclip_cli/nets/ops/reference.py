@@ -8,6 +8,7 @@ output channels after, gives the same numbers with one ordinary convolution for 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TypeVar
 
 import torch
@@ -57,6 +58,12 @@ def styled_conv(
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
+def colours(x: Tensor, weight: Tensor) -> Tensor:
+    """Weigh the channels of pictures: [N, I, H, W] and [N, 3, I] -> [N, 3, H, W]."""
+    mixed = x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2)
+    return mixed.transpose(1, 2).unflatten(2, x.shape[2:])
+
+
 def to_rgb(
     x: Tensor,
     weight: Tensor,
@@ -64,6 +71,7 @@ def to_rgb(
     bias: Tensor,
     image: Tensor | None,
     clamp: float | None = None,
+    product: Callable[[Tensor, Tensor], Tensor] = colours,
 ) -> Tensor:
     """Turn features into colours and add them to the picture so far.
 
@@ -74,14 +82,13 @@ def to_rgb(
         bias: [3].
         image: [N, 3, H / 2, W / 2]; None where there is none yet.
         clamp: Largest size of a colour that is added; None for no limit.
+        product: Does what `colours` does.
 
     Returns:
         [N, 3, H, W].
     """
-    # A matrix product of pixels and colours: scaling three rows of weights is less than scaling the picture.
-    scaled = weight.flatten(1) * styles[:, None]
-    colour = x.permute(0, 2, 3, 1).flatten(1, 2) @ scaled.transpose(1, 2) + bias
-    colour = colour.transpose(1, 2).unflatten(2, x.shape[2:])
+    # Scaling three rows of weights for each picture is less than scaling the picture.
+    colour = product(x, weight.flatten(1) * styles[:, None]) + bias[:, None, None]
     colour = colour if clamp is None else colour.clamp(-clamp, clamp)
     return colour if image is None else upsample_rgb(image) + colour
 
