@@ -1,10 +1,11 @@
 """A step of optimization and of mapper training, ours and as officially built: `python benchmarks/steps.py`.
 
-The same networks, the same picture of a step: render, CLIP, identity, backward, Adam. Officially all
-networks' weights keep requires_grad, so that every backward fills and adds up their gradients, and the text
-is encoded anew in each step; here the networks are frozen and the text is encoded once. Runs on the toy pack,
-and at the published sizes with random weights (1024 pixels, ViT-B/32, IR-SE50; 8 GB of memory). Each variant
-runs in a process of its own, alternating with the other one; given are medians of the steps and peak memory.
+The same networks, the same picture of a step: render, CLIP, identity, backward, Adam. Officially the
+generator is that of generator.py's "official", all networks' weights keep requires_grad, so that every
+backward fills and adds up their gradients, and the text is encoded anew in each step; here the networks are
+frozen and the text is encoded once. Runs on the toy pack, and at the published sizes with random weights (1024
+pixels, ViT-B/32, IR-SE50; 12 GB of memory). Each variant runs in a process of its own, alternating with the
+other one; given are medians of the steps and peak memory.
 
     python benchmarks/steps.py [--json FILE] [--sizes toy,full] [--rounds 3]
 """
@@ -13,14 +14,14 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-import platform
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from generator import choose
 
 JOBS = ("optimize", "mapper")
 VARIANTS = ("official", "ours")
@@ -128,6 +129,7 @@ def one(job: str, size: str, variant: str) -> None:
     """Run a variant and print its steps' seconds and its peak memory."""
     import resource
 
+    choose("official" if variant == "official" else "kernels")
     step = (optimize if job == "optimize" else mapper)(size, variant == "ours")
     step()
     seconds = []
@@ -150,7 +152,17 @@ def main() -> None:
     if arguments.one:
         one(*arguments.one)
         return
-    print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}")
+    said = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import json; from styleclip_cli.measure import machine as m; print(json.dumps(m()))",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+    print(said.strip())
     rows = []
     for size in arguments.sizes.split(","):
         for job in JOBS:
@@ -181,7 +193,7 @@ def main() -> None:
             )
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:  # noqa: PTH123
-            json.dump(rows, file, indent=2)
+            json.dump({"machine": json.loads(said), "rows": rows}, file, indent=2)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,118 @@
+"""Write RESULTS.md from what the other scripts measured: `python benchmarks/results.py`.
+
+Each script's `--json benchmarks/results/NAME.json` is one section here; what is missing is left out. What was
+tried and did not pay is in results/tried.md, by hand.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+FOLDER = HERE / "results"
+Rows = Sequence[Mapping[str, Any]]
+Show = Callable[[Any], str]
+
+
+def number(digits: int, unit: str = "") -> Show:
+    """Shows a number with so many decimals."""
+    return lambda value: "-" if value is None else f"{value:.{digits}f}{unit}"
+
+
+def text(value: Any) -> str:
+    """Shows anything."""
+    return "-" if value is None else str(value)
+
+
+def times(value: Any) -> str:
+    """Shows a ratio."""
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def small(value: Any) -> str:
+    """Shows a relative error."""
+    return "-" if value is None else f"{value:.1e}"
+
+
+def table(rows: Rows, columns: Mapping[str, tuple[str, Show]]) -> str:
+    """A table in Markdown: columns by key, with titles and how values are shown."""
+    lines = ["| " + " | ".join(title for title, _ in columns.values()) + " |", "|---" * len(columns) + "|"]
+    lines += [
+        "| " + " | ".join(show(row.get(key)) for key, (_, show) in columns.items()) + " |" for row in rows
+    ]
+    return "\n".join(lines)
+
+
+def measured_on(found: Mapping[str, Any]) -> str:
+    """One line about the machine."""
+    machine = found.get("machine", {})
+    return "Measured on: " + ", ".join(f"{key} {value}" for key, value in machine.items()) + "."
+
+
+def generator(found: Mapping[str, Any]) -> str:
+    """generator.py."""
+    peaks = "; ".join(f"{name} {value:.0f}" for name, value in found["peaks"].items())
+    columns = {
+        "resolution": ("pixels", text),
+        "batch": ("batch", text),
+        "variant": ("variant", text),
+        "seconds": ("s a picture", number(2)),
+        "gflops": ("GFLOP/s", number(0)),
+        "faster": ("against official", times),
+        "of_floor": ("of the floor", number(2)),
+        "peak_mb": ("peak MB", number(0)),
+        "difference": ("difference", small),
+    }
+    return (
+        "float32, random weights. The floor is the sum of all convolutions alone, each the fastest that "
+        "torch has here; GFLOP are those of direct convolutions, so the kernels, which need fewer, may exceed "
+        f"what the machine reaches. Best rates of torch in GFLOP/s: {peaks}.\n\n"
+        + table(found["rows"], columns)
+    )
+
+
+def steps(found: Mapping[str, Any]) -> str:
+    """steps.py."""
+    columns = {
+        "size": ("size", text),
+        "job": ("step of", text),
+        "official_s": ("official s", number(3)),
+        "ours_s": ("ours s", number(3)),
+        "ratio": ("ratio", times),
+        "official_mb": ("official MB", number(0)),
+        "ours_mb": ("ours MB", number(0)),
+    }
+    return table(found["rows"], columns)
+
+
+SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
+    "generator": ("The generator", generator),
+    "steps": ("Steps of optimization and of mapper training", steps),
+}
+
+
+def main() -> None:
+    """Write the file."""
+    parts = [
+        "# Results\n\nWritten by `python benchmarks/results.py` from the numbers of the scripts beside it. "
+        "Ratios are within one run; machines differ, and so do their moods."
+    ]
+    for name, (title, section) in SECTIONS.items():
+        path = FOLDER / f"{name}.json"
+        if path.exists():
+            found = json.loads(path.read_text(encoding="utf-8"))
+            parts.append(
+                f"## {title}\n\n`benchmarks/{found.get('script', name + '.py')}`. {measured_on(found)}"
+            )
+            parts.append(section(found))
+    tried = FOLDER / "tried.md"
+    if tried.exists():
+        parts.append(tried.read_text(encoding="utf-8").strip())
+    (HERE / "RESULTS.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
