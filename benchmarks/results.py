@@ -68,8 +68,8 @@ def generator(found: Mapping[str, Any]) -> str:
     }
     return (
         "float32, random weights. The floor is the sum of all convolutions alone, each the fastest that "
-        "torch has here; GFLOP are those of direct convolutions, so the kernels, which need fewer, may exceed "
-        f"what the machine reaches. Best rates of torch in GFLOP/s: {peaks}.\n\n"
+        "torch has here; GFLOP are those of direct convolutions: the kernels need fewer, and so may "
+        f"exceed what the machine reaches. Best rates of torch in GFLOP/s: {peaks}.\n\n"
         + table(found["rows"], columns)
     )
 

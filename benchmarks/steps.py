@@ -3,9 +3,9 @@
 The same networks, the same picture of a step: render, CLIP, identity, backward, Adam. Officially the
 generator is that of generator.py's "official", all networks' weights keep requires_grad, so that every
 backward fills and adds up their gradients, and the text is encoded anew in each step; here the networks are
-frozen and the text is encoded once. Runs on the toy pack, and at the published sizes with random weights (1024
-pixels, ViT-B/32, IR-SE50; 12 GB of memory). Each variant runs in a process of its own, alternating with the
-other one; given are medians of the steps and peak memory.
+frozen and the text is encoded once. Runs on the toy pack, and at the published sizes with random weights
+(1024 pixels, ViT-B/32, IR-SE50; 12 GB of memory). Each variant runs in a process of its own, alternating with
+the other one; given are medians of the steps and peak memory.
 
     python benchmarks/steps.py [--json FILE] [--sizes toy,full] [--rounds 3]
 """

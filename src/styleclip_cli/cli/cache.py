@@ -23,6 +23,7 @@ _WHAT = {
     "inversions": "latents of photos",
     "statistics": "style statistics of generators",
     "relevance": "channel relevance of generators",
+    "kernels": "what was built for this machine",
 }
 
 
@@ -60,7 +61,7 @@ def prune(
     ] = None,
     kind: Annotated[
         list[str] | None,
-        typer.Option("--kind", help="Only this kind: inversions, statistics, relevance.", show_default="all"),
+        typer.Option("--kind", help=f"Only this kind: {', '.join(_WHAT)}.", show_default="all"),
     ] = None,
     quiet: options.Quiet = False,
 ) -> None:
@@ -106,7 +107,8 @@ def where() -> None:
 def _files(folder: Path) -> Iterator[Path]:
     """Kept files, and what a process that was killed a day ago or more left half-written."""
     for kind in sorted(_WHAT):
-        yield from sorted((folder / kind).glob("*.npz"))
+        for pattern in ("*.so", "*.failed") if kind == "kernels" else ("*.npz",):
+            yield from sorted((folder / kind).glob(pattern))
         yield from abandoned(folder / kind)
 
 
