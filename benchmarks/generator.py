@@ -2,9 +2,9 @@
 
     python benchmarks/generator.py [--json FILE] [--resolution 1024] [--batches 1,4] [--rounds 3]
 
-Random weights, config-f (150.8 GFLOP a picture at 1024 pixels), float32 on the CPU. Each variant runs in a
-process of its own, in turns, so that a busy machine is busy for all; given are medians of all rounds after a
-warm-up, and peak memory.
+Random weights, config-f (148.5 GFLOP a picture at 1024 pixels, without filters), float32 on the CPU. Each
+variant runs in a process of its own, in turns, so that a busy machine is busy for all; given are medians of
+all rounds after a warm-up, and peak memory.
 
 - official: StyleCLIP's generator (rosinality's, its PyTorch path): weights scaled and demodulated for each
   sample and convolved in groups; filters by inserting zeros; noise, bias and leaky ReLU one after the other.

@@ -88,8 +88,24 @@ def steps(found: Mapping[str, Any]) -> str:
     return table(found["rows"], columns)
 
 
+def batch(found: Mapping[str, Any]) -> str:
+    """batch.py."""
+    columns = {
+        "size": ("size", text),
+        "inputs": ("inputs", text),
+        "whole": ("command s", number(2)),
+        "one": ("with one input s", number(2)),
+        "synthesis": ("pure synthesis s", number(2)),
+        "against_synthesis": ("command / synthesis", times),
+        "without_start": ("without start-up", times),
+        "per_input": ("s an input", number(3)),
+    }
+    return table(found["rows"], columns)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "generator": ("The generator", generator),
+    "batch": ("Many inputs", batch),
     "steps": ("Steps of optimization and of mapper training", steps),
 }
 

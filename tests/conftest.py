@@ -9,6 +9,8 @@ import pytest
 
 # For the processes that tests start, from folders of their own:
 os.environ["OMP_NUM_THREADS"] = "1"
+# Kernels for GPUs are interpreted, whichever test imports Triton first.
+os.environ["TRITON_INTERPRET"] = "1"
 if "PYTHONPATH" in os.environ:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         str(Path(entry).absolute()) for entry in os.environ["PYTHONPATH"].split(os.pathsep)

@@ -164,10 +164,11 @@ def test_latents_are_found_once_and_edited_again(here: Path, capsys: pytest.Capt
     assert main(["edit", "faces.npz", "-p", "smiling", "-o", "from-latents"]) == 0
     assert main(["edit", "photos", "--steps", "2", "-p", "smiling", "-o", "from-photos"]) == 0
     for latent, photo in (("faces-0", "a"), ("faces-1", "b")):
-        np.testing.assert_array_equal(
-            pixels(here / "from-latents" / f"{latent}_smiling.png"),
-            pixels(here / "from-photos" / f"{photo}_smiling.png"),
-        )
+        one = pixels(here / "from-latents" / f"{latent}_smiling.png").astype(int)
+        other = pixels(here / "from-photos" / f"{photo}_smiling.png").astype(int)
+        # Rendered together and one by one: sums are rounded in another order.
+        assert np.abs(one - other).max() <= 1
+        assert (one != other).mean() < 1e-3
 
 
 def test_inverting_keeps_what_worked(here: Path) -> None:

@@ -20,11 +20,12 @@ from styleclip_cli.edits.directions import (
     find_direction,
     gui_beta,
 )
-from styleclip_cli.edits.relevance import Relevance, measure_relevance
+from styleclip_cli.edits.exact import measure_relevance
+from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.errors import BadInputError, UsageError
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.settings import StatisticsSettings
+from styleclip_cli.settings import RelevanceSettings, StatisticsSettings
 from styleclip_cli.statistics import StyleStatistics, cached_statistics, measure_statistics
 
 
@@ -69,16 +70,21 @@ def test_cached_statistics_are_measured_once(generator: Generator) -> None:
     calls: list[int] = []
     settings = StatisticsSettings(n=100)
 
-    def progress(done: int, total: int) -> None:
-        calls.append(done)
+    def progress(done: int, total: int, note: str = "") -> None:
+        if done == total:
+            calls.append(done)
 
     first = cached_statistics(generator, "abc", settings, progress=progress)
+    assert set(calls) == {100}
+    calls.clear()
     again = cached_statistics(generator, "abc", settings, progress=progress)
-    assert calls == [100]
+    assert calls == []
     assert torch.equal(first.mean, again.mean)
     cached_statistics(generator, "other weights", settings, progress=progress)
+    assert calls
+    calls.clear()
     cached_statistics(generator, "abc", StatisticsSettings(n=100, seed=6), progress=progress)
-    assert calls == [100, 100, 100]
+    assert calls
 
 
 def naive_row(generator: Generator, clip: Clip, statistics: StyleStatistics, flat: int, n: int) -> Tensor:
@@ -99,7 +105,8 @@ def naive_row(generator: Generator, clip: Clip, statistics: StyleStatistics, fla
 
 def test_relevance_is_the_papers(generator: Generator, clip: Clip, statistics: StyleStatistics) -> None:
     layers = [generator.style_space.layers[0], generator.style_space.layers[5]]
-    found = measure_relevance(generator, clip, statistics, n_images=3, layers=layers, batch=8)
+    settings = RelevanceSettings(n_images=3)
+    found = measure_relevance(generator, clip, statistics, settings, layers=layers, batch=8)
     assert found.channels.tolist() == [
         *range(12),
         *range(layers[1].offset, layers[1].offset + layers[1].width),
@@ -115,16 +122,16 @@ def test_an_interrupted_relevance_goes_on(
     class Stopped(Exception):
         pass
 
-    def stop(done: int, total: int) -> None:
+    def stop(done: int, total: int, note: str = "") -> None:
         if done > 20:
             raise Stopped
 
-    settings = {"n_images": 2, "fingerprint": "abc"}
+    settings = RelevanceSettings(n_images=2)
     with pytest.raises(Stopped):
-        measure_relevance(generator, clip, statistics, progress=stop, **settings)
+        measure_relevance(generator, clip, statistics, settings, fingerprint="abc", progress=stop)
     assert len(list((cache.cache_dir() / "relevance").glob("*.npz"))) == 1
-    resumed = measure_relevance(generator, clip, statistics, **settings)
-    assert torch.equal(resumed.matrix, measure_relevance(generator, clip, statistics, n_images=2).matrix)
+    resumed = measure_relevance(generator, clip, statistics, settings, fingerprint="abc")
+    assert torch.equal(resumed.matrix, measure_relevance(generator, clip, statistics, settings).matrix)
 
 
 def test_relevance_is_kept_and_refused_for_others(tmp_path: Path) -> None:
@@ -223,7 +230,8 @@ def test_relevance_is_kept_for_the_statistics_it_was_measured_with() -> None:
     layers = generator.style_space.editable("fs3")[:1]
 
     def measured(what: StyleStatistics) -> torch.Tensor:
-        return measure_relevance(generator, clip, what, n_images=2, layers=layers, fingerprint="x").matrix
+        settings = RelevanceSettings(n_images=2)
+        return measure_relevance(generator, clip, what, settings, layers=layers, fingerprint="x").matrix
 
     first = measured(statistics)
     assert torch.equal(measured(statistics), first)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from networks import generator_state
+from styleclip_cli.cli import main
 from styleclip_cli.inversion.pivotal import tuned
 from styleclip_cli.nets import ops
 from styleclip_cli.nets.ops import building, cpu, reference
@@ -156,6 +157,14 @@ def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     assert building.library() is not None
 
 
+def test_the_option(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STYLECLIP_NO_KERNELS", "")  # put back afterwards
+    for number, options in enumerate(([], ["--no-kernels"])):
+        assert main(["sample", "--seed", "1", "--models", "toy", "-q", "--out", str(number), *options]) == 0
+        assert building.switched_off() == bool(options)
+
+
 @pytest.fixture
 def nothing_built(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """An empty cache, in a process that has built nothing yet."""
@@ -171,6 +180,7 @@ def test_a_failed_build_says_so_once(
     compiler.write_text('#!/bin/sh\ntest "$1" = --version && echo a compiler && exit\necho no >&2\nexit 1\n')
     compiler.chmod(0o755)
     monkeypatch.setenv("CXX", str(compiler))
+    caplog.set_level(logging.WARNING, "styleclip_cli")
     environment = dict(os.environ)
     case = layer(*SHAPES[1], False, torch.float32)
     assert torch.equal(ops.styled_conv(**case), reference.styled_conv(**case))
@@ -193,7 +203,7 @@ def test_no_compiler(
 ) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", "")
-    caplog.set_level(logging.WARNING)
+    caplog.set_level(logging.WARNING, "styleclip_cli")
     assert building.library() is None
     assert "no C++ compiler is installed" in caplog.text
 

@@ -121,6 +121,18 @@ def load_npz(path: Path, *, schema: str, expect: Mapping[str, Any] | None = None
     return arrays, header["meta"]
 
 
+def verify(path: Path) -> None:
+    """Make sure that a file of the cache is whole, and what its name says.
+
+    Raises:
+        BadInputError: If it is missing, damaged, or under another name than its key's.
+    """
+    header, _ = _read(path)
+    key = header.get("key")
+    if not isinstance(key, dict) or cache_path("", key).name != path.name:
+        raise BadInputError(f"{path}: not under its contents' name", "copy it from a cache again")
+
+
 def cached(
     kind: str,
     key: Mapping[str, Any],

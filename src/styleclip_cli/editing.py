@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from styleclip_cli.defaults import adjusted
+from styleclip_cli.distributed import World
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.directions import Direction, find_direction
 from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
@@ -18,19 +20,31 @@ from styleclip_cli.edits.parts import phrases_of
 from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
 from styleclip_cli.inversion import Inversion
-from styleclip_cli.measurements import relevance_of, statistics_of
+from styleclip_cli.jobs import Job
+from styleclip_cli.measurements import (
+    TITLES,
+    chosen_settings,
+    published_relevance,
+    published_statistics,
+    relevance_job_of,
+    relevance_of,
+    statistics_of,
+)
 from styleclip_cli.networks import Networks
+from styleclip_cli.profile import stage
 from styleclip_cli.progress import Progress
 from styleclip_cli.settings import (
     DirectionSettings,
     InversionSettings,
     LayerChoice,
     OptimizeSettings,
+    RelevanceMode,
     RelevanceSettings,
     StatisticsSettings,
     TrainingSettings,
 )
-from styleclip_cli.statistics import StyleStatistics
+from styleclip_cli.shards import Shard
+from styleclip_cli.statistics import StyleStatistics, statistics_job
 from styleclip_cli.weights import mappers
 from styleclip_cli.weights.packs import Pack
 
@@ -44,6 +58,7 @@ class Editing(Networks):
         seed: As `Engine` takes it.
         layers: As `Engine` takes it.
         progress: Reports long steps.
+        relevance: As `Engine` takes it.
     """
 
     def __init__(
@@ -53,12 +68,15 @@ class Editing(Networks):
         seed: int | None,
         layers: LayerChoice | None,
         progress: Progress,
+        relevance: RelevanceMode | None = None,
     ) -> None:
         super().__init__(pack, device)
         self.progress = progress
         defaults = self.pack.defaults
         self.statistics_settings = adjusted(StatisticsSettings(), defaults, seed=seed)
-        self.relevance_settings = adjusted(RelevanceSettings(), defaults, seed=seed, layers=layers)
+        self.relevance_settings = adjusted(
+            RelevanceSettings(), defaults, seed=seed, layers=layers, mode=relevance
+        )
         self.direction_settings = adjusted(DirectionSettings(), defaults)
         self.inversion_settings = adjusted(InversionSettings(), defaults)
         self.optimize_settings = adjusted(OptimizeSettings(), defaults.get("optimize", {}))
@@ -101,7 +119,73 @@ class Editing(Networks):
 
     @cached_property
     def _relevance(self) -> Relevance:
-        return relevance_of(self, self.relevance_settings, self.statistics, self.progress)
+        settings = replace(self.relevance_settings, mode=self.relevance_mode)
+        return relevance_of(self, settings, self.statistics, self.progress)
+
+    @cached_property
+    def relevance_mode(self) -> RelevanceMode | None:
+        """How the relevance is found; None where the pack's own is used."""
+        if self._relevance_is_published:
+            return None
+        return chosen_settings(self, self.relevance_settings, self.statistics()).mode
+
+    @cached_property
+    def _relevance_is_published(self) -> bool:
+        return published_relevance(self, self.relevance_settings) is not None
+
+    def measure(self, part: Shard | None = None, world: World | None = None) -> None:
+        """Measure a part of what edits need and the pack does not ship; it is kept in the cache.
+
+        Statistics are quick: what other parts have not measured yet is measured here as well. The relevance
+        is divided: when all parts are done, `left` has nothing more to tell.
+
+        Args:
+            part: Which part; None for all.
+            world: Processes that divide this part among them and share the cache.
+
+        Raises:
+            WeightsError: If what the pack ships cannot be used.
+        """
+        world = world or World()
+        part = (part or Shard()).divided(world.rank, world.size)
+        job = self._statistics_job()
+        if job is not None and job.left():
+            with self.progress("measuring style statistics") as advance:
+                job.run(part, advance)
+        world.wait()
+        self.statistics()
+        job = self._relevance_job()
+        if job is not None:
+            with self.progress(TITLES[self.relevance_mode or "exact"]) as advance:
+                job.run(part, advance)
+        world.wait()
+
+    def left(self) -> dict[str, tuple[int, int]]:
+        """What is still to be measured: pieces that are missing, and pieces in all, by kind.
+
+        The relevance is not told while statistics are missing, which it depends on.
+
+        Raises:
+            WeightsError: If what the pack ships cannot be used.
+        """
+        jobs = {"statistics": self._statistics_job()}
+        if not jobs["statistics"] or not jobs["statistics"].left():
+            jobs["relevance"] = self._relevance_job()
+        return {kind: (len(job.left()), len(job.pieces)) for kind, job in jobs.items() if job is not None}
+
+    def _statistics_job(self) -> Job | None:
+        """The statistics in pieces; None where the pack's own are used."""
+        if published_statistics(self, self.statistics_settings) is not None:
+            return None
+        fingerprint = self.pack.fingerprint_of("generator")
+        return statistics_job(self.generator, self.statistics_settings, fingerprint=fingerprint)
+
+    def _relevance_job(self) -> Job | None:
+        """The relevance in pieces; None where the pack's own is used."""
+        if self._relevance_is_published:
+            return None
+        settings = replace(self.relevance_settings, mode=self.relevance_mode)
+        return relevance_job_of(self, settings, self.statistics())
 
     def publish(self, folder: Path) -> None:
         """Write statistics.npz and relevance.npz, in the form that a pack ships them.
@@ -112,6 +196,7 @@ class Editing(Networks):
         self.statistics().save(folder / "statistics.npz", self.pack.fingerprint_of("generator"))
         self.relevance().save(folder / "relevance.npz", self.pack.fingerprint_of("generator", "clip"))
 
+    @stage("direction")
     def direction(
         self,
         prompt: str,
@@ -305,7 +390,6 @@ class Editing(Networks):
             OutputError: If the folder cannot be written.
         """
         from styleclip_cli.training.checkpoint import Task
-        from styleclip_cli.training.distributed import World
         from styleclip_cli.training.run import prepare, train
 
         target, neutral = prompts.resolve_prompt(prompt, neutral, literal)

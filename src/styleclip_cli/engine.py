@@ -13,6 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from styleclip_cli.device import choose_device
 from styleclip_cli.editing import Editing
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.inversion import Inversion, files
+from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.profile import stage
 from styleclip_cli.progress import Progress, silent
-from styleclip_cli.settings import InversionSettings, Inverter, LayerChoice
+from styleclip_cli.settings import InversionSettings, Inverter, LayerChoice, Precision, RelevanceMode
 from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
 from styleclip_cli.weights.packs import find_pack, usual_name
 
@@ -40,6 +43,9 @@ class Engine(Editing):
         seed: Seed of the measurements; None takes the one the pack was measured with.
         layers: Which style layers edits may move: "fs3", "conv" or "all"; None takes the pack's choice.
         progress: Reports long steps.
+        relevance: How it is found what style channels do: "exact", "preview" or "gradient"; None takes what
+            the pack ships, else what has been measured exactly, else an estimate from derivatives.
+        precision: What pictures are rendered in; all else is float32.
 
     Raises:
         WeightsError: If there is no such pack, or none is named and none is usual.
@@ -53,9 +59,12 @@ class Engine(Editing):
         seed: int | None = None,
         layers: LayerChoice | None = None,
         progress: Progress = silent,
+        relevance: RelevanceMode | None = None,
+        precision: Precision = "fp32",
     ) -> None:
         pack = find_pack(str(models) if models is not None else usual_name())
-        super().__init__(pack, choose_device(device), seed, layers, progress)
+        super().__init__(pack, choose_device(device), seed, layers, progress, relevance)
+        self.precision = precision
 
     def sample(self, seeds: Sequence[int], truncation_psi: float | None = None) -> Tensor:
         """Generate faces; each depends on its own seed alone, not on the others or on the device.
@@ -119,6 +128,7 @@ class Engine(Editing):
             return inversion.encode(self.encoder, images, self.generator)
         return torch.cat([self.find(image, settings, keep).w_plus for image in images.split(1)])
 
+    @stage("invert")
     def find(
         self,
         image: Tensor,
@@ -191,7 +201,11 @@ class Engine(Editing):
             tuned: What the generator gains for the picture that the styles come from (`Inversion.tuned`).
         """
         with inversion.tuned(self.generator, tuned or {}):
-            return synthesize(self.generator, styles)
+            return synthesize(self._renderer, styles)
+
+    @cached_property
+    def _renderer(self) -> Generator:
+        return self.generator.with_precision(self.precision)
 
     def show(self, face: Inversion) -> Tensor:
         """Render faces to pictures [N, 3, R, R] in nominally [-1, 1], on the CPU."""

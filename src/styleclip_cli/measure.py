@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -50,17 +51,29 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def median_seconds(work: Callable[[], Any], runs: int = RUNS, device: torch.device | None = None) -> float:
+def peak_megabytes(device: torch.device | None = None) -> float:
+    """The most memory this process has held: on a GPU what torch had of it, else of the machine's."""
+    if device is not None and device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    import resource
+
+    unit = 1e6 if sys.platform == "darwin" else 1e3  # bytes there, kilobytes elsewhere
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def median_seconds(
+    work: Callable[[], Any], runs: int | None = None, device: torch.device | None = None
+) -> float:
     """Median wall-clock time of some work, after doing it once untimed.
 
     Args:
         work: What to do.
-        runs: How often it is timed.
+        runs: How often it is timed; None for `RUNS`.
         device: Where it is done; None for the CPU.
     """
     device = torch.device("cpu") if device is None else device
     times = []
-    for run in range(runs + 1):
+    for run in range((RUNS if runs is None else runs) + 1):
         synchronize(device)
         began = time.perf_counter()
         work()

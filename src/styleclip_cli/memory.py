@@ -1,4 +1,4 @@
-"""Memory that a computation on the CPU gives back."""
+"""Memory: when it ran out, and keeping what is given back. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def keep_freed() -> None:
         mallopt(_MMAP_MAX, 0)
         mallopt(_TRIM_THRESHOLD, -1)
         mallopt(_TOP_PAD, 64 << 20)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out, on the host or on the device (torch has a class only for the second)."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and "allocate memory" in str(error)

@@ -17,6 +17,7 @@ from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
 from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.profile import stage
 from styleclip_cli.weights.files import load_weights
 from styleclip_cli.weights.packs import Pack
 
@@ -28,7 +29,7 @@ def _for_gradients(load: Callable[[Networks], N]) -> Callable[[Networks], N]:
 
     @wraps(load)
     def loaded(self: Networks) -> N:
-        with torch.inference_mode(False):
+        with torch.inference_mode(False), stage("load weights"):
             return load(self)
 
     return loaded

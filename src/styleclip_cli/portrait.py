@@ -18,6 +18,7 @@ from styleclip_cli.errors import BadInputError
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.paste_back import Mode, paste
 from styleclip_cli.photo import to_tensor
+from styleclip_cli.profile import stage
 from styleclip_cli.settings import InversionSettings
 
 if TYPE_CHECKING:
@@ -153,10 +154,17 @@ def find_faces(
     Raises:
         BadInputError: If there is no such face.
     """
-    return [
-        Found(portrait, engine.find(portrait.image, settings, close_up=portrait.close_up))
-        for portrait in portraits(engine, photo, which, align)
-    ]
+    with stage("find faces"):
+        cut_out = portraits(engine, photo, which, align)
+    return [Found(one, engine.find(one.image, settings, close_up=one.close_up)) for one in cut_out]
+
+
+def shown(found: Sequence[Found], edited: Sequence[Inversion]) -> list[Inversion]:
+    """What `put_back` needs rendered: faces after the edit, and before it unless they are the whole photo."""
+    faces: list[Inversion] = []
+    for one, face in zip(found, edited, strict=True):
+        faces += [face] if one.portrait.aligned else [face, one.face]
+    return faces
 
 
 def put_back(
@@ -165,6 +173,7 @@ def put_back(
     found: Sequence[Found],
     edited: Sequence[Inversion],
     mode: Mode = "residual",
+    pictures: Tensor | None = None,
 ) -> Edited:
     """Render edited faces and put them back where they were.
 
@@ -174,17 +183,20 @@ def put_back(
         found: Its faces.
         edited: The same faces after an edit.
         mode: How the edit is put back: "residual" adds what it changed, "replace" pastes the crop.
+        pictures: What `shown` names, rendered already [M, 3, R, R]; None renders it here.
     """
+    rendered = iter(engine.show_each(shown(found, edited)) if pictures is None else pictures)
     image: Image.Image | Tensor = photo
     crops = []
-    for one, face in zip(found, edited, strict=True):
-        after = engine.show(face)
-        crops.append(after)
+    for one in found:
+        after = next(rendered)
+        crops.append(after[None])
         if one.portrait.aligned:
-            image = after[0]
+            image = after
         else:
             assert isinstance(image, Image.Image)
-            image, _ = paste(image, one.portrait.quad, engine.show(one.face)[0], after[0], mode)
+            with stage("paste back"):
+                image, _ = paste(image, one.portrait.quad, next(rendered), after, mode)
     return Edited(image, edited, crops)
 
 

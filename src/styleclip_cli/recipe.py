@@ -96,6 +96,7 @@ class Recipe:
         beta: Smallest relevance that took part.
         channels: How many style channels took part.
         layers: Which style layers might change.
+        relevance: How it was found what channels do, if the pack did not say it.
         models: Name of the model pack.
         fingerprint: Hash of its weights.
         seed: Seed of what had to be measured.
@@ -129,6 +130,7 @@ class Recipe:
     beta: float | None = _entry(_number(0, 1))
     channels: int | None = _entry(_whole(0, 10**7))
     layers: str | None = _entry(_text(100))
+    relevance: str | None = _entry(_text(20))
     models: str | None = _entry(_name)
     fingerprint: str | None = _entry(_text(200))
     seed: int | None = _entry(_whole(0, 2**32 - 1))

@@ -17,6 +17,7 @@ from styleclip_cli import __version__
 from styleclip_cli.atomic import atomic
 from styleclip_cli.errors import OutputError, UsageError, one_line
 from styleclip_cli.photo import MAX_PIXELS, exif_block, exif_of, load_exif, opened, srgb_profile
+from styleclip_cli.profile import stage
 from styleclip_cli.recipe import Recipe, parse_json, to_json
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def save_image(
         metadata: What made it: a recipe, or notes by name (into PNG files they go as texts too).
         mark: Whether a network edited or generated it; written as IPTC's DigitalSourceType.
         quality: Of JPEG, WebP and AVIF, up to 100.
-        compression: Level of PNG, 0 to 9 (None: 6).
+        compression: Level of PNG, 0 to 9 (None: 2, a fifth of the time of 6 for a sixth more bytes).
         format: "png", "jpg", "webp", "avif" or "tiff"; None goes by the suffix.
         alpha: Transparency (mode L) of the same size.
         exif: EXIF data to carry over, as `photo.read_photo` gives them.
@@ -142,9 +143,10 @@ def save_image(
     picture.info.clear()  # Pillow would write some of what it finds there
     options = {"icc_profile": srgb_profile(), **_settings(kind, quality, compression)}
     options |= _inside(kind, metadata, mark, exif)
-    with atomic(path) as temporary:
+    with stage("write"), atomic(path) as temporary:
         try:
-            picture.save(temporary, format=kind, **options)
+            with stage("encode"):
+                picture.save(temporary, format=kind, **options)
         except ValueError as error:  # WebP's largest side, for one
             raise OutputError(
                 f"{path}: cannot be written as {kind} ({one_line(error)})", "another format, such as .png"
@@ -266,7 +268,7 @@ def _with_alpha(picture: Image.Image, alpha: Image.Image, kind: str) -> Image.Im
 def _settings(kind: str, quality: int, compression: int | None) -> dict[str, Any]:
     """How to encode. TIFF stays as it is: libtiff, which compresses, cannot write EXIF data."""
     if kind == "PNG":
-        return {} if compression is None else {"compress_level": compression}
+        return {"compress_level": 2 if compression is None else compression}
     if kind in ("JPEG", "AVIF"):
         return {"quality": quality, "subsampling": "4:4:4"}
     return {"quality": quality} if kind == "WEBP" else {}

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 LayerChoice = Literal["fs3", "conv", "all"]
+RelevanceMode = Literal["exact", "preview", "gradient"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class RelevanceSettings:
         layers: Which style layers take part: "fs3" (all but toRGB, up to 128 pixels, as published), "conv"
             (all but toRGB) or "all".
         seed: Seed of the pictures.
-        stop_at: Render the pictures at this lower resolution only; None renders in full.
+        stop_at: Render the pictures at this lower resolution only; None renders in full, or as `mode` says.
+        mode: "exact": as the paper does; "preview": the same on smaller pictures; "gradient": estimated from
+            derivatives. None: what the pack ships, else what has been measured exactly, else an estimate.
     """
 
     n_images: int = 100
@@ -45,6 +48,7 @@ class RelevanceSettings:
     layers: LayerChoice = "fs3"
     seed: int = 5
     stop_at: int | None = None
+    mode: RelevanceMode | None = None
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -13,13 +13,18 @@ from torch import Tensor
 
 from styleclip_cli import cache
 from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.jobs import Job, Piece, Report
+from styleclip_cli.progress import Advance, nothing
 from styleclip_cli.settings import StatisticsSettings
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.stylegan2 import Generator
 
 SCHEMA = "styleclip.statistics/1"
+PIECE_SCHEMA = "styleclip.statistics-piece/1"
 _DEFAULTS = StatisticsSettings()
+_PIECE = 10_000  # samples
+_PASSED = 1000  # samples that are drawn at once to be passed over
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +111,7 @@ class StyleStatistics:
 
 
 def sample_w_plus(
-    generator: Generator, n: int, seed: int, truncation_psi: float, batch: int
+    generator: Generator, n: int, seed: int, truncation_psi: float, batch: int, first: int = 0
 ) -> Iterator[Tensor]:
     """Draw latents the way the official preprocessing does.
 
@@ -119,17 +124,79 @@ def sample_w_plus(
         seed: Seed of the stream.
         truncation_psi: w = w_avg + psi (w - w_avg), on all layers.
         batch: How many at once.
+        first: Number of the first one; those before are passed over.
 
     Yields:
         W+ [<= batch, num_ws, w_dim] on the generator's device.
     """
     device = next(generator.parameters()).device
     stream = np.random.RandomState(seed)
+    for start in range(0, first, _PASSED):
+        stream.randn(min(_PASSED, first - start), generator.config.z_dim)
     for start in range(0, n, batch):
         z = stream.randn(min(batch, n - start), generator.config.z_dim).astype(np.float32)
         with torch.inference_mode():
             w_plus = generator.w_plus(torch.from_numpy(z).to(device), truncation_psi=truncation_psi)
         yield w_plus
+
+
+class _Moments(NamedTuple):
+    """Of some samples: how many, their mean, and the sum of squared distances from it; [size], float64."""
+
+    number: int
+    mean: Tensor
+    squares: Tensor
+
+    def joined(self, other: _Moments) -> _Moments:
+        """Those of both together (Chan et al. 1979)."""
+        number = self.number + other.number
+        shift = other.mean - self.mean
+        squares = self.squares + other.squares + shift.square() * (self.number * other.number / number)
+        return _Moments(number, self.mean + shift * (other.number / number), squares)
+
+
+def statistics_job(
+    generator: Generator,
+    settings: StatisticsSettings = _DEFAULTS,
+    batch: int = 1000,
+    fingerprint: str | None = None,
+) -> Job:
+    """The measurement in pieces of 10,000 samples.
+
+    Args:
+        generator: The generator to measure.
+        settings: How.
+        batch: How many samples at once.
+        fingerprint: Hash of its weights; None keeps nothing in the cache.
+
+    Raises:
+        UsageError: If the number of samples or the batch makes no sense.
+    """
+    if settings.n < 2 or batch < 1:
+        raise UsageError(
+            f"cannot measure a spread from {settings.n} samples in batches of {batch}", "use 100000 samples"
+        )
+    space = generator.style_space
+
+    def piece(first: int, count: int) -> Piece:
+        def compute(report: Report) -> cache.Arrays:
+            found = _Moments(0, *torch.zeros(2, space.size, dtype=torch.float64))
+            psi = settings.truncation_psi
+            for w_plus in sample_w_plus(generator, count, settings.seed, psi, batch, first):
+                with torch.inference_mode():
+                    styles = space.concat(generator.styles(w_plus)).cpu().double()
+                    mean = styles.mean(dim=0)
+                    own = _Moments(len(styles), mean, (styles - mean).square().sum(dim=0))
+                    found = found.joined(own)
+                report(found.number / count)
+            return {"mean": found.mean.numpy(), "squares": found.squares.numpy()}
+
+        key = {**_key(generator, fingerprint or "", settings), "first": first, "count": count}
+        return Piece(key, count, compute)
+
+    firsts = range(0, settings.n, _PIECE)
+    pieces = [piece(first, min(_PIECE, settings.n - first)) for first in firsts]
+    return Job("statistics", PIECE_SCHEMA, pieces, keep=fingerprint is not None)
 
 
 def measure_statistics(
@@ -138,7 +205,8 @@ def measure_statistics(
     seed: int = _DEFAULTS.seed,
     truncation_psi: float = _DEFAULTS.truncation_psi,
     batch: int = 1000,
-    progress: Callable[[int, int], None] | None = None,
+    fingerprint: str | None = None,
+    progress: Advance = nothing,
 ) -> StyleStatistics:
     """Measure mean and population standard deviation of each style channel.
 
@@ -146,8 +214,9 @@ def measure_statistics(
     every layer. The official PyTorch variant truncates only the first eight W+ layers, which makes the
     standard deviations of its later layers larger by about 1 / 0.7.
 
-    Memory does not grow with n: batches are merged in float64 (Chan et al. 1979), so the result depends on
-    the batch size only by rounding.
+    Memory does not grow with n: batches are merged in float64, in order, to pieces of 10,000 samples, and
+    these in order to the whole. So the result depends on the batch size only by rounding, and not at all on
+    who measured which piece.
 
     Args:
         generator: The generator to measure.
@@ -155,33 +224,21 @@ def measure_statistics(
         seed: Seed of the samples.
         truncation_psi: Truncation of the samples.
         batch: How many at once.
+        fingerprint: Hash of the generator's weights; None keeps no piece in the cache.
         progress: Called with (done, n).
 
     Raises:
         UsageError: If n or batch makes no sense.
     """
-    if n < 2 or batch < 1:
-        raise UsageError(
-            f"cannot measure a spread from {n} samples in batches of {batch}", "use 100000 samples"
-        )
+    settings = StatisticsSettings(n, seed, truncation_psi)
+    job = statistics_job(generator, settings, batch, fingerprint)
     space = generator.style_space
-    count = 0
-    mean = torch.zeros(space.size, dtype=torch.float64)
-    squares = torch.zeros(space.size, dtype=torch.float64)  # sum of squared distances from the mean
-    for w_plus in sample_w_plus(generator, n, seed, truncation_psi, batch):
-        with torch.inference_mode():
-            styles = space.concat(generator.styles(w_plus)).cpu().double()
-            own_mean = styles.mean(dim=0)
-            own_squares = (styles - own_mean).square().sum(dim=0)
-        own = len(styles)
-        shift = own_mean - mean
-        squares += own_squares + shift.square() * (count * own / (count + own))
-        mean += shift * (own / (count + own))
-        count += own
-        if progress is not None:
-            progress(count, n)
-    std = (squares / count).sqrt()
-    return StyleStatistics(mean.float(), std.float(), tuple(space.widths), n, seed, truncation_psi)
+    found = _Moments(0, *torch.zeros(2, space.size, dtype=torch.float64))
+    for piece, arrays in zip(job.pieces, job.run(advance=progress), strict=True):
+        own = _Moments(piece.amount, torch.tensor(arrays["mean"]), torch.tensor(arrays["squares"]))
+        found = found.joined(own)
+    std = (found.squares / found.number).sqrt()
+    return StyleStatistics(found.mean.float(), std.float(), tuple(space.widths), n, seed, truncation_psi)
 
 
 def cached_statistics(
@@ -189,7 +246,7 @@ def cached_statistics(
     fingerprint: str,
     settings: StatisticsSettings = _DEFAULTS,
     batch: int = 1000,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Advance = nothing,
 ) -> StyleStatistics:
     """Measure the statistics once per generator and settings; read them from the cache afterwards.
 
@@ -200,20 +257,19 @@ def cached_statistics(
         batch: How many samples at once.
         progress: Called with (done, n) while measuring.
     """
-    key = {
-        "generator": fingerprint,
-        "n": settings.n,
-        "seed": settings.seed,
-        "truncation_psi": settings.truncation_psi,
-        "widths": list(generator.style_space.widths),
-    }
 
     def compute() -> tuple[cache.Arrays, cache.Json]:
-        return _pack(
-            measure_statistics(generator, settings.n, settings.seed, settings.truncation_psi, batch, progress)
-        )
+        n, seed, psi = settings.n, settings.seed, settings.truncation_psi
+        return _pack(measure_statistics(generator, n, seed, psi, batch, fingerprint, progress))
 
+    key = _key(generator, fingerprint, settings)
     return _unpack(*cache.cached("statistics", key, SCHEMA, compute), "cached statistics")
+
+
+def _key(generator: Generator, fingerprint: str, settings: StatisticsSettings) -> dict[str, Any]:
+    """What statistics depend on."""
+    widths = list(generator.style_space.widths)
+    return {"generator": fingerprint, **asdict(settings), "widths": widths}
 
 
 def _pack(statistics: StyleStatistics) -> tuple[cache.Arrays, cache.Json]:

@@ -2,34 +2,66 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor
 
+from styleclip_cli.memory import is_out_of_memory
+from styleclip_cli.nets.graphs import render
 from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.profile import stage
 
 if TYPE_CHECKING:
     from styleclip_cli.inversion import Inversion
 
 
-def synthesize(generator: Generator, styles: Tensor, batch: int = 8) -> Tensor:
-    """Render flat styles.
+# Pixels rendered at once. On a CPU more do not pay, they only need memory; GPUs are filled by more.
+_PIXELS = {"cpu": 2**21, "cuda": 2**24}
+_MOST = 64
+_log = logging.getLogger(__name__)
+# What has turned out to fit, for generators whose usual number did not.
+_fitting: WeakKeyDictionary[Generator, int] = WeakKeyDictionary()
+
+
+def fitting(resolution: int, device: torch.device) -> int:
+    """How many pictures of so many pixels a side to render at once on a device."""
+    return max(1, min(_MOST, _PIXELS.get(device.type, _PIXELS["cpu"]) // resolution**2))
+
+
+def synthesize(generator: Generator, styles: Tensor, batch: int | None = None) -> Tensor:
+    """Render flat styles, fewer at once if memory runs out.
 
     Args:
         generator: The generator the styles belong to.
         styles: [N, size], in StyleSpace order.
-        batch: How many to render at once.
+        batch: How many to render at once; None for what suits the device.
 
     Returns:
         Pictures [N, 3, R, R], float32 on the CPU, nominal range [-1, 1].
     """
     device = next(generator.parameters()).device
-    pictures = []
-    with torch.inference_mode():
-        for chunk in styles.split(batch):
-            parts = generator.style_space.split(chunk.to(device))
-            pictures.append(generator.synthesize(parts, noise="const").float().cpu())
+    count = batch or _fitting.get(generator) or fitting(generator.config.resolution, device)
+    pictures: list[Tensor] = []
+    done = 0
+    with torch.inference_mode(), stage("synthesize"):
+        while done < len(styles):
+            try:
+                chunk = styles[done : done + count].to(device)
+                pictures.append(render(generator, chunk).float().cpu())
+                done += len(chunk)
+                continue
+            except Exception as error:
+                if count == 1 or not is_out_of_memory(error):
+                    raise
+            # Only here is what the failed attempt held on to let go.
+            if device.type == "cuda":
+                torch.cuda.empty_cache()
+            count //= 2
+            _fitting[generator] = count
+            _log.warning("memory is short: rendering %d at once from here on", count)
     return torch.cat(pictures) if pictures else torch.empty(0, 3, 0, 0)
 
 

@@ -8,6 +8,7 @@ import typer
 
 from styleclip_cli import __version__
 from styleclip_cli.cli import report
+from styleclip_cli.cli.bench import bench
 from styleclip_cli.cli.cache import cache
 from styleclip_cli.cli.demo import demo
 from styleclip_cli.cli.edit import edit
@@ -16,6 +17,7 @@ from styleclip_cli.cli.find_direction import find_direction
 from styleclip_cli.cli.info import info
 from styleclip_cli.cli.invert import invert
 from styleclip_cli.cli.mappers import mappers
+from styleclip_cli.cli.merge import merge
 from styleclip_cli.cli.models import models
 from styleclip_cli.cli.precompute_stats import precompute_stats
 from styleclip_cli.cli.sample import sample
@@ -53,9 +55,11 @@ app.command("transfer")(transfer)
 app.command("find-direction")(find_direction)
 app.command("train-mapper")(train_mapper)
 app.command("precompute-stats")(precompute_stats)
+app.command("merge")(merge)
 app.command("info")(info)
 app.command("demo")(demo)
 app.command("evaluate")(evaluate)
+app.command("bench")(bench)
 app.add_typer(models, name="models")
 app.add_typer(mappers, name="mappers")
 app.add_typer(cache, name="cache")

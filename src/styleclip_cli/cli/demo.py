@@ -23,6 +23,7 @@ def demo(
     overwrite: options.Overwrite = False,
     models: options.ToyModels = "toy",
     device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Take the tour: sample faces, invert them from pixels, edit them by three sentences, one sheet.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from styleclip_cli import profile as profiling
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import methods, options
 from styleclip_cli.cli.batch import StopBatch, run_jobs
@@ -17,12 +18,14 @@ from styleclip_cli.cli.interrupt import Interruptible, Stopped
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import StyleClipError, UsageError
+from styleclip_cli.shards import Shard, own_device, processes, rank
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit
     from styleclip_cli.recipe import Recipe
 
 _EDIT, _PHOTOS, _OUTPUT = "Edit", "Photos", "Output"
+_TOGETHER = 8  # photos that are edited and rendered at once, at the most
 
 
 def edit(
@@ -84,6 +87,7 @@ def edit(
             rich_help_panel=_EDIT,
         ),
     ] = None,
+    relevance: options.Relevance = None,
     iterations: methods.Iterations = None,
     lr: methods.LearningRate = None,
     lambda_l2: methods.LambdaL2 = None,
@@ -130,18 +134,39 @@ def edit(
     no_metadata: options.NoMetadata = False,
     save_latent: options.SaveLatent = False,
     overwrite: options.Overwrite = False,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Leave out inputs whose results are there already: go on with a job that was stopped.",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = False,
+    shard: options.ShardOption = None,
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
+    precision: options.PrecisionOption = "fp32",
+    no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Say where the time went.", rich_help_panel="Common")
+    ] = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Edit faces by a sentence, and put them back into their photos.
 
+    Several processes can share the work: torchrun --nproc-per-node 4 -m styleclip_cli edit ..., or --shard on
+    each machine.
+
     Example: styleclip edit examples/face.png --prompt "with glasses" --alpha 4
     """
     began = time.monotonic()
-    reporter = Reporter(quiet)
+    profiled = profiling.start(time.perf_counter()) if profile else None
+    reporter = Reporter(quiet, notes=rank() == 0)
+    part = Shard.parse(shard).divided(rank(), processes())
+    if skip_existing and overwrite:
+        raise UsageError("--skip-existing and --overwrite exclude each other", "give one of them")
     wanted = methods.Optimizing(
         space=space,
         iterations=iterations,
@@ -204,6 +229,7 @@ def edit(
         if same:  # another method means other things by them
             alphas = alphas or list(before.alphas or ())
             layers = layers or (before.layers if again != "mapper" else None)
+            relevance = relevance or before.relevance
         chosen_inverter = chosen_inverter or options.check_inverter(before.inverter)
         steps = before.steps if steps is None else steps
         seed = before.seed if seed is None else seed
@@ -212,6 +238,7 @@ def edit(
     how = methods.check_method(method, mapper, direction)
     text = {"--prompt": prompt, "--neutral": neutral}
     cut = {"--beta": beta, "--channels": channels, "--seed": seed, "--layers": layers}
+    cut["--relevance"] = relevance
     given = [name for name, value in {**text, **cut}.items() if value is not None] + ["--literal"] * literal
     if direction is not None and given:
         raise UsageError(f"{', '.join(given)}: fixed in a saved direction", "leave out what is not --alpha")
@@ -220,11 +247,13 @@ def edit(
     elif how == "global":
         methods.refuse(how, wanted.given())
     else:
-        methods.refuse(how, [name for name in given if name in ("--beta", "--channels")])
+        methods.refuse(how, [name for name in given if name in ("--beta", "--channels", "--relevance")])
         wanted = replace(wanted, layers=layers, seed=seed)
         wanted.check()
     options.check_beta(beta, channels)
     chosen_layers = options.check_layers(layers) if how == "global" else None
+    mode = options.check_relevance(relevance)
+    rendered_in = options.check_precision(precision)
     chosen_face = options.check_face(face or "largest")
     if chosen_face == "all" and len(alphas) > 1:
         raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 2,4")
@@ -234,23 +263,45 @@ def edit(
         raise UsageError("no INPUT is given", 'styleclip edit face.png --prompt "smiling"')
     items = io.expand(inputs, max_megapixels) if inputs else [io.Item("average", "average", average=True)]
     what = prompt if prompt is not None else Path(direction or mapper or "edit").stem
-    paths = io.plan_outputs(items, out, io.slug(what), overwrite=overwrite, suffix=suffix)
+    # Names are given out to all, whoever does the work; what exists already matters to those who do.
+    paths = io.plan_outputs(items, out, io.slug(what), overwrite=True, suffix=suffix)
+    work = [one for number, one in enumerate(zip(items, paths, strict=True)) if part.takes(number)]
+    own = [path for _, path in work]
     if save_latent:
-        io.check_outputs((path.with_suffix(".npz") for path in paths), overwrite=overwrite)
+        own += [path.with_suffix(".npz") for path in own]
+    io.check_outputs(own, overwrite=overwrite or skip_existing)
+    if skip_existing:
+        there = len(work)
+        work = [(item, path) for item, path in work if not path.exists()]
+        reporter.note(f"{there - len(work)} of {there} results are there already")
     film = methods.plan_frames(wanted, paths, chosen_face, overwrite)
     if out is None:
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
 
+    if not work and processes() == 1:
+        reporter.note("nothing to do")
+        return
     models = choose(models, reporter, offline)
     if recipe is not None:
         _compare(before, models, reporter)
     if mapper is not None:
         methods.find_mapper(models, mapper)
 
-    from styleclip_cli.cli.edit_job import EditJob, Writing
-    from styleclip_cli.engine import Engine
+    with profiling.stage("start"):
+        from styleclip_cli.cli.edit_job import EditJob, Writing
+        from styleclip_cli.cli.sharing import together as all_together
+        from styleclip_cli.engine import Engine
+        from styleclip_cli.synthesize import fitting
 
-    engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
+    engine = Engine(
+        models,
+        device=own_device(device),
+        seed=seed,
+        layers=chosen_layers,
+        progress=reporter.progress,
+        relevance=mode,
+        precision=rendered_in,
+    )
     start = options.DEFAULT_NEUTRAL if neutral is None else neutral
     stop = Interruptible()
     onlooker = methods.Onlooker(reporter, stop, film)
@@ -295,13 +346,29 @@ def edit(
         onlooker=onlooker if how == "optimize" else None,
     )
     together = 1
-    if how == "optimize" and film is None:
-        together = wanted.batch or engine.optimize_settings.batch
-    work = list(zip(items, paths, strict=True))
-    run_jobs(work, job, together, stop)
+    if how == "optimize":
+        together = 1 if film is not None else wanted.batch or engine.optimize_settings.batch
+    elif job.settings.inverter == "encoder" and len(work) > 1:
+        # Each photo is rendered before and after; with slow inversions results are wanted one by one.
+        together = max(1, min(_TOGETHER, fitting(engine.pack.resolution, engine.device) // 2))
+    with all_together(engine):
+        run_jobs(work, job, together, stop)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
+    if profiled is not None:
+        _tell_profile(profiled, reporter)
     if stop():
         raise Stopped(stop.number)
+
+
+def _tell_profile(profiled: profiling.Profile, reporter: Reporter) -> None:
+    """Say where the time went."""
+    profiling.stop()
+    wall = profiled.wall
+    total = sum(stage.seconds for stage in profiled.stages.values())
+    reporter.note(f"{'stage':14s} {'seconds':>8s} {'of wall':>8s} {'times':>6s}")
+    for name, stage in sorted(profiled.stages.items(), key=lambda item: -item[1].seconds):
+        reporter.note(f"{name:14s} {stage.seconds:8.2f} {stage.seconds / wall:8.0%} {stage.count:6d}")
+    reporter.note(f"{'wall':14s} {wall:8.2f}; the stages together took {total:.2f} s, as some overlap")
 
 
 def _extra(how: str, mapper: str | None, wanted: methods.Optimizing) -> dict[str, Any]:

@@ -57,9 +57,11 @@ def evaluate(
         ),
     ] = None,
     inverter: options.Inverter = None,
+    relevance: options.Relevance = None,
     overwrite: options.Overwrite = False,
     models: options.ToyModels = "toy",
     device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Edit held-out toy faces, inverted from pixels, and let an independent judge look at the results.
@@ -73,6 +75,7 @@ def evaluate(
     reporter = Reporter(quiet)
     options.check_device(device)
     chosen_inverter = options.check_inverter(inverter)
+    mode = options.check_relevance(relevance)
     if method not in (*WORDS, "all"):
         raise UsageError(f"unknown method {method!r}", "--method global, optimize, mapper or all")
     to_stdout = json_out is not None and str(json_out) == "-"
@@ -85,7 +88,7 @@ def evaluate(
     from styleclip_cli.toyworld.evaluate import evaluate as judged
 
     chosen_cases(prompt or None)  # before anything is measured
-    engine = Engine(models, device=device, progress=reporter.progress)
+    engine = Engine(models, device=device, progress=reporter.progress, relevance=mode)
     faces = Faces(engine, load_judge(engine), engine.inversion(chosen_inverter))
     outcomes = {}
     for name in METHODS:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from styleclip_cli.cli.inputs import Item
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.profile import stage
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
@@ -15,14 +16,11 @@ if TYPE_CHECKING:
     from styleclip_cli.photo import Photo
 
 
-def open_photo(
-    item: Item, reporter: Reporter, max_megapixels: float = 100, keep_exif: bool = False
-) -> Photo | None:
-    """Decode an item's picture, before any network is loaded, and say what is special about it.
+def read_item(item: Item, max_megapixels: float = 100, keep_exif: bool = False) -> Photo | None:
+    """Decode an item's picture, before any network is loaded.
 
     Args:
         item: A seed, a row of a latent file, or a picture.
-        reporter: Told the photo's notes.
         max_megapixels: Larger pictures are refused.
         keep_exif: Keep all EXIF data.
 
@@ -36,10 +34,23 @@ def open_photo(
         return None
     from styleclip_cli.photo import read_photo
 
-    photo = read_photo(item.path, round(max_megapixels * 1e6), keep_exif)
-    for note in photo.notes:
-        reporter.note(f"{item.name}: {note}")
+    with stage("decode"):
+        return read_photo(item.path, round(max_megapixels * 1e6), keep_exif)
+
+
+def open_photo(
+    item: Item, reporter: Reporter, max_megapixels: float = 100, keep_exif: bool = False
+) -> Photo | None:
+    """As `read_item`; and say what is special about the photo."""
+    photo = read_item(item, max_megapixels, keep_exif)
+    tell_notes(item, photo, reporter)
     return photo
+
+
+def tell_notes(item: Item, photo: Photo | None, reporter: Reporter) -> None:
+    """Say what is special about an item's photo."""
+    for note in () if photo is None else photo.notes:
+        reporter.note(f"{item.name}: {note}")
 
 
 def latent_of(engine: Engine, item: Item) -> Inversion:

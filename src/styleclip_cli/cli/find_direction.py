@@ -13,6 +13,7 @@ from styleclip_cli.cli.batch import run_batch
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import PartialFailure, UsageError, shortened
+from styleclip_cli.shards import own_device, processes, rank
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -53,6 +54,7 @@ def find_direction(
     channels: options.Channels = None,
     literal: options.Literal = False,
     layers: options.Layers = None,
+    relevance: options.Relevance = None,
     out: Annotated[
         Path | None,
         typer.Option(
@@ -70,14 +72,19 @@ def find_direction(
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Find the style channels that a sentence moves, or two sets of pictures, and save them.
 
+    Where the style channels have to be measured first, several processes can do it: torchrun
+    --nproc-per-node 2 -m styleclip_cli find-direction --relevance exact ...
+
     Example: styleclip find-direction --prompt "with glasses" --out glasses.npz
     """
-    reporter = Reporter(quiet)
+    presents = rank() == 0
+    reporter = Reporter(quiet or not presents)
     if (prompt is None) != bool(before and after) or (prompt is not None and (before or after)):
         raise UsageError(
             "say where to, by either --prompt, or --before and --after",
@@ -87,6 +94,7 @@ def find_direction(
         raise UsageError("--neutral and --literal are for --prompt", "leave them out")
     options.check_beta(beta, channels)
     chosen_layers = options.check_layers(layers)
+    mode = options.check_relevance(relevance)
     options.check_device(device)
     sides = [io.expand(texts, max_megapixels) for texts in (before or [], after or [])]
     names = [_named(texts) for texts in (before or [], after or [])]
@@ -97,9 +105,21 @@ def find_direction(
 
     models = choose(models, reporter, offline)
 
+    from styleclip_cli.cli.sharing import measure
     from styleclip_cli.engine import Engine
 
-    engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
+    engine = Engine(
+        models,
+        device=own_device(device),
+        seed=seed,
+        layers=chosen_layers,
+        progress=reporter.progress,
+        relevance=mode,
+    )
+    if processes() > 1:
+        measure(engine)
+    if not presents:
+        return
     failure: PartialFailure | None = None
     if prompt is not None:
         start = options.DEFAULT_NEUTRAL if neutral is None else neutral

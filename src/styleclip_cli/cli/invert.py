@@ -60,6 +60,7 @@ def invert(
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
 ) -> None:

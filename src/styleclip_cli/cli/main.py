@@ -13,6 +13,7 @@ from types import FrameType
 from styleclip_cli.cli import report
 from styleclip_cli.cli.interrupt import Stopped
 from styleclip_cli.errors import ExitCode, StyleClipError, one_line
+from styleclip_cli.memory import is_out_of_memory
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -95,13 +96,6 @@ def _unexpected(error: Exception) -> int:
         "run again with STYLECLIP_DEBUG=1 to see the traceback, and report it; this is a bug",
     )
     return ExitCode.BUG
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether memory ran out, on the host or on the device (torch has a class only for the second)."""
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
-        return True
-    return isinstance(error, RuntimeError) and "allocate memory" in str(error)
 
 
 def _print_traceback() -> None:

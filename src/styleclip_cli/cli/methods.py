@@ -430,8 +430,16 @@ class Onlooker:
 
         self._frames[step] = to_image(pictures[0])
 
-    def write(self, path: Path) -> None:
+    def frames(self) -> dict[int, Image.Image]:
+        """The pictures of the way to the results there are now, by step."""
+        return dict(self._frames)
+
+    def write(self, path: Path, frames: Mapping[int, Image.Image]) -> None:
         """Write the pictures of the way to a result.
+
+        Args:
+            path: Where the result is.
+            frames: As `frames` gave them.
 
         Raises:
             OutputError: If they cannot be written.
@@ -445,10 +453,10 @@ class Onlooker:
             folder = steps_folder(path)
             for earlier in folder.glob("[0-9]" * 5 + ".png"):
                 earlier.unlink(missing_ok=True)
-            for step, picture in self._frames.items():
-                if step % self._film.every == 0 or step == max(self._frames):
+            for step, picture in frames.items():
+                if step % self._film.every == 0 or step == max(frames):
                     save_image(folder / f"{step:05d}.png", picture, mark="generated")
             self._reporter.result(str(folder))
         if self._film.animation is not None:
-            save_animation(self._film.animation, list(self._frames.values()))
+            save_animation(self._film.animation, list(frames.values()))
             self._reporter.result(str(self._film.animation))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import re
 from pathlib import Path
 from typing import Annotated, cast, get_args
@@ -12,7 +13,7 @@ import typer
 from styleclip_cli.errors import DeviceError, UsageError
 from styleclip_cli.recipe import MAX_ALPHAS
 from styleclip_cli.settings import Inverter as InverterName
-from styleclip_cli.settings import LayerChoice
+from styleclip_cli.settings import LayerChoice, Precision, RelevanceMode
 
 _COMMON = "Common"
 DEFAULT_NEUTRAL = "face"
@@ -63,6 +64,25 @@ Device = Annotated[
         metavar="auto|cpu|cuda[:N]|mps",
         envvar="STYLECLIP_DEVICE",
         help="Where to compute.",
+        rich_help_panel=_COMMON,
+    ),
+]
+
+
+def _without_kernels(wanted: bool) -> bool:
+    """Tell the kernels, and the processes that this one starts, through the environment."""
+    if wanted:
+        os.environ["STYLECLIP_NO_KERNELS"] = "1"
+    return wanted
+
+
+NoKernels = Annotated[
+    bool,
+    typer.Option(
+        "--no-kernels",
+        envvar="STYLECLIP_NO_KERNELS",
+        callback=_without_kernels,
+        help="Use PyTorch's own operations instead of kernels built for this machine: slower, same results.",
         rich_help_panel=_COMMON,
     ),
 ]
@@ -194,7 +214,7 @@ Quality = Annotated[
 ]
 Compression = Annotated[
     int | None,
-    typer.Option("--compression", min=0, max=9, help="Of PNG.", show_default="6", rich_help_panel="Output"),
+    typer.Option("--compression", min=0, max=9, help="Of PNG.", show_default="2", rich_help_panel="Output"),
 ]
 NoMetadata = Annotated[
     bool,
@@ -269,6 +289,37 @@ Layers = Annotated[
     ),
 ]
 
+Relevance = Annotated[
+    str | None,
+    typer.Option(
+        "--relevance",
+        metavar="exact|preview|gradient",
+        help="How it is found what style channels do: as published (hours, once); on smaller pictures; or "
+        "estimated from derivatives.",
+        show_default="the pack's, or what was measured, or gradient",
+        rich_help_panel="Edit",
+    ),
+]
+PrecisionOption = Annotated[
+    str,
+    typer.Option(
+        "--precision",
+        metavar="fp32|bf16|fp16",
+        help="What pictures are rendered in: half precision is quicker on GPUs, and slower on most CPUs.",
+        rich_help_panel=_COMMON,
+    ),
+]
+ShardOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shard",
+        metavar="I/N",
+        help="Do only this part of the work: 0/4, 1/4, 2/4 and 3/4 are all of it.",
+        show_default="all",
+        rich_help_panel="Several machines",
+    ),
+]
+
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
 _SEEDS = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
 MAX_SEEDS = 10_000
@@ -295,6 +346,28 @@ def check_layers(text: str | None) -> LayerChoice | None:
     if text is not None and text not in get_args(LayerChoice):
         raise UsageError(f"unknown layers {text!r}", "--layers fs3, conv or all")
     return cast("LayerChoice | None", text)
+
+
+def check_relevance(text: str | None) -> RelevanceMode | None:
+    """Refuse an unknown way to find what channels do.
+
+    Raises:
+        UsageError: If it is not exact, preview or gradient.
+    """
+    if text is not None and text not in get_args(RelevanceMode):
+        raise UsageError(f"unknown relevance {text!r}", "--relevance exact, preview or gradient")
+    return cast("RelevanceMode | None", text)
+
+
+def check_precision(text: str) -> Precision:
+    """Refuse an unknown precision.
+
+    Raises:
+        UsageError: If it is not fp32, bf16 or fp16.
+    """
+    if text not in get_args(Precision):
+        raise UsageError(f"unknown precision {text!r}", "--precision fp32, bf16 or fp16")
+    return cast("Precision", text)
 
 
 def check_beta(beta: float | None, channels: int | None) -> None:

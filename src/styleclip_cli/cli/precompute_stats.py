@@ -12,6 +12,7 @@ from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.shards import Shard, own_device, rank
 
 
 def precompute_stats(
@@ -27,36 +28,69 @@ def precompute_stats(
         ),
     ] = None,
     layers: options.Layers = None,
+    relevance: Annotated[
+        str,
+        typer.Option(
+            "--relevance",
+            metavar="exact|preview|gradient",
+            help="How it is found what style channels do: as published (hours at 1024 pixels); on smaller "
+            "pictures; or estimated from derivatives.",
+        ),
+    ] = "exact",
+    shard: options.ShardOption = None,
     overwrite: options.Overwrite = False,
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
 ) -> None:
     """Measure the style channels' statistics and relevance, and keep them in the cache.
 
-    Not needed by hand: an edit measures what is missing.
+    Can be stopped at any time and started again: what is done is kept. For several processes that share the
+    cache: torchrun --nproc-per-node 2 -m styleclip_cli precompute-stats ... For machines that do not share
+    it, --shard on each and then styleclip merge.
 
     Example: styleclip precompute-stats --models toy
     """
-    reporter = Reporter(quiet)
+    presents = rank() == 0
+    reporter = Reporter(quiet or not presents)
     options.check_device(device)
     chosen_layers = options.check_layers(layers)
+    mode = options.check_relevance(relevance)
+    part = Shard.parse(shard)
     paths = [] if out is None else [out / "statistics.npz", out / "relevance.npz"]
     io.check_outputs(paths, overwrite=overwrite)
 
     models = choose(models, reporter, offline)
 
+    from styleclip_cli.cli.sharing import measure
     from styleclip_cli.engine import Engine
 
-    engine = Engine(models, device=device, seed=seed, layers=chosen_layers, progress=reporter.progress)
+    engine = Engine(
+        models,
+        device=own_device(device),
+        seed=seed,
+        layers=chosen_layers,
+        progress=reporter.progress,
+        relevance=mode,
+    )
     began = time.monotonic()
+    measure(engine, part)
+    if not presents:
+        return
+    missing, pieces = engine.left().get("relevance", (0, 0)) if part.count > 1 else (0, 0)
+    if missing:
+        reporter.result(
+            f"shard {part.index}/{part.count} is done, {missing} of {pieces} pieces of the relevance are not "
+            f"measured yet  {time.monotonic() - began:.1f} s"
+        )
+        return
     statistics = engine.statistics()
     reporter.result(f"statistics of {len(statistics.mean)} channels  {time.monotonic() - began:.1f} s")
-    began = time.monotonic()
-    relevance = engine.relevance()
-    reporter.result(f"relevance of {len(relevance.channels)} channels  {time.monotonic() - began:.1f} s")
+    found = engine.relevance()
+    reporter.result(f"relevance of {len(found.channels)} channels  {time.monotonic() - began:.1f} s")
     if out is not None:
         engine.publish(out)
         for path in paths:

@@ -38,10 +38,12 @@ class Reporter:
 
     Args:
         quiet: Say nothing but errors.
+        notes: Make remarks and show progress; without, there are results and errors alone.
     """
 
-    def __init__(self, quiet: bool = False) -> None:
+    def __init__(self, quiet: bool = False, notes: bool = True) -> None:
         self.quiet = quiet
+        self.notes = notes and not quiet
         self._busy = False
         # What deeper layers have to say ("damaged, making it again") goes the same way as notes.
         logging.getLogger("styleclip_cli").setLevel(logging.ERROR if quiet else logging.WARNING)
@@ -53,7 +55,7 @@ class Reporter:
 
     def note(self, line: str) -> None:
         """Print a remark on stderr."""
-        if not self.quiet:
+        if self.notes:
             _write(sys.stderr, line)
 
     def table(self, table: Table) -> None:
@@ -84,7 +86,7 @@ class Reporter:
         Yields:
             A function taking (done, total), and a note.
         """
-        if self.quiet or self._busy:  # one bar at a time: a step inside a step is told by the outer one
+        if not self.notes or self._busy:  # one bar at a time: a step inside a step is told by the outer one
             yield nothing
             return
         self._busy = True

@@ -46,6 +46,7 @@ def sample(
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
     quiet: options.Quiet = False,
 ) -> None:
     """Make faces from seeds; each is written as a picture and as a latent.

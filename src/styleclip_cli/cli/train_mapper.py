@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ from styleclip_cli.settings import (
     Precision,
     TrainingSettings,
 )
+from styleclip_cli.shards import own_device, rank
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -238,6 +238,7 @@ def train_mapper(
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -258,7 +259,7 @@ def train_mapper(
 
     Example: styleclip train-mapper --prompt "with glasses" --models toy
     """
-    presents = os.environ.get("RANK", "0") == "0"
+    presents = rank() == 0
     reporter = Reporter(quiet or not presents)
     if (prompt is None) == (resume is None):
         raise UsageError("say what to train, by either --prompt or --resume", '--prompt "with glasses"')
@@ -306,16 +307,14 @@ def train_mapper(
     if resume is None and presents:
         _check_folder(folder, overwrite)
 
+    from styleclip_cli.distributed import world
     from styleclip_cli.edits.prompts import resolve_prompt
     from styleclip_cli.engine import Engine
     from styleclip_cli.training.checkpoint import Task
-    from styleclip_cli.training.distributed import world
     from styleclip_cli.training.run import clear, prepare, train
 
     began = time.monotonic()
-    if device in ("auto", "cuda") and "LOCAL_RANK" in os.environ:
-        device = _own_device(int(os.environ["LOCAL_RANK"]))
-    engine = Engine(models, device=device, progress=reporter.progress)
+    engine = Engine(models, device=own_device(device), progress=reporter.progress)
     fingerprint = engine.pack.fingerprint_of("generator")
     if checkpoint is not None:
         task = checkpoint.task
@@ -344,7 +343,7 @@ def train_mapper(
     if others is not None and checkpoint is None:
         task = replace(task, settings=replace(task.settings, n_validation=min(len(others), 1000)))
     stop = Interruptible(terminating=True)
-    with world(engine.device, task.settings.batch) as together:
+    with world(engine.device) as together:
         trainer = prepare(engine, task, together, faces, others, checkpoint)
         if trainer.done and presents:
             reporter.note(f"going on after {trainer.done} steps")
@@ -434,12 +433,6 @@ def _alone(folder: Path, presents: bool) -> Iterator[None]:
         yield
     finally:
         lock.release()
-
-
-def _own_device(local_rank: int) -> str:
-    import torch
-
-    return f"cuda:{local_rank}" if torch.cuda.is_available() else "cpu"
 
 
 def _faces(engine: Engine, items: list[io.Item], reporter: Reporter) -> Tensor:

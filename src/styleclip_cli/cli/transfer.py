@@ -115,6 +115,7 @@ def transfer(
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
 ) -> None:

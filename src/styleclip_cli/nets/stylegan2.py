@@ -6,6 +6,7 @@ they act: equalized-learning-rate factors of the training codes are folded in wh
 
 from __future__ import annotations
 
+import copy
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -20,8 +21,13 @@ from torch import Tensor, nn
 from styleclip_cli.nets import ops
 from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
+from styleclip_cli.settings import Precision
 
 Noise = Literal["const", "none"]
+HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
+# As NVlabs' generators in half precision (StyleGAN2-ADA's networks.py: num_fp16_res, conv_clamp).
+HALF_RESOLUTIONS = 4  # of the highest resolutions
+HALF_CLAMP = 256.0
 
 
 @dataclass(frozen=True)
@@ -94,16 +100,50 @@ class ModulatedConv(nn.Module):
             self.noise_const: Tensor
             self.register_buffer("noise_const", torch.randn(layer.resolution, layer.resolution))
 
-    def forward(self, x: Tensor, styles: Tensor, noise: Noise) -> Tensor:
-        """Features [N, I, H, W] and styles [N, I] -> features [N, O, H', W']; not for toRGB layers."""
+    def forward(self, x: Tensor, styles: Tensor, noise: Noise, half: torch.dtype | None = None) -> Tensor:
+        """Features [N, I, H, W] and styles [N, I] -> features [N, O, H', W']; not for toRGB layers.
+
+        Args:
+            x: Features.
+            styles: The scales of their channels.
+            noise: As in `Generator.synthesize`.
+            half: Precision of the convolution and the results; None for that of the weights.
+        """
         power = self.weight.square().sum(dim=(2, 3))
         demodulation = torch.rsqrt(styles.square() @ power.T + 1e-8)
+        weight: Tensor = self.weight
+        clamp = self.clamp
+        if half is not None:
+            weight, styles, demodulation = normalised(weight, styles, demodulation)
+            weight, clamp = weight.to(half), clamp or HALF_CLAMP
         shift = self.noise_const * self.noise_strength if noise == "const" else None
-        return ops.styled_conv(x, self.weight, styles, demodulation, self.bias, shift, self.up, self.clamp)
+        return ops.styled_conv(x, weight, styles, demodulation, self.bias, shift, self.up, clamp)
 
     def colour(self, x: Tensor, styles: Tensor, image: Tensor | None) -> Tensor:
         """Features [N, I, H, W] and styles [N, I] -> the picture so far, doubled, and their colours."""
-        return ops.to_rgb(x, self.weight, styles, self.bias, image, self.clamp)
+        clamp = self.clamp or HALF_CLAMP if x.dtype in HALVES.values() else self.clamp
+        return ops.to_rgb(x, self.weight, styles, self.bias, image, clamp)
+
+
+def normalised(weight: Tensor, styles: Tensor, demodulation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Move the sizes of weights and styles into the demodulation, so that half precision cannot overflow.
+
+    Each output's weights become at most 1 / sqrt(inputs), styles at most 1, and the demodulation makes up
+    for both (StyleGAN2-ADA's networks.py, modulated_conv2d): convolutions of features up to 256 then stay
+    under 256 sqrt(inputs), less than float16 ends at.
+
+    Args:
+        weight: [O, I, 3, 3].
+        styles: [N, I].
+        demodulation: [N, O].
+
+    Returns:
+        The three of them, whose product is what it was.
+    """
+    # The sizes cancel, so gradients need not go through them.
+    sizes = weight.detach().abs().amax(dim=(1, 2, 3)).clamp_min(1e-20) * math.sqrt(weight[0].numel())
+    largest = styles.detach().abs().amax(dim=1, keepdim=True).clamp_min(1e-20)
+    return weight / sizes[:, None, None, None], styles / largest, demodulation * sizes * largest
 
 
 class Block(nn.Module):
@@ -145,9 +185,11 @@ class Generator(nn.Module):
         config: Its shape.
         style_space: Names and wiring of its style channels.
         w_avg: Mean of w, [w_dim]; what truncation moves toward.
+        precision: What the layers of the four highest resolutions compute in.
     """
 
     w_avg: Tensor
+    precision: Precision = "fp32"
 
     def __init__(self, config: GeneratorConfig) -> None:
         super().__init__()
@@ -176,6 +218,23 @@ class Generator(nn.Module):
         with weights_of("a StyleGAN2 generator"):
             fill(generator, own)
         return ops.channels_last(generator)
+
+    def with_precision(self, precision: Precision) -> Generator:
+        """The same generator, weights and all, that renders in another precision.
+
+        Half precision is for rendering. Gradients go through it too, but those of fp16 want to be scaled
+        up lest they vanish. The picture is summed up in float32 in any case.
+        """
+        if precision != "fp32" and precision not in HALVES:
+            raise ValueError(f"precision {precision!r}, expected fp32, bf16 or fp16")
+        twin = copy.copy(self)
+        twin.precision = precision
+        return twin
+
+    def _half(self, resolution: int) -> torch.dtype | None:
+        """The half precision that layers of a resolution compute in; None for those that do not."""
+        lowest = max(8, self.config.resolution >> (HALF_RESOLUTIONS - 1))
+        return HALVES.get(self.precision) if resolution >= lowest else None
 
     def _convs(self) -> list[ModulatedConv]:
         convs: list[ModulatedConv] = []
@@ -264,11 +323,12 @@ class Generator(nn.Module):
             x = self.const.expand(styles[0].shape[0], -1, -1, -1)
             start = Features(0, x.contiguous(memory_format=torch.channels_last), None)
         first, x, image = start
-        for conv, style in list(zip(self._convs(), styles, strict=True))[first:end]:
+        layers = zip(self._convs(), self.style_space.layers, styles, strict=True)
+        for conv, layer, style in list(layers)[first:end]:
             if conv.is_rgb:
                 image = conv.colour(x, style, image)
             else:
-                x = conv(x, style, noise)
+                x = conv(x, style, noise, self._half(layer.resolution))
         return Features(max(first, end), x, image)
 
     def forward(self, w_plus: Tensor, noise: Noise = "const", stop_at: int | None = None) -> Tensor:

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from styleclip_cli.distributed import World
 from styleclip_cli.edits.mapper import TrainedMapper
 from styleclip_cli.errors import BadInputError, OutputError, UsageError, one_line
 from styleclip_cli.networks import Networks
@@ -24,7 +25,6 @@ from styleclip_cli.save import contact_sheet, save_image
 from styleclip_cli.training import checkpoint, journal
 from styleclip_cli.training.checkpoint import Checkpoint, Task
 from styleclip_cli.training.data import Given, Latents, Sampled
-from styleclip_cli.training.distributed import World
 from styleclip_cli.training.journal import Journal
 from styleclip_cli.training.trainer import Trainer
 from styleclip_cli.weights.mappers import FILE as MAPPER
@@ -167,9 +167,15 @@ def prepare(
         saved: Where to go on.
 
     Raises:
+        UsageError: If the faces of a step cannot be divided evenly among the processes.
         BadInputError: If there are too few faces, or the checkpoint is another mapper's.
     """
     settings = task.settings
+    if settings.batch % world.size:
+        raise UsageError(
+            f"{settings.batch} faces a step for {world.size} processes",
+            f"--batch {world.size * max(1, settings.batch // world.size)}",
+        )
     data: Latents
     if latents is None:
         data = Sampled(networks.generator, settings.seed, settings.truncation_psi)

@@ -1,13 +1,13 @@
 """The operations a generator spends its time in, each done by the fastest that can do it here.
 
-`reference` is plain PyTorch and can do everything; `cpu` calls kernels that are built on first use.
+`reference` is plain PyTorch and can do everything; `cpu` and `cuda` call kernels that are built on first use.
 """
 
 from __future__ import annotations
 
 from torch import Tensor
 
-from styleclip_cli.nets.ops import cpu, reference
+from styleclip_cli.nets.ops import cpu, cuda, reference
 from styleclip_cli.nets.ops.building import switch_off
 from styleclip_cli.nets.ops.reference import GAIN, channels_last, low_pass, upsample_rgb
 
@@ -25,8 +25,11 @@ def styled_conv(
     clamp: float | None = None,
 ) -> Tensor:
     """A whole layer; see `reference.styled_conv`."""
-    fast = cpu.usable(x, weight, up, bias, noise)
-    layer = cpu.styled_conv if fast else reference.styled_conv
+    layer = reference.styled_conv
+    if cpu.usable(x, weight, up, bias, noise):
+        layer = cpu.styled_conv
+    elif cuda.usable(x, weight, bias, noise):
+        layer = cuda.styled_conv
     return layer(x, weight, styles, demodulation, bias, noise, up, clamp)
 
 
@@ -39,4 +42,6 @@ def to_rgb(
     clamp: float | None = None,
 ) -> Tensor:
     """Features to colours; see `reference.to_rgb`."""
+    if cuda.usable(x):
+        return cuda.to_rgb(x, weight, styles, bias, image, clamp)
     return reference.to_rgb(x, weight, styles, bias, image, clamp, cpu.colours)

@@ -34,11 +34,16 @@ def switch_off() -> None:
     _off = True
 
 
+def switched_off() -> bool:
+    """Whether all kernels are."""
+    return _off or os.environ.get("STYLECLIP_NO_KERNELS", "") not in ("", "0")
+
+
 def library() -> ctypes.CDLL | None:
     """The built kernels; None where they are switched off or cannot be built."""
     if sys.platform == "win32":  # its compiler knows no vectors of this kind
         return None
-    return None if _off or os.environ.get("STYLECLIP_NO_KERNELS", "") not in ("", "0") else _built()
+    return None if switched_off() else _built()
 
 
 @cache

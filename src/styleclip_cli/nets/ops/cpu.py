@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -54,7 +55,7 @@ def styled_conv(
 ) -> Tensor:
     """As `reference.styled_conv`, where `usable`."""
     if torch.is_grad_enabled() and any(t.requires_grad for t in (x, styles, demodulation)):
-        layer: Any = _StyledConv.apply  # type: ignore[no-untyped-call]
+        layer: Any = _StyledConv.apply
         result: Tensor = layer(x, styles, demodulation, weight, bias, noise, up, clamp)
         return result
     return _forward(x, weight, styles, demodulation, bias, noise, up, clamp)
@@ -66,7 +67,7 @@ def colours(x: Tensor, weight: Tensor) -> Tensor:
     if not known or torch.compiler.is_compiling() or library() is None:
         return reference.colours(x, weight)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
-        product: Any = _Colours.apply  # type: ignore[no-untyped-call]
+        product: Any = _Colours.apply
         result: Tensor = product(x, weight)
         return result
     return _colours(x, weight)
@@ -159,7 +160,8 @@ def _convolve(
     x = _dense(x)
     n, inputs, height, width = x.shape
     y = x.new_empty(n, side * height, side * width, outputs).permute(0, 3, 1, 2)
-    arguments = [x, prepared, *(None if t is None else t.contiguous() for t in (styles, demodulation))]
+    arguments: list[Tensor | None] = [x, prepared]
+    arguments += [*(None if t is None else t.contiguous() for t in (styles, demodulation))]
     arguments += [bias, None if noise is None else noise.contiguous(), y]
     done = _call("layer", x.dtype, arguments, [n, height, width, inputs, outputs, side], _numbers(clamp))
     if not done:
@@ -181,7 +183,7 @@ def _before_activation(
     height, width = high // side, wide // side
     result = y.new_empty(n, height, width, side * side * outputs).permute(0, 3, 1, 2)
     sums = torch.zeros(n, outputs, dtype=torch.float64)
-    arguments = [_dense(gradient), y, demodulation.contiguous(), bias]
+    arguments: list[Tensor | None] = [_dense(gradient), y, demodulation.contiguous(), bias]
     arguments += [None if noise is None else noise.contiguous(), result, sums]
     _call("before_activation", y.dtype, arguments, [n, height, width, outputs, side], _numbers(clamp))
     return result, sums.to(y.dtype)
@@ -236,7 +238,11 @@ def _numbers(clamp: float | None) -> list[float]:
 
 
 def _call(
-    name: str, dtype: torch.dtype, tensors: list[Tensor | None], sizes: list[int], numbers: list[float]
+    name: str,
+    dtype: torch.dtype,
+    tensors: Sequence[Tensor | None],
+    sizes: Sequence[int],
+    numbers: Sequence[float],
 ) -> int:
     """Call a kernel; its arguments are always pointers, then sizes, then numbers."""
     number = ctypes.c_float if dtype == torch.float32 else ctypes.c_double

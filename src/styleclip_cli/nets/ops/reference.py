@@ -37,7 +37,8 @@ def styled_conv(
 
     Args:
         x: [N, I, H, W].
-        weight: [O, I, 3, 3].
+        weight: [O, I, 3, 3]. Its precision is that of the convolution and of the results; all else may be
+            float32.
         styles: [N, I].
         demodulation: [N, O], what the convolution's result is multiplied by.
         bias: [O].
@@ -48,14 +49,15 @@ def styled_conv(
     Returns:
         [N, O, H', W'] of the same height and width, or twice those.
     """
-    x = x * styles[:, :, None, None]
+    x = (x * styles[:, :, None, None]).to(weight.dtype)
     if up:
         x = low_pass(F.conv_transpose2d(x, weight.transpose(0, 1), stride=2))
     else:
         x = F.conv2d(x, weight, padding=1)
     shift = bias[:, None, None] if noise is None else bias[:, None, None] + noise
     x = F.leaky_relu(x * demodulation[:, :, None, None] + shift, SLOPE) * GAIN
-    return x if clamp is None else x.clamp(-clamp, clamp)
+    x = x if clamp is None else x.clamp(-clamp, clamp)
+    return x.to(weight.dtype)
 
 
 def colours(x: Tensor, weight: Tensor) -> Tensor:
@@ -76,7 +78,7 @@ def to_rgb(
     """Turn features into colours and add them to the picture so far.
 
     Args:
-        x: [N, I, H, W].
+        x: [N, I, H, W]; all else may be more precise.
         weight: [3, I, 1, 1].
         styles: [N, I].
         bias: [3].
@@ -88,7 +90,7 @@ def to_rgb(
         [N, 3, H, W].
     """
     # Scaling three rows of weights for each picture is less than scaling the picture.
-    colour = product(x, weight.flatten(1) * styles[:, None]) + bias[:, None, None]
+    colour = product(x, (weight.flatten(1) * styles[:, None]).to(x.dtype)) + bias[:, None, None]
     colour = colour if clamp is None else colour.clamp(-clamp, clamp)
     return colour if image is None else upsample_rgb(image) + colour
 
@@ -99,7 +101,9 @@ def low_pass(x: Tensor) -> Tensor:
     Rows, then columns: 8 multiplications for each number instead of 16.
     """
     channels = x.shape[1]
-    taps = x.new_tensor(FILTER) / 4  # a gain of 2 per axis over the filter's sum of 8
+    # A gain of 2 per axis over the filter's sum of 8. CUDA graphs record no copies from the CPU: filled in.
+    taps = x.new_full((4,), FILTER[0] / 4)
+    taps[1:3] = FILTER[1] / 4
     rows = taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1)
     x = F.conv2d(x, rows, padding=(1, 0), groups=channels)
     return F.conv2d(x, rows.transpose(2, 3), padding=(0, 1), groups=channels)

@@ -1,4 +1,4 @@
-"""Several processes that train one mapper, as torchrun starts them; or a single one."""
+"""Several processes that do one job, as torchrun starts them; or a single one."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
-
-from styleclip_cli.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -63,27 +62,20 @@ class World:
 
 
 @contextmanager
-def world(device: torch.device, batch: int) -> Iterator[World]:
+def world(device: torch.device, patience: timedelta | None = None) -> Iterator[World]:
     """Join the processes that torchrun started, if it did.
 
     Args:
         device: Where this one computes: NCCL joins GPUs, gloo joins CPUs.
-        batch: Faces a step, of all processes together.
-
-    Raises:
-        UsageError: If the faces cannot be divided evenly.
+        patience: How long one may wait for the others; None for torch's own limit, which is minutes.
     """
     size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
     if size == 1:
         yield World()
         return
-    if batch % size:
-        raise UsageError(
-            f"{batch} faces a step for {size} processes", f"--batch {size * max(1, batch // size)}"
-        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
-    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
         yield World(rank, size, str(device))
     finally:

@@ -1,0 +1,110 @@
+"""`styleclip bench`: how fast this machine is."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from styleclip_cli.cli import inputs as io
+from styleclip_cli.cli import options, report
+from styleclip_cli.cli.packs import choose
+from styleclip_cli.cli.report import Reporter
+
+if TYPE_CHECKING:
+    from styleclip_cli.bench import Timing
+
+
+def bench(
+    full: Annotated[
+        bool,
+        typer.Option(
+            "--full",
+            help="Render at the published size (1024 pixels) with random weights; needs no model pack.",
+            rich_help_panel="Measurement",
+        ),
+    ] = False,
+    json_out: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            metavar="FILE|-",
+            help="Write the numbers as JSON; - for standard output, without the table.",
+            show_default=False,
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    overwrite: options.Overwrite = False,
+    models: options.Models = None,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    no_kernels: options.NoKernels = False,
+    quiet: options.Quiet = False,
+) -> None:
+    """Measure the stages of an edit on this machine: seconds, pictures a second, memory.
+
+    Medians of five, after a warm-up. GFLOP/s are those of direct convolutions, beside the best that the
+    machine does with a matrix product and with convolutions.
+
+    Example: styleclip bench --models toy
+    """
+    reporter = Reporter(quiet)
+    options.check_device(device)
+    to_stdout = json_out is not None and str(json_out) == "-"
+    if json_out is not None and not to_stdout:
+        io.check_outputs([json_out], overwrite=overwrite)
+    name = "" if full else choose(models, reporter, offline)
+
+    from styleclip_cli import bench as measured
+    from styleclip_cli.atomic import atomic
+    from styleclip_cli.device import choose_device
+    from styleclip_cli.engine import Engine
+    from styleclip_cli.measure import machine, peak_megabytes, peaks
+
+    where = choose_device(device)
+    rows: list[Timing] = []
+    with reporter.progress("measuring") as advance:
+        best = peaks(where)
+        advance(1, 3)
+        if full:
+            rows += measured.rendering(measured.published_size(where))
+        else:
+            engine = Engine(name, device=device)
+            rows += measured.rendering(engine.generator)
+            advance(2, 3)
+            if "encoder" in engine.pack.entries:
+                rows += measured.editing(engine)
+        advance(3, 3)
+    found: dict[str, Any] = {
+        "machine": machine(where),
+        "models": name or "random weights, 1024 pixels",
+        "peaks": best,
+        "peak_mb": peak_megabytes(where),
+        "rows": [vars(row) | {"per_second": 1 / row.seconds} for row in rows],
+    }
+    text = json.dumps(found, indent=2)
+    if to_stdout:
+        report.data(text)
+        return
+    _present(found, reporter)
+    if json_out is not None:
+        with atomic(json_out) as temporary:
+            temporary.write_text(text + "\n", encoding="utf-8")
+        reporter.result(str(json_out))
+
+
+def _present(found: dict[str, Any], reporter: Reporter) -> None:
+    from rich.table import Table
+
+    reporter.result("  ".join(f"{key} {value}" for key, value in found["machine"].items()))
+    reporter.result("  ".join(f"{key} {value:.0f} GFLOP/s" for key, value in found["peaks"].items()))
+    table = Table(title=found["models"])
+    for title in ("stage", "ms a picture", "pictures/s", "GFLOP/s"):
+        table.add_column(title, justify="left" if title == "stage" else "right")
+    for row in found["rows"]:
+        reached = "" if row["gflops"] is None else f"{row['gflops']:.0f}"
+        table.add_row(row["stage"], f"{row['seconds'] * 1e3:.1f}", f"{row['per_second']:.1f}", reached)
+    reporter.table(table)
+    reporter.result(f"peak memory {found['peak_mb']:.0f} MB")

@@ -1,0 +1,85 @@
+"""`styleclip merge`: bring together what several machines have measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from styleclip_cli.cli import options
+from styleclip_cli.cli.packs import choose
+from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import BadInputError, PartialFailure, UsageError
+
+if TYPE_CHECKING:
+    from styleclip_cli.engine import Engine
+
+
+def merge(
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FOLDER...", help="Caches of other machines: what STYLECLIP_CACHE_DIR was there."
+        ),
+    ],
+    into: Annotated[
+        Path | None,
+        typer.Option(
+            "--into",
+            metavar="FOLDER",
+            help="Cache to copy to.",
+            show_default="this machine's",
+            rich_help_panel="Output",
+        ),
+    ] = None,
+    layers: options.Layers = None,
+    relevance: options.Relevance = "exact",
+    models: options.Models = None,
+    offline: options.Offline = False,
+    seed: options.Seed = None,
+    quiet: options.Quiet = False,
+) -> None:
+    """Copy measurements out of other caches, and say what is still missing.
+
+    For precompute-stats --shard on machines that do not share a cache. Every file is verified before it is
+    copied. With --models it is told what of that pack's measurements is missing in this machine's cache.
+
+    Example: styleclip merge node0/ node1/ --models toy
+    """
+    reporter = Reporter(quiet)
+    chosen_layers, mode = options.check_layers(layers), options.check_relevance(relevance)
+    if into is not None and models is not None:
+        raise UsageError("--models looks into this machine's cache, not --into", "leave out one of them")
+    for folder in folders:
+        if not folder.is_dir():
+            raise BadInputError(f"{folder}: no such folder", "the folder of a cache; styleclip cache where")
+    if models is not None:
+        models = choose(models, reporter, offline)
+
+    from styleclip_cli.cache import cache_dir
+    from styleclip_cli.merging import merge as merged
+
+    failed = 0
+    for folder in folders:
+        found = merged(folder, into or cache_dir())
+        for line in found.refused:
+            reporter.note(line)
+        failed += len(found.refused)
+        reporter.result(f"{folder}  {found.copied} copied  {found.known} were there already")
+    if models is not None:
+        from styleclip_cli.engine import Engine
+
+        _tell(Engine(models, device="cpu", seed=seed, layers=chosen_layers, relevance=mode), reporter)
+    if failed:
+        raise PartialFailure(f"{failed} files were not copied")
+
+
+def _tell(engine: Engine, reporter: Reporter) -> None:
+    """Say what is still to be measured."""
+    left = engine.left()
+    for kind, (missing, pieces) in left.items():
+        if missing:
+            reporter.result(f"{kind}: {missing} of {pieces} pieces are missing")
+    if not any(missing for missing, _ in left.values()):
+        reporter.result("nothing is missing")

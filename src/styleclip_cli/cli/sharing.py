@@ -1,0 +1,49 @@
+"""Several processes that measure for one command, as torchrun starts them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from styleclip_cli.errors import BadInputError, OutputError, PartialFailure, StyleClipError
+from styleclip_cli.shards import Shard
+
+if TYPE_CHECKING:
+    from styleclip_cli.engine import Engine
+
+_PATIENCE = timedelta(days=7)
+"""Shards are not equally long, least of all where some were in the cache already."""
+
+
+def measure(engine: Engine, part: Shard | None = None) -> None:
+    """Measure what edits need, together with torchrun's other processes; all return when it is done.
+
+    Args:
+        engine: Of the pack.
+        part: The shard that these processes divide among them; None for all.
+    """
+    from styleclip_cli.distributed import world
+
+    with world(engine.device, _PATIENCE) as together:
+        engine.measure(part, together)
+
+
+@contextmanager
+def together(engine: Engine) -> Iterator[None]:
+    """Let torchrun's processes end together: it stops all of them when the first one ends with a failure.
+
+    What failed for a single face is raised when all are done.
+    """
+    from styleclip_cli.distributed import world
+
+    failure: StyleClipError | None = None
+    with world(engine.device, _PATIENCE) as others:
+        try:
+            yield
+        except (BadInputError, OutputError, PartialFailure) as error:
+            failure = error
+        others.wait()
+    if failure is not None:
+        raise failure
