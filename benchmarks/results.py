@@ -103,9 +103,20 @@ def batch(found: Mapping[str, Any]) -> str:
     return table(found["rows"], columns)
 
 
+def commands(found: Mapping[str, Any]) -> str:
+    """commands.py."""
+    columns = {
+        "command": ("command", text),
+        "best": ("best s", number(2)),
+        "median": ("median s", number(2)),
+    }
+    return table(found["rows"], columns)
+
+
 SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "generator": ("The generator", generator),
     "batch": ("Many inputs", batch),
+    "commands": ("Whole commands", commands),
     "steps": ("Steps of optimization and of mapper training", steps),
 }
 

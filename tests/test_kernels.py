@@ -116,6 +116,16 @@ def test_gradients_of_weights_are_left_to_pytorch() -> None:
         assert cpu.usable(case["x"], case["weight"], False)
 
 
+def test_autocast_is_left_to_pytorch() -> None:
+    case = layer(*SHAPES[1], False, torch.float32)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert not cpu.usable(case["x"], case["weight"], False)
+        styles = case["styles"].bfloat16()
+        assert bool(ops.styled_conv(**case | {"styles": styles}).isfinite().all())
+        weight = torch.randn(2, 3, 16).bfloat16()
+        assert cpu.colours(case["x"], weight).dtype == torch.bfloat16
+
+
 @pytest.fixture
 def generator() -> Generator:
     return Generator.from_state_dict(generator_state()).requires_grad_(False)

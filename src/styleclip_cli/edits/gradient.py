@@ -36,6 +36,7 @@ PIECE_SCHEMA = "styleclip.relevance-gradient/1"
 _DEFAULTS = RelevanceSettings(mode="gradient")
 _VARIANCE = 0.999
 _MOST = 64  # axes
+_SEEN = 64  # faces that they are found from, at the least: seeing is quick, and few faces differ in few ways
 _PIXELS = {"cpu": 2**17, "gpu": 2**20}  # of the pictures whose derivatives are taken together
 
 
@@ -114,18 +115,19 @@ def gradient_job(
 
     def styles_of(first: int) -> Tensor:
         if not faces:
-            n, seed, psi = settings.n_images, settings.seed, statistics.truncation_psi
+            n, seed, psi = max(settings.n_images, _SEEN), settings.seed, statistics.truncation_psi
             with torch.no_grad():
                 batches = list(sample_w_plus(generator, n, seed, psi, 256))
                 # Tensors of inference mode have no derivatives; copies have.
                 faces.append(torch.cat([space.concat(generator.styles(w.clone())) for w in batches]))
-        return faces[0][first : first + together]
+        return faces[0][first : min(first + together, settings.n_images)]
 
     firsts = range(0, settings.n_images, together)
 
     def find_axes(report: Report) -> cache.Arrays:
         with torch.no_grad():
-            seen = [_see(generator, clip, space.split(styles_of(first)), side) for first in firsts]
+            styles_of(0)
+            seen = [_see(generator, clip, space.split(part), side) for part in faces[0].split(together)]
         return {"axes": main_axes(torch.cat(seen)).numpy()}
 
     keep = fingerprint is not None

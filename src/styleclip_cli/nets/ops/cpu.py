@@ -40,7 +40,13 @@ def usable(x: Tensor, weight: Tensor, up: bool, *others: Tensor | None) -> bool:
         return False
     if torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (weight, *others)):
         return False
-    return not torch.compiler.is_compiling() and library() is not None
+    return _here()
+
+
+def _here() -> bool:
+    """Whether kernels can be called at all; autocast would change precisions between them."""
+    busy = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
+    return not busy and library() is not None
 
 
 def styled_conv(
@@ -64,7 +70,7 @@ def styled_conv(
 def colours(x: Tensor, weight: Tensor) -> Tensor:
     """As `reference.colours`, where it pays; with all gradients."""
     known = x.device.type == "cpu" and x.dtype in _NAMES and weight.dtype == x.dtype and x.numel() > 0
-    if not known or torch.compiler.is_compiling() or library() is None:
+    if not known or not _here():
         return reference.colours(x, weight)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         product: Any = _Colours.apply
