@@ -25,7 +25,7 @@ from generator import choose
 
 JOBS = ("optimize", "mapper")
 VARIANTS = ("official", "ours")
-STEPS = {"toy": 12, "full": 3}
+STEPS = {"toy": 12, "full": 2}
 
 
 def networks(size: str) -> tuple[Any, Any, Any]:
@@ -168,7 +168,7 @@ def main() -> None:
         for job in JOBS:
             seconds: dict[str, list[float]] = {variant: [] for variant in VARIANTS}
             peaks = dict.fromkeys(VARIANTS, 0.0)
-            for _ in range(arguments.rounds if size == "toy" else 2):
+            for _ in range(arguments.rounds if size == "toy" else 1):
                 for variant in VARIANTS:
                     command = [sys.executable, __file__, "--one", job, size, variant]
                     done = subprocess.run(command, capture_output=True, text=True, check=True)
