@@ -125,9 +125,9 @@ def relevance(found: Mapping[str, Any]) -> str:
         + ". ".join(f"{mode}: {layers}" for mode, layers in by_layer.items())
         + f". A face's gradient takes {gradient['forward_and_one_s']:.2f} s for the first axis and "
         f"{gradient['backward_s']:.2f} s for each further one, which is {gradient['minutes_16_axes']:.0f} to "
-        f"{gradient['minutes_64_axes']:.0f} minutes for 100 faces and 16 to 64 axes, once for all prompts. At "
-        f"an assumed {found['h200_assumed_tflops']:.0f} TFLOP/s an H200 would need {found['h200_minutes']:.0f} "
-        "minutes for exact: not measured."
+        f"{gradient['minutes_64_axes']:.0f} minutes for 100 faces and 16 to 64 axes, once for all "
+        f"prompts. At an assumed {found['h200_assumed_tflops']:.0f} TFLOP/s an H200 would need "
+        f"{found['h200_minutes']:.0f} minutes for exact: not measured."
     )
 
 
