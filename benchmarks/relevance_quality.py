@@ -75,13 +75,13 @@ def likeness(engine: Engine, one: Relevance, other: Relevance) -> dict[str, floa
         for case in CASES
     ]
     kept = engine.direction_settings.channels
+    alive = one.matrix.norm(dim=1) > 0  # those that never vary would tie in both
     rank, same = [], []
     for way in ways:
         a, b = ((r.matrix @ way.to(r.matrix)).abs() for r in (one, other))
-        rank.append(float(torch.corrcoef(torch.stack([ranks(a), ranks(b)]))[0, 1]))
+        rank.append(float(torch.corrcoef(torch.stack([ranks(a[alive]), ranks(b[alive])]))[0, 1]))
         chosen = [set(strength.topk(kept).indices.tolist()) for strength in (a, b)]
         same.append(len(chosen[0] & chosen[1]) / kept)
-    alive = one.matrix.norm(dim=1) > 0
     cosine = float((one.matrix * other.matrix).sum(dim=1)[alive].mean())
     return {"cosine": cosine, "rank": sum(rank) / len(rank), "same": sum(same) / len(same)}
 

@@ -148,7 +148,7 @@ def quality(found: Mapping[str, Any]) -> str:
     }
     return (
         f"30 prompts on {found['n']} held-out toy faces each, by an independent judge; seconds are those of "
-        "measuring the whole pack from nothing.\n\n" + table(found["rows"], columns)
+        f"measuring the whole pack from nothing. {found.get('note', '')}\n\n" + table(found["rows"], columns)
     )
 
 

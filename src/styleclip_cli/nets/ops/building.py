@@ -119,14 +119,14 @@ def _build(compiler: str, path: Path) -> None:
     """Compile with ninja, by torch's own means, in a folder of this process alone."""
     from torch.utils import cpp_extension
 
-    before = dict(os.environ)
-    try:
+    # Only these two, and only for a moment: other threads may be reading the environment.
+    wanted = {"CXX": compiler, "PATH": os.environ.get("PATH", "")}
+    with suppress(ImportError):  # else a system's ninja will do
         import ninja
 
-        os.environ["PATH"] = os.pathsep.join([ninja.BIN_DIR, before.get("PATH", "")])
-    except ImportError:
-        pass  # a system's ninja will do
-    os.environ["CXX"] = compiler
+        wanted["PATH"] = os.pathsep.join([ninja.BIN_DIR, wanted["PATH"]])
+    before = {name: os.environ.get(name) for name in wanted}
+    os.environ.update(wanted)
     try:
         with tempfile.TemporaryDirectory() as folder:
             cpp_extension.load(
@@ -143,8 +143,11 @@ def _build(compiler: str, path: Path) -> None:
                 shutil.copyfile(built, part)
                 part.chmod(0o700)
     finally:
-        os.environ.clear()
-        os.environ.update(before)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _loaded(path: Path) -> ctypes.CDLL:
