@@ -54,12 +54,13 @@ def synthesize(generator: Generator, styles: Tensor, batch: int | None = None) -
                 done += len(chunk)
                 continue
             except Exception as error:
-                if count == 1 or not is_out_of_memory(error):
+                tried = min(count, len(styles) - done)
+                if tried == 1 or not is_out_of_memory(error):
                     raise
             # Only here is what the failed attempt held on to let go.
             if device.type == "cuda":
                 torch.cuda.empty_cache()
-            count //= 2
+            count = tried // 2
             _fitting[generator] = count
             _log.warning("memory is short: rendering %d at once from here on", count)
     return torch.cat(pictures) if pictures else torch.empty(0, 3, 0, 0)

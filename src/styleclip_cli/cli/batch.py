@@ -125,6 +125,9 @@ def run_jobs(
     except StopBatch as stop:
         settle(0)
         raise stop.error from None
+    except Exception:
+        settle(0)
+        raise
     finally:
         # What is being written is finished; what waits behind an interruption is dropped.
         for executor in (reader, writers):

@@ -272,7 +272,11 @@ def edit(
     io.check_outputs(own, overwrite=overwrite or skip_existing)
     if skip_existing:
         there = len(work)
-        work = [(item, path) for item, path in work if not path.exists()]
+        work = [
+            (item, path)
+            for item, path in work
+            if not path.exists() or (save_latent and not path.with_suffix(".npz").exists())
+        ]
         reporter.note(f"{there - len(work)} of {there} results are there already")
     film = methods.plan_frames(wanted, paths, chosen_face, overwrite)
     if out is None:

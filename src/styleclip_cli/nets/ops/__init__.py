@@ -26,7 +26,9 @@ def styled_conv(
 ) -> Tensor:
     """A whole layer; see `reference.styled_conv`."""
     layer = reference.styled_conv
-    if cpu.usable(x, weight, up, bias, noise):
+    # Kernels do not broadcast.
+    whole = len(styles) == len(demodulation) == len(x)
+    if whole and cpu.usable(x, weight, up, bias, noise):
         layer = cpu.styled_conv
     elif cuda.usable(x, weight, bias, noise):
         layer = cuda.styled_conv
