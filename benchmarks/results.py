@@ -98,7 +98,8 @@ def batch(found: Mapping[str, Any]) -> str:
         "synthesis": ("pure synthesis s", number(2)),
         "against_synthesis": ("command / synthesis", times),
         "without_start": ("without start-up", times),
-        "per_input": ("s an input", number(3)),
+        "per_input": ("s an input", number(4)),
+        "per_input_range": ("from, to", lambda r: "-" if r is None else f"{r[0]:.4f}, {r[1]:.4f}"),
     }
     return table(found["rows"], columns)
 

@@ -17,13 +17,14 @@ import pytest
 import torch
 from PIL import Image
 
-from styleclip_cli import Engine, measure, profile
+from styleclip_cli import Engine, measure, profile, shards
 from styleclip_cli import synthesize as synthesizing
 from styleclip_cli.bench import gflop
 from styleclip_cli.cli import main
 from styleclip_cli.cli.batch import StopBatch, run_jobs
+from styleclip_cli.cli.edit_job import EditJob, Opened
 from styleclip_cli.cli.inputs import Item
-from styleclip_cli.errors import BadInputError, OutputError, PartialFailure, UsageError
+from styleclip_cli.errors import BadInputError, OutputError, PartialFailure, UsageError, WeightsError
 from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
 from styleclip_cli.synthesize import fitting, synthesize
 from tiny_pack import make_pack
@@ -121,11 +122,30 @@ def test_a_bad_one_fails_alone(stage: str, capsys: pytest.CaptureFixture[str]) -
     assert "2: no good" in capsys.readouterr().err
 
 
-def test_what_concerns_all_stops_after_what_is_computed_is_written() -> None:
-    job = Recorder({"open 4": StopBatch(UsageError("no such prompt"))}, slow=0.02)
-    with pytest.raises(UsageError, match="no such prompt"):
-        run_jobs(work(9), job, size=2)
-    assert job.of("tell") == ["0", "1", "2", "3"]
+@pytest.mark.parametrize(
+    "error",
+    [StopBatch(UsageError("not for this")), WeightsError("not for this"), MemoryError("not for this")],
+)
+def test_what_concerns_all_stops_after_what_is_computed_is_written(error: Exception) -> None:
+    job = Recorder({"open 8": error}, slow=0.02)
+    expected = UsageError if isinstance(error, StopBatch) else type(error)
+    with pytest.raises(expected, match="not for this"):
+        run_jobs(work(12), job, size=2)
+    assert job.of("tell") == [str(i) for i in range(8)]
+
+
+def test_few_photos_are_read_ahead() -> None:
+    job = Recorder(slow=0.01)
+    edit, ahead = job.edit, []
+
+    def counting(opened: list[str]) -> None:
+        time.sleep(0.02)  # long enough to read all of them
+        ahead.append(len(job.of("read")) - len(job.of("open")))
+        edit(opened)
+
+    job.edit = counting  # type: ignore[method-assign]
+    run_jobs(work(30), job, size=4)
+    assert max(ahead) == 4, "while some are edited the next ones are read, and no more"
 
 
 def test_an_interruption_lets_running_writes_end() -> None:
@@ -155,6 +175,64 @@ def test_shards_and_going_on(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert _same(here / "one", here / "two")
     assert main([*edit, "-o", "two", "--skip-existing"]) == 0
     assert "nothing to do" in capsys.readouterr().err
+
+
+def test_large_photos_are_worked_on_one_by_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = []
+    edit = EditJob.edit
+
+    def counting(job: EditJob, opened: list[Opened]) -> None:
+        together.append(len(opened))
+        edit(job, opened)
+
+    monkeypatch.setattr(EditJob, "edit", counting)
+    command = ["edit", "photos", "-p", "smiling", "-q", "--no-align", "-o"]
+    assert main([*command, "small"]) == 0
+    assert together == [8, 1]
+    together.clear()
+    with Image.open(here / "photos" / "3.png") as image:  # one large photo is enough
+        image.resize((480, 400)).save(here / "photos" / "3.png")
+    monkeypatch.setattr("styleclip_cli.cli.edit._PIXELS", 2 * 480 * 400)
+    assert main([*command, "large"]) == 0
+    assert together == [2, 2, 2, 2, 1]
+
+
+def test_an_input_is_left_out_only_if_all_of_it_is_there(here: Path) -> None:
+    edit = ["edit", "photos", "-p", "smiling", "-o", "out", "-q"]
+    assert main(edit) == 0
+    assert main([*edit, "--skip-existing", "--save-latent"]) == 0
+    latents = sorted((here / "out").glob("*.npz"))
+    assert len(latents) == COUNT
+    latents[2].unlink()  # as if a process had died between the picture and the latent
+    before = {path: path.stat().st_mtime_ns for path in (here / "out").iterdir()}
+    assert main([*edit, "--skip-existing", "--save-latent"]) == 0
+    assert latents[2].exists()
+    changed = [path for path, time_ns in before.items() if path.stat().st_mtime_ns != time_ns]
+    assert changed == [latents[2].with_suffix(".png")]
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"WORLD_SIZE": "2", "RANK": "0"},
+        {"WORLD_SIZE": "two", "RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+        {"WORLD_SIZE": "2", "RANK": "2", "MASTER_ADDR": "localhost", "MASTER_PORT": "1"},
+        {"WORLD_SIZE": "", "RANK": ""},
+    ],
+)
+def test_environments_that_are_not_torchruns(
+    here: Path, variables: dict[str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    assert main(["edit", "photos", "-p", "smiling", "-o", "out"]) == 2
+    assert "WORLD_SIZE" in capsys.readouterr().err
+    assert not (here / "out").exists()
+
+
+def test_a_rank_alone_says_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "3")
+    assert (shards.rank(), shards.processes()) == (0, 1)
 
 
 @pytest.mark.parametrize("shard", ["3/3", "0/0", "x", "1"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from datetime import timedelta
 
 import torch
 from torch import Tensor, nn
+
+from styleclip_cli.shards import processes, rank
 
 
 @dataclass(frozen=True)
@@ -68,8 +69,11 @@ def world(device: torch.device, patience: timedelta | None = None) -> Iterator[W
     Args:
         device: Where this one computes: NCCL joins GPUs, gloo joins CPUs.
         patience: How long one may wait for the others; None for torch's own limit, which is minutes.
+
+    Raises:
+        UsageError: If the environment is not torchrun's (see `processes`).
     """
-    size, rank = int(os.environ.get("WORLD_SIZE", "1")), int(os.environ.get("RANK", "0"))
+    size = processes()
     if size == 1:
         yield World()
         return
@@ -77,6 +81,6 @@ def world(device: torch.device, patience: timedelta | None = None) -> Iterator[W
         torch.cuda.set_device(device)
     torch.distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=patience)
     try:
-        yield World(rank, size, str(device))
+        yield World(rank(), size, str(device))
     finally:
         torch.distributed.destroy_process_group()

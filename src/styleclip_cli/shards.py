@@ -53,13 +53,36 @@ class Shard:
 
 
 def rank() -> int:
-    """Which of torchrun's processes this one is, before torch is imported; 0 if there is only one."""
-    return int(os.environ.get("RANK", "0"))
+    """Which of torchrun's processes this one is, before torch is imported; 0 if there is only one.
+
+    Raises:
+        UsageError: As `processes`.
+    """
+    return _launched()[0]
 
 
 def processes() -> int:
-    """How many processes torchrun started, before torch is imported; 1 without it."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    """How many processes torchrun started, before torch is imported; 1 without it.
+
+    Raises:
+        UsageError: If the environment names several, but not as torchrun does: each would wait for the
+            others, or do the work of all.
+    """
+    return _launched()[1]
+
+
+def _launched() -> tuple[int, int]:
+    """Rank and number of the processes; RANK alone says nothing, as other programs use the name too."""
+    size = os.environ.get("WORLD_SIZE", "1")
+    if size == "1":
+        return 0, 1
+    rank, complete = os.environ.get("RANK", ""), {"MASTER_ADDR", "MASTER_PORT"} <= os.environ.keys()
+    if not (size.isdecimal() and rank.isdecimal() and int(rank) < int(size) and complete):
+        raise UsageError(
+            f"WORLD_SIZE is {size!r}, but the rest of what torchrun sets is missing or does not fit",
+            "start it by torchrun, use --shard, or unset WORLD_SIZE",
+        )
+    return int(rank), int(size)
 
 
 def own_device(device: str) -> str:

@@ -17,7 +17,7 @@ T = TypeVar("T")
 Work = Sequence[tuple[Item, Path]]
 
 _WRITERS = 2  # encoding a picture takes longer than anything else that is done beside computing
-_UNWRITTEN = 4  # finished pictures that may wait for them
+_UNWRITTEN = 4  # finished pictures that may wait for them, or as many as are worked on together
 
 
 class StopBatch(Exception):
@@ -82,7 +82,7 @@ def run_jobs(
     Args:
         work: What is read, and where it is written.
         job: The stages.
-        size: How many are worked on together.
+        size: How many are worked on together. As many are read meanwhile, and wait to be written.
         stopped: Whether to leave the rest undone.
 
     Raises:
@@ -103,7 +103,7 @@ def run_jobs(
                 failures.add(item, path, error)
 
     try:
-        reads = _ahead(reader, job, [item for item, _ in work], 2 * size)
+        reads = _ahead(reader, job, [item for item, _ in work], size)
         for start in range(0, len(work), size):
             opened: list[tuple[Item, Path, Any]] = []
             for item, path in work[start : start + size]:
@@ -118,7 +118,7 @@ def run_jobs(
                 job.edit([one for _, _, one in opened])
             for item, path, one in opened:
                 unwritten.append((item, path, one, writers.submit(job.write, one, path)))
-                settle(_UNWRITTEN)
+                settle(max(size, _UNWRITTEN))
             if stopped is not None and stopped():
                 break
         settle(0)

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 _EDIT, _PHOTOS, _OUTPUT = "Edit", "Photos", "Output"
 _TOGETHER = 8  # photos that are edited and rendered at once, at the most
+_PIXELS = 2**24  # of photos that are worked on together; as many are read meanwhile, or wait to be written
 
 
 def edit(
@@ -353,8 +354,11 @@ def edit(
     if how == "optimize":
         together = 1 if film is not None else wanted.batch or engine.optimize_settings.batch
     elif job.settings.inverter == "encoder" and len(work) > 1:
-        # Each photo is rendered before and after; with slow inversions results are wanted one by one.
-        together = max(1, min(_TOGETHER, fitting(engine.pack.resolution, engine.device) // 2))
+        # With slow inversions results are wanted one by one.
+        largest = max(item.pixels for item, _ in work)  # 0 if there are no photos
+        renderings = 2 if largest else 1  # a photo's face is rendered before and after
+        at_once = fitting(engine.pack.resolution, engine.device) // renderings
+        together = max(1, min(_TOGETHER, at_once, _PIXELS // max(1, largest)))
     with all_together(engine):
         run_jobs(work, job, together, stop)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")

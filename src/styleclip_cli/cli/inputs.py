@@ -29,6 +29,7 @@ class Item:
         row: Which face of a latent file, if it comes from one.
         average: Whether it is the average face.
         error: Why it cannot be worked on, if it is known already.
+        pixels: Size of the image, 0 if it is none.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Item:
     row: int | None = None
     average: bool = False
     error: StyleClipError | None = None
+    pixels: int = 0
 
 
 def expand(inputs: Sequence[str], max_megapixels: float = 100) -> list[Item]:
@@ -84,13 +86,13 @@ def _expand_one(text: str, max_pixels: int) -> list[Item]:
             return _expand_latents(path)
         from styleclip_cli import photo
 
-        photo.probe(path, max_pixels)
+        width, height = photo.probe(path, max_pixels)
     except StyleClipError as error:
         return [Item(text, path.stem, path=path, error=error)]
     except (OSError, ValueError) as error:  # an unreadable parent, a name too long, a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
         return [Item(text, path.stem, path=path, error=BadInputError(f"{text}: cannot be read ({reason})"))]
-    return [Item(text, path.stem, path=path)]
+    return [Item(text, path.stem, path=path, pixels=width * height)]
 
 
 def _expand_folder(folder: Path, max_pixels: int) -> list[Item]:
