@@ -33,19 +33,14 @@ from typing import Any
 VARIANTS = ("official", "nvlabs", "plain", "kernels")
 
 
-def channels(resolution: int) -> dict[int, int]:
-    """Config-f's table."""
-    return {r: min(512, 32768 // r) for r in (4 << i for i in range(9)) if r <= resolution}
-
-
 def generator(resolution: int) -> Any:
     """The same random generator in every process."""
     import torch
 
-    from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
+    from styleclip_cli.bench import published_size
 
     torch.manual_seed(0)
-    return Generator(GeneratorConfig(channels=channels(resolution))).eval().requires_grad_(False)
+    return published_size(torch.device("cpu"), resolution)
 
 
 def scaled(weight: Any, styles: Any, demodulate: bool) -> Any:
@@ -177,7 +172,7 @@ def floor(resolution: int, batch: int) -> tuple[float, float]:
     from styleclip_cli.memory import keep_freed
 
     keep_freed()
-    table = channels(resolution)
+    table = generator(resolution).config.channels
     total = work = 0.0
     with torch.inference_mode():
         for side, outputs in table.items():

@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
+import os
 import resource
 import sys
 import time
@@ -40,7 +41,6 @@ from styleclip_cli.edits.optimize import Optimization
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.measure import machine, median_seconds, synchronize
 from styleclip_cli.nets import graphs
-from styleclip_cli.nets.ops import building
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import OFFICIAL_OPTIMIZE, OptimizeSettings, RelevanceSettings
 from styleclip_cli.statistics import measure_statistics
@@ -105,11 +105,12 @@ class Table:
 @contextmanager
 def kernels(wanted: bool) -> Iterator[None]:
     """With kernels, or without."""
-    before, building._off = building._off, not wanted
+    before = os.environ.get("STYLECLIP_NO_KERNELS", "")
+    os.environ["STYLECLIP_NO_KERNELS"] = "" if wanted else "1"
     try:
         yield
     finally:
-        building._off = before
+        os.environ["STYLECLIP_NO_KERNELS"] = before
 
 
 @contextmanager

@@ -28,13 +28,13 @@ import torch
 from generator import choose
 from torch import Tensor
 
-from styleclip_cli.bench import gflop
+from styleclip_cli.bench import gflop, published_size
 from styleclip_cli.edits import exact, gradient
 from styleclip_cli.edits.relevance import unit_rows
 from styleclip_cli.measure import machine
 from styleclip_cli.nets import ops
 from styleclip_cli.nets.clip import VOCABULARY, Clip, clip_model_class
-from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
+from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.nets.stylespace import StyleLayer
 from styleclip_cli.settings import RelevanceSettings
 from styleclip_cli.statistics import StyleStatistics, measure_statistics, sample_w_plus
@@ -48,8 +48,7 @@ ASSUMED_TFLOPS = 50.0
 def networks(resolution: int) -> tuple[Generator, Clip, StyleStatistics]:
     """Random ones, and the statistics of 200 samples."""
     torch.manual_seed(0)
-    table = {r: min(512, 32768 // r) for r in (4 << i for i in range(9)) if r <= resolution}
-    generator = Generator(GeneratorConfig(channels=table)).eval().requires_grad_(False)
+    generator = published_size(torch.device("cpu"), resolution)
     model = clip_model_class()(512, 224, 12, 768, 32, 77, VOCABULARY, 512, 8, 12).eval().float()
     return generator, Clip(model, 224, 512).requires_grad_(False), measure_statistics(generator, 200, 5, 0.7)
 

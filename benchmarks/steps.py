@@ -38,12 +38,11 @@ def networks(size: str) -> tuple[Any, Any, Any]:
 
         engine = Engine("toy", device="cpu")
         return engine.generator, engine.clip, engine.identity
+    from styleclip_cli.bench import published_size
     from styleclip_cli.nets.clip import VOCABULARY, Clip, clip_model_class
     from styleclip_cli.nets.irse import ArcFace, stages
-    from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
 
-    channels = {4 << i: min(512, 32768 // (4 << i)) for i in range(9)}
-    generator = Generator(GeneratorConfig(channels=channels)).eval().requires_grad_(False)
+    generator = published_size(torch.device("cpu"))
     model = clip_model_class()(512, 224, 12, 768, 32, 77, VOCABULARY, 512, 8, 12).eval().float()
     clip = Clip(model, 224, 512).requires_grad_(False)
     identity = ArcFace(stages((64, 128, 256, 512), (3, 4, 14, 3)), 512, 112).eval().requires_grad_(False)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from torch import Tensor
 
 from styleclip_cli.nets.clip import VOCABULARY, clip_model_class
@@ -42,3 +45,24 @@ def encoder_state() -> dict[str, Tensor]:
 
 def arcface_state() -> dict[str, Tensor]:
     return ArcFace(stages((4, 6, 8, 12), (1, 1, 1, 1), reduction=2), 16, 112).eval().state_dict()
+
+
+def layer(shape: tuple, up: bool, dtype: torch.dtype, noise: bool = True) -> dict[str, Any]:
+    """What a styled convolution takes: pictures, inputs, outputs, height, width, largest result."""
+    n, inputs, outputs, height, width, clamp = shape
+    random = torch.Generator().manual_seed(inputs * outputs)
+    side = 2 if up else 1
+
+    def normal(*shape: int) -> Tensor:
+        return torch.randn(*shape, generator=random, dtype=torch.float64).to(dtype)
+
+    return {
+        "x": normal(n, inputs, height, width),
+        "weight": normal(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5,
+        "styles": 1 + 0.3 * normal(n, inputs),
+        "demodulation": 1 + 0.1 * normal(n, outputs),
+        "bias": normal(outputs),
+        "noise": normal(side * height, side * width) if noise else None,
+        "up": up,
+        "clamp": clamp,
+    }

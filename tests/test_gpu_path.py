@@ -3,6 +3,7 @@
 import importlib
 import importlib.util
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from networks import generator_state
+from networks import generator_state, layer
 from styleclip_cli import Engine
 from styleclip_cli.inversion.pivotal import tuned
 from styleclip_cli.nets.graphs import Graphs
@@ -32,26 +33,6 @@ SHAPES = [(1, 5, 7, 5, 3, None), (2, 9, 20, 7, 9, 0.7), (1, 70, 66, 9, 8, None)]
 def _interpreted():
     """Kernels are interpreted; conftest.py has said so before anything could import Triton."""
     assert os.environ["TRITON_INTERPRET"] == "1"
-
-
-def layer(shape: tuple, up: bool, dtype: torch.dtype, noise: bool = True) -> dict:
-    n, inputs, outputs, height, width, clamp = shape
-    random = torch.Generator().manual_seed(inputs * outputs)
-    side = 2 if up else 1
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random, dtype=torch.float64).to(dtype)
-
-    return {
-        "x": normal(n, inputs, height, width),
-        "weight": normal(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5,
-        "styles": 1 + 0.3 * normal(n, inputs),
-        "demodulation": 1 + 0.1 * normal(n, outputs),
-        "bias": normal(outputs),
-        "noise": normal(side * height, side * width) if noise else None,
-        "up": up,
-        "clamp": clamp,
-    }
 
 
 def distance(found: Tensor, wanted: Tensor) -> float:
@@ -184,6 +165,7 @@ def test_cpus_are_left_alone() -> None:
 def test_without_triton_it_is_said_once(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.WARNING, "styleclip_cli")
     monkeypatch.setitem(sys.modules, "triton", None)
     monkeypatch.delitem(sys.modules, "styleclip_cli.nets.ops.triton_kernels", raising=False)
     monkeypatch.delattr("styleclip_cli.nets.ops.triton_kernels", raising=False)
@@ -238,8 +220,8 @@ def test_half_precision_where_it_would_overflow(generator: Generator) -> None:
     for name, weight in generator.named_parameters():
         if name.endswith("conv1.weight"):
             weight.mul_(1e3)
-    for layer, style in zip(generator.style_space.layers, styles, strict=True):
-        if layer.is_rgb:
+    for each, style in zip(generator.style_space.layers, styles, strict=True):
+        if each.is_rgb:
             style.div_(1e3)  # nothing cancels the size of these
     full = generator.synthesize(styles)
     half = generator.with_precision("fp16").synthesize(styles)

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from networks import generator_state
+from networks import generator_state, layer
 from styleclip_cli.cli import main
 from styleclip_cli.inversion.pivotal import tuned
 from styleclip_cli.nets import ops
@@ -30,41 +30,12 @@ SHAPES = [
 ]
 
 
-def layer(
-    n: int,
-    inputs: int,
-    outputs: int,
-    height: int,
-    width: int,
-    clamp: float | None,
-    up: bool,
-    dtype: torch.dtype,
-    noise: bool = True,
-) -> dict:
-    random = torch.Generator().manual_seed(inputs * outputs)
-    side = 2 if up else 1
-
-    def normal(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=random, dtype=torch.float64).to(dtype)
-
-    return {
-        "x": normal(n, inputs, height, width),
-        "weight": normal(outputs, inputs, 3, 3) / (9 * inputs) ** 0.5,
-        "styles": 1 + 0.3 * normal(n, inputs),
-        "demodulation": 1 + 0.1 * normal(n, outputs),
-        "bias": normal(outputs),
-        "noise": normal(side * height, side * width) if noise else None,
-        "up": up,
-        "clamp": clamp,
-    }
-
-
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_same_numbers(shape: tuple, up: bool, threads: int) -> None:
-    case = layer(*shape, up, torch.float32)
-    wanted = reference.styled_conv(**layer(*shape, up, torch.float64))
+    case = layer(shape, up, torch.float32)
+    wanted = reference.styled_conv(**layer(shape, up, torch.float64))
     torch.set_num_threads(threads)
     assert cpu.usable(case["x"], case["weight"], up)
     found = ops.styled_conv(**case)
@@ -76,14 +47,14 @@ def test_the_same_numbers(shape: tuple, up: bool, threads: int) -> None:
 
 @pytest.mark.parametrize("up", [False, True])
 def test_without_noise(up: bool) -> None:
-    case = layer(*SHAPES[1], up, torch.float64, noise=False)
+    case = layer(SHAPES[1], up, torch.float64, noise=False)
     assert torch.allclose(ops.styled_conv(**case), reference.styled_conv(**case), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("up", [False, True])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_the_same_gradients(shape: tuple, up: bool) -> None:
-    case = layer(*shape, up, torch.float64)
+    case = layer(shape, up, torch.float64)
     wanted_of = [case[name].requires_grad_() for name in ("x", "styles", "demodulation")]
     found, wanted = ops.styled_conv(**case), reference.styled_conv(**case)
     weights = torch.randn(found.shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
@@ -97,7 +68,7 @@ def test_the_same_gradients(shape: tuple, up: bool) -> None:
 
 @pytest.mark.parametrize("up", [False, True])
 def test_gradients_by_differences(up: bool) -> None:
-    case = layer(1, 3, 4, 8, 8, None, up, torch.float64)
+    case = layer((1, 3, 4, 8, 8, None), up, torch.float64)
     fixed = {name: value for name, value in case.items() if name not in ("x", "styles", "demodulation")}
 
     def run(x: Tensor, styles: Tensor, demodulation: Tensor) -> Tensor:
@@ -108,7 +79,7 @@ def test_gradients_by_differences(up: bool) -> None:
 
 
 def test_gradients_of_weights_are_left_to_pytorch() -> None:
-    case = layer(*SHAPES[1], False, torch.float32)
+    case = layer(SHAPES[1], False, torch.float32)
     case["weight"].requires_grad_()
     ops.styled_conv(**case).sum().backward()
     assert float(case["weight"].grad.abs().max()) > 0
@@ -117,7 +88,7 @@ def test_gradients_of_weights_are_left_to_pytorch() -> None:
 
 
 def test_autocast_is_left_to_pytorch() -> None:
-    case = layer(*SHAPES[1], False, torch.float32)
+    case = layer(SHAPES[1], False, torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
         assert not cpu.usable(case["x"], case["weight"], False)
         styles = case["styles"].bfloat16()
@@ -131,17 +102,15 @@ def generator() -> Generator:
     return Generator.from_state_dict(generator_state()).requires_grad_(False)
 
 
-def test_a_whole_generator(generator: Generator) -> None:
+def test_a_whole_generator(generator: Generator, monkeypatch: pytest.MonkeyPatch) -> None:
     """In place changes of weights count, and so do those that tuning swaps in."""
     w_plus = torch.randn(2, generator.style_space.num_ws, generator.config.w_dim)
 
     def pictures() -> tuple[Tensor, Tensor]:
         fast = generator(w_plus)
-        building._off = True
-        try:
+        with monkeypatch.context() as patch:
+            patch.setenv("STYLECLIP_NO_KERNELS", "1")
             return fast, generator(w_plus)
-        finally:
-            building._off = False
 
     def close() -> Tensor:
         fast, plain = pictures()
@@ -160,7 +129,7 @@ def test_a_whole_generator(generator: Generator) -> None:
 
 
 def test_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = layer(*SHAPES[1], False, torch.float32)
+    case = layer(SHAPES[1], False, torch.float32)
     monkeypatch.setenv("STYLECLIP_NO_KERNELS", "1")
     assert torch.equal(ops.styled_conv(**case), reference.styled_conv(**case))
     monkeypatch.setenv("STYLECLIP_NO_KERNELS", "0")
@@ -192,7 +161,7 @@ def test_a_failed_build_says_so_once(
     monkeypatch.setenv("CXX", str(compiler))
     caplog.set_level(logging.WARNING, "styleclip_cli")
     environment = dict(os.environ)
-    case = layer(*SHAPES[1], False, torch.float32)
+    case = layer(SHAPES[1], False, torch.float32)
     assert torch.equal(ops.styled_conv(**case), reference.styled_conv(**case))
     assert sum("without fast kernels" in record.message for record in caplog.records) == 1
     assert dict(os.environ) == environment

@@ -18,8 +18,6 @@ from styleclip_cli.synthesize import synthesize
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
 
-PUBLISHED = {4 << i: min(512, 32768 // (4 << i)) for i in range(9)}
-"""Feature channels of config-f at 1024 pixels, by resolution (StyleGAN2's training/networks_stylegan2.py)."""
 BATCHES = (1, 4, 8)
 
 
@@ -49,10 +47,14 @@ def gflop(generator: Generator) -> float:
     return total / 1e9
 
 
-def published_size(device: torch.device) -> Generator:
-    """A generator of the published size (config-f, 1024 pixels) with random weights."""
-    generator = Generator(GeneratorConfig(channels=PUBLISHED)).eval().requires_grad_(False)
-    return generator.to(device)
+def published_size(device: torch.device, resolution: int = 1024) -> Generator:
+    """A generator of the published size with random weights.
+
+    Its feature channels are config-f's (StyleGAN2's training/networks_stylegan2.py).
+    """
+    sides = [4 << i for i in range(9) if 4 << i <= resolution]
+    config = GeneratorConfig(channels={side: min(512, 32768 // side) for side in sides})
+    return Generator(config).eval().requires_grad_(False).to(device)
 
 
 def rendering(generator: Generator) -> Iterator[Timing]:

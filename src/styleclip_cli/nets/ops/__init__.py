@@ -8,10 +8,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from styleclip_cli.nets.ops import cpu, cuda, reference
-from styleclip_cli.nets.ops.building import switch_off
 from styleclip_cli.nets.ops.reference import GAIN, channels_last, low_pass, upsample_rgb
 
-__all__ = ["GAIN", "channels_last", "low_pass", "styled_conv", "switch_off", "to_rgb", "upsample_rgb"]
+__all__ = ["GAIN", "channels_last", "low_pass", "styled_conv", "to_rgb", "upsample_rgb"]
 
 
 def styled_conv(

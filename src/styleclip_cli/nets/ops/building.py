@@ -7,6 +7,7 @@ import hashlib
 import logging
 import os
 import platform
+import shlex
 import shutil
 import subprocess
 import sys
@@ -18,25 +19,19 @@ from pathlib import Path
 
 import torch
 
-from styleclip_cli.atomic import DAY, atomic, locked
+from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.cache import cache_dir
 from styleclip_cli.errors import OutputError
 
 _log = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("kernels.cpp")
+_HOUR = 3600
 _FLAGS = ["-O3", "-march=native", "-fopenmp", "-std=c++17"]
-_off = False
-
-
-def switch_off() -> None:
-    """Use PyTorch's own operations from now on (--no-kernels)."""
-    global _off
-    _off = True
 
 
 def switched_off() -> bool:
-    """Whether all kernels are."""
-    return _off or os.environ.get("STYLECLIP_NO_KERNELS", "") not in ("", "0")
+    """Whether all kernels are (--no-kernels)."""
+    return os.environ.get("STYLECLIP_NO_KERNELS", "") not in ("", "0")
 
 
 def library() -> ctypes.CDLL | None:
@@ -53,54 +48,64 @@ def _built() -> ctypes.CDLL | None:
     try:
         path = _path(compiler)
         failure = path.with_suffix(".failed")
-        if not _trusted(path):
-            if _recent(failure):
-                return None
+        found = _kept(path)
+        if found is None and _recent(failure):
+            return None
+        if found is None:
             if compiler is None:
                 raise OSError("no C++ compiler is installed")
             with locked(path, "building kernels"):
-                if not _trusted(path):
+                found = _kept(path)  # another process may have been quicker
+                if found is None:
                     _log.warning("building kernels for this machine, once (a few seconds)")
                     _build(compiler, path)
-        try:
-            return _loaded(path)
-        except (OSError, AttributeError):  # damaged: build it again
-            path.unlink()
-            _build(compiler or "c++", path)
-            return _loaded(path)
-    except (OSError, OutputError, RuntimeError, ImportError, subprocess.SubprocessError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        _log.warning("rendering goes on without fast kernels, with the same results: %s", reason)
+                    found = _kept(path)
+        if found is None:
+            raise OSError(f"no library can be kept in {path.parent} and loaded from there")
+        return found
+    except (OSError, OutputError, RuntimeError, ImportError, ValueError, subprocess.SubprocessError) as error:
+        without(error)
         if failure is not None:
             with suppress(OutputError), atomic(failure) as part:
                 part.write_text(f"{error}\n", encoding="utf-8", errors="replace")
         return None
 
 
+def without(error: Exception) -> None:
+    """Say that kernels cannot be used, and why."""
+    reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+    _log.warning("rendering goes on without fast kernels, with the same results: %s", reason)
+
+
 def _path(compiler: str | None) -> Path:
     """Where the kernels for this machine are kept: a cache may be shared by different ones, and persons."""
     version = "none"
     if compiler is not None:
-        asked = [compiler, "--version"]
+        asked = [*shlex.split(compiler), "--version"]
         version = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
     what = [_SOURCE.read_text(encoding="utf-8"), version, torch.__version__, _processor(), *_FLAGS]
     key = hashlib.sha256("\0".join([*what, str(os.geteuid())]).encode()).hexdigest()[:20]
     return cache_dir() / "kernels" / f"{key}.so"
 
 
-def _trusted(path: Path) -> bool:
-    """Whether it is there, and nobody but this person (or the machine's owner) can have written it."""
+def _kept(path: Path) -> ctypes.CDLL | None:
+    """The library, if it can be loaded, and nobody but this person (or the machine's owner) wrote it."""
     try:
         found = path.stat()
-    except FileNotFoundError:
-        return False
-    return found.st_uid in (0, os.geteuid()) and not found.st_mode & 0o022
+        if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
+            return None
+        library = ctypes.CDLL(str(path))
+        for kind in ("float", "double"):
+            getattr(library, f"packed_size_{kind}").restype = ctypes.c_int64
+    except (OSError, AttributeError):  # not there, damaged, or where nothing may be run
+        return None
+    return library
 
 
 def _recent(failure: Path) -> bool:
-    """Whether a build failed today: that has been said, and is not tried again in each command."""
+    """Whether a build failed just now: that has been said, and is not tried again in each command."""
     with suppress(OSError):
-        return time.time() - failure.stat().st_mtime < DAY
+        return time.time() - failure.stat().st_mtime < _HOUR
     return False
 
 
@@ -128,7 +133,8 @@ def _build(compiler: str, path: Path) -> None:
     before = {name: os.environ.get(name) for name in wanted}
     os.environ.update(wanted)
     try:
-        with tempfile.TemporaryDirectory() as folder:
+        # Beside the result: where temporary files lie, nothing may be run on some machines.
+        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
             cpp_extension.load(
                 "kernels",
                 [str(_SOURCE)],
@@ -138,7 +144,9 @@ def _build(compiler: str, path: Path) -> None:
                 is_python_module=False,
                 verbose=False,
             )
-            built = next(Path(folder).glob("kernels*.so"))  # a process's second is kernels_v1
+            built = next(Path(folder).glob("kernels*.so"), None)  # a process's second is kernels_v1
+            if built is None:
+                raise RuntimeError("the compiler left no library")
             with atomic(path) as part:
                 shutil.copyfile(built, part)
                 part.chmod(0o700)
@@ -148,10 +156,3 @@ def _build(compiler: str, path: Path) -> None:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _loaded(path: Path) -> ctypes.CDLL:
-    found = ctypes.CDLL(str(path))
-    for kind in ("float", "double"):
-        getattr(found, f"packed_size_{kind}").restype = ctypes.c_int64
-    return found

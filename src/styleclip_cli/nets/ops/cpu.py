@@ -13,7 +13,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from styleclip_cli.nets.ops import reference
 from styleclip_cli.nets.ops.building import library
-from styleclip_cli.nets.ops.reference import GAIN, SLOPE
+from styleclip_cli.nets.ops.shared import Gradients, dense, numbers, with_gradients
 
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
@@ -34,7 +34,7 @@ def usable(x: Tensor, weight: Tensor, up: bool, *others: Tensor | None) -> bool:
         up: Whether the resolution doubles.
         others: What else no gradients may be wanted of.
     """
-    if x.device.type != "cpu" or x.dtype not in _NAMES or weight.dtype != x.dtype or x.numel() == 0:
+    if not _known(x, weight):
         return False
     if weight.numel() * 4 * (4 if up else 1) > _LARGEST or x.shape[-1] * x.shape[-2] < _FEWEST_PIXELS:
         return False
@@ -43,71 +43,26 @@ def usable(x: Tensor, weight: Tensor, up: bool, *others: Tensor | None) -> bool:
     return _here()
 
 
+def _known(x: Tensor, weight: Tensor) -> bool:
+    """Whether there are kernels for these at all."""
+    return x.device.type == "cpu" and x.dtype in _NAMES and weight.dtype == x.dtype and x.numel() > 0
+
+
 def _here() -> bool:
     """Whether kernels can be called at all; autocast would change precisions between them."""
     busy = torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu")
     return not busy and library() is not None
 
 
-def styled_conv(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulation: Tensor,
-    bias: Tensor,
-    noise: Tensor | None,
-    up: bool,
-    clamp: float | None = None,
-) -> Tensor:
-    """As `reference.styled_conv`, where `usable`."""
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, styles, demodulation)):
-        layer: Any = _StyledConv.apply
-        result: Tensor = layer(x, styles, demodulation, weight, bias, noise, up, clamp)
-        return result
-    return _forward(x, weight, styles, demodulation, bias, noise, up, clamp)
-
-
 def colours(x: Tensor, weight: Tensor) -> Tensor:
     """As `reference.colours`, where it pays; with all gradients."""
-    known = x.device.type == "cpu" and x.dtype in _NAMES and weight.dtype == x.dtype and x.numel() > 0
-    if not known or not _here() or weight.shape != (x.shape[0], 3, x.shape[1]):
+    if not _known(x, weight) or not _here() or weight.shape != (x.shape[0], 3, x.shape[1]):
         return reference.colours(x, weight)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
         product: Any = _Colours.apply
         result: Tensor = product(x, weight)
         return result
     return _colours(x, weight)
-
-
-class _StyledConv(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        styles: Tensor,
-        demodulation: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        noise: Tensor | None,
-        up: bool,
-        clamp: float | None,
-    ) -> Tensor:
-        y = _forward(x, weight, styles, demodulation, bias, noise, up, clamp)
-        ctx.save_for_backward(x, styles, demodulation, weight, bias, noise, y)
-        ctx.up, ctx.clamp = up, clamp
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, styles, demodulation, weight, bias, noise, y = ctx.saved_tensors
-        before, of_demodulation = _before_activation(
-            gradient, y, demodulation, bias, noise, 2 if ctx.up else 1, ctx.clamp
-        )
-        prepared = _prepared(weight, ctx.up, back=True)
-        of_x = _convolve(before, prepared, None, None, None, None, 1, x.shape[1], None)
-        of_styles = _before_styles(of_x, _dense(x), styles)
-        return of_x, of_styles, of_demodulation, None, None, None, None, None
 
 
 class _Colours(torch.autograd.Function):
@@ -120,17 +75,17 @@ class _Colours(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
-        dense = _dense(x)
-        n, inputs, height, width = dense.shape
-        of_x = torch.empty_like(dense)
+        x = dense(x)
+        n, inputs, height, width = x.shape
+        of_x = torch.empty_like(x)
         of_weight = torch.zeros(weight.shape, dtype=torch.float64)
-        arguments = [gradient.contiguous(), dense, weight.contiguous(), of_x, of_weight]
+        arguments = [gradient.contiguous(), x, weight.contiguous(), of_x, of_weight]
         _call("before_colours", x.dtype, arguments, [n, height * width, inputs], [])
         return of_x, of_weight.to(x.dtype)
 
 
 def _colours(x: Tensor, weight: Tensor) -> Tensor:
-    x = _dense(x)
+    x = dense(x)
     n, inputs, height, width = x.shape
     y = x.new_empty(n, 3, height, width)
     _call("colours", x.dtype, [x, weight.contiguous(), y], [n, height * width, inputs], [])
@@ -145,11 +100,34 @@ def _forward(
     bias: Tensor,
     noise: Tensor | None,
     up: bool,
-    clamp: float | None,
+    clamp: float | None = None,
 ) -> Tensor:
     prepared = _prepared(weight, up, back=False)
     side = 2 if up else 1
     return _convolve(x, prepared, styles, demodulation, bias, noise, side, weight.shape[0], clamp)
+
+
+def _backward(
+    gradient: Tensor,
+    y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulation: Tensor,
+    bias: Tensor,
+    noise: Tensor | None,
+    up: bool,
+    clamp: float | None,
+) -> Gradients:
+    side = 2 if up else 1
+    before, of_demodulation = _before_activation(gradient, y, demodulation, bias, noise, side, clamp)
+    of_x = _convolve(before, _prepared(weight, up, back=True), None, None, None, None, 1, x.shape[1], None)
+    of_styles = _before_styles(of_x, dense(x), styles)
+    return of_x, of_styles, of_demodulation
+
+
+styled_conv = with_gradients(_forward, _backward)
+"""As `reference.styled_conv`, where `usable`."""
 
 
 def _convolve(
@@ -163,13 +141,13 @@ def _convolve(
     outputs: int,
     clamp: float | None,
 ) -> Tensor:
-    x = _dense(x)
+    x = dense(x)
     n, inputs, height, width = x.shape
     y = x.new_empty(n, side * height, side * width, outputs).permute(0, 3, 1, 2)
     arguments: list[Tensor | None] = [x, prepared]
     arguments += [*(None if t is None else t.contiguous() for t in (styles, demodulation))]
     arguments += [bias, None if noise is None else noise.contiguous(), y]
-    done = _call("layer", x.dtype, arguments, [n, height, width, inputs, outputs, side], _numbers(clamp))
+    done = _call("layer", x.dtype, arguments, [n, height, width, inputs, outputs, side], numbers(clamp))
     if not done:
         raise MemoryError("cannot allocate memory for a layer")
     return y
@@ -189,9 +167,9 @@ def _before_activation(
     height, width = high // side, wide // side
     result = y.new_empty(n, height, width, side * side * outputs).permute(0, 3, 1, 2)
     sums = torch.zeros(n, outputs, dtype=torch.float64)
-    arguments: list[Tensor | None] = [_dense(gradient), y, demodulation.contiguous(), bias]
+    arguments: list[Tensor | None] = [dense(gradient), y, demodulation.contiguous(), bias]
     arguments += [None if noise is None else noise.contiguous(), result, sums]
-    _call("before_activation", y.dtype, arguments, [n, height, width, outputs, side], _numbers(clamp))
+    _call("before_activation", y.dtype, arguments, [n, height, width, outputs, side], numbers(clamp))
     return result, sums.to(y.dtype)
 
 
@@ -235,26 +213,18 @@ def _prepared(weight: Tensor, up: bool, back: bool) -> Tensor:
     return form
 
 
-def _dense(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
-
-
-def _numbers(clamp: float | None) -> list[float]:
-    return [SLOPE, GAIN, 0.0 if clamp is None else clamp]
-
-
 def _call(
     name: str,
     dtype: torch.dtype,
     tensors: Sequence[Tensor | None],
     sizes: Sequence[int],
-    numbers: Sequence[float],
+    settings: Sequence[float],
 ) -> int:
     """Call a kernel; its arguments are always pointers, then sizes, then numbers."""
     number = ctypes.c_float if dtype == torch.float32 else ctypes.c_double
     found: int = getattr(library(), f"{name}_{_NAMES[dtype]}")(
         *(_POINTER(None if t is None else t.data_ptr()) for t in tensors),
         *map(_INT, sizes),
-        *map(number, numbers),
+        *map(number, settings),
     )
     return found

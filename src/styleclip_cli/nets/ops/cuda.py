@@ -5,7 +5,6 @@ Gradients are those of everything but weights, bias and noise. See `triton_kerne
 
 from __future__ import annotations
 
-import logging
 from functools import cache
 from typing import Any
 
@@ -14,10 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from styleclip_cli.nets.ops import reference
-from styleclip_cli.nets.ops.building import switched_off
-from styleclip_cli.nets.ops.reference import GAIN, SLOPE
+from styleclip_cli.nets.ops.building import switched_off, without
+from styleclip_cli.nets.ops.shared import Gradients, dense, numbers, with_gradients
 
-_log = logging.getLogger(__name__)
 # Numbers that one program works on: 8 for each of Triton's usual 128 threads, which a thread reads at once in
 # half precision.
 _TILE = 1024
@@ -47,27 +45,8 @@ def _works(device: torch.device) -> bool:
             ones = torch.ones(1, 1, 1, 1, device=device)
             return bool(_scaled(ones, ones[:, :, 0, 0], ones.dtype) == 1)
     except Exception as error:  # whatever it is, plain PyTorch can do the work
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-        _log.warning("rendering goes on without fast kernels, with the same results: %s", reason)
+        without(error)
         return False
-
-
-def styled_conv(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulation: Tensor,
-    bias: Tensor,
-    noise: Tensor | None,
-    up: bool,
-    clamp: float | None = None,
-) -> Tensor:
-    """As `reference.styled_conv`, where `usable`."""
-    if torch.is_grad_enabled() and any(t.requires_grad for t in (x, styles, demodulation)):
-        layer: Any = _StyledConv.apply
-        result: Tensor = layer(x, styles, demodulation, weight, bias, noise, up, clamp)
-        return result
-    return _forward(x, weight, styles, demodulation, bias, noise, up, clamp)
 
 
 def to_rgb(
@@ -83,7 +62,7 @@ def to_rgb(
         t is not None and t.requires_grad for t in (x, weight, styles, bias, image)
     ):
         return reference.to_rgb(x, weight, styles, bias, image, clamp)
-    x = _dense(x)
+    x = dense(x)
     n, channels, height, width = x.shape
     pixels, wide = _block(channels)
     y = torch.empty(n, 3, height, width, dtype=_accumulator(x), device=x.device)
@@ -109,37 +88,6 @@ def to_rgb(
     return y
 
 
-class _StyledConv(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        ctx: Any,
-        x: Tensor,
-        styles: Tensor,
-        demodulation: Tensor,
-        weight: Tensor,
-        bias: Tensor,
-        noise: Tensor | None,
-        up: bool,
-        clamp: float | None,
-    ) -> Tensor:
-        y = _forward(x, weight, styles, demodulation, bias, noise, up, clamp)
-        ctx.save_for_backward(x, styles, demodulation, weight, bias, noise, y)
-        ctx.up, ctx.clamp = up, clamp
-        return y
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        x, styles, demodulation, weight, bias, noise, y = ctx.saved_tensors
-        of_z, of_demodulation = _before_activation(gradient, y, demodulation, bias, noise, ctx.clamp)
-        if ctx.up:
-            of_scaled = F.conv2d(_before_low_pass(of_z), weight.transpose(0, 1), stride=2)
-        else:
-            of_scaled = F.conv_transpose2d(of_z, weight, padding=1)
-        of_x, of_styles = _before_styles(of_scaled, x, styles)
-        return of_x, of_styles, of_demodulation, None, None, None, None, None
-
-
 def _forward(
     x: Tensor,
     weight: Tensor,
@@ -148,13 +96,13 @@ def _forward(
     bias: Tensor,
     noise: Tensor | None,
     up: bool,
-    clamp: float | None,
+    clamp: float | None = None,
 ) -> Tensor:
     scaled = _scaled(x, styles, weight.dtype)
     if up:
-        z = _dense(F.conv_transpose2d(scaled, weight.transpose(0, 1), stride=2))
+        z = dense(F.conv_transpose2d(scaled, weight.transpose(0, 1), stride=2))
     else:
-        z = _dense(F.conv2d(scaled, weight, padding=1))
+        z = dense(F.conv2d(scaled, weight, padding=1))
     n, channels = z.shape[:2]
     height, width = (side - int(up) for side in z.shape[2:])
     y = _empty(n, channels, height, width, z)
@@ -169,7 +117,7 @@ def _forward(
         channels,
         height,
         width,
-        *_numbers(clamp),
+        *numbers(clamp),
         UP=up,
         NOISE=noise is not None,
         CLAMP=clamp is not None,
@@ -178,8 +126,33 @@ def _forward(
     return y
 
 
+def _backward(
+    gradient: Tensor,
+    y: Tensor,
+    x: Tensor,
+    weight: Tensor,
+    styles: Tensor,
+    demodulation: Tensor,
+    bias: Tensor,
+    noise: Tensor | None,
+    up: bool,
+    clamp: float | None,
+) -> Gradients:
+    of_z, of_demodulation = _before_activation(gradient, y, demodulation, bias, noise, clamp)
+    if up:
+        of_scaled = F.conv2d(_before_low_pass(of_z), weight.transpose(0, 1), stride=2)
+    else:
+        of_scaled = F.conv_transpose2d(of_z, weight, padding=1)
+    of_x, of_styles = _before_styles(of_scaled, x, styles)
+    return of_x, of_styles, of_demodulation
+
+
+styled_conv = with_gradients(_forward, _backward)
+"""As `reference.styled_conv`, where `usable`."""
+
+
 def _scaled(x: Tensor, styles: Tensor, dtype: torch.dtype) -> Tensor:
-    x = _dense(x)
+    x = dense(x)
     y = torch.empty_like(x, dtype=dtype)
     _launch("scale", _grid(x), x, styles.contiguous(), y, x.shape[1], x.shape[2] * x.shape[3], **_sizes(x))
     return y
@@ -199,7 +172,7 @@ def _before_activation(
     _launch(
         "before_activation",
         _grid(y),
-        _dense(gradient),
+        dense(gradient),
         y,
         demodulation.contiguous(),
         bias,
@@ -208,7 +181,7 @@ def _before_activation(
         sums,
         y.shape[1],
         y.shape[2] * y.shape[3],
-        *_numbers(clamp),
+        *numbers(clamp),
         NOISE=noise is not None,
         CLAMP=clamp is not None,
         **_sizes(y),
@@ -225,13 +198,13 @@ def _before_low_pass(gradient: Tensor) -> Tensor:
 
 def _before_styles(gradient: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of features and styles."""
-    x = _dense(x)
+    x = dense(x)
     of_x = torch.empty_like(x)
     sums = _sums(x)
     _launch(
         "before_styles",
         _grid(x),
-        _dense(gradient),
+        dense(gradient),
         x,
         styles.contiguous(),
         of_x,
@@ -249,10 +222,6 @@ def _launch(name: str, grid: tuple[int, ...], first: Tensor, *others: Any, **con
 
     with torch.cuda.device_of(first):
         getattr(triton_kernels, name)[grid](first, *others, **constants)
-
-
-def _dense(x: Tensor) -> Tensor:
-    return x.contiguous(memory_format=torch.channels_last)
 
 
 def _empty(n: int, channels: int, height: int, width: int, like: Tensor) -> Tensor:
@@ -281,10 +250,6 @@ def _sizes(x: Tensor) -> dict[str, Any]:
 def _sums(x: Tensor) -> Tensor:
     """Room for each block of pixels to leave its sums in: added up later, in the same order each time."""
     return torch.empty(_grid(x)[0], *x.shape[:2], dtype=_accumulator(x), device=x.device)
-
-
-def _numbers(clamp: float | None) -> tuple[float, float, float]:
-    return SLOPE, GAIN, 0.0 if clamp is None else clamp
 
 
 def _accumulator(x: Tensor) -> torch.dtype:
