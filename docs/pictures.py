@@ -12,8 +12,9 @@ from PIL import Image, ImageOps
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.pictures.sheets import contact_sheet
 from styleclip_cli.portrait import edit_photo, numbered, portraits
-from styleclip_cli.save import contact_sheet, save_image, to_image
+from styleclip_cli.save import save_image, to_image
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals
 from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.toyworld.scenes import draw, make_scene

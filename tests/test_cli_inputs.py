@@ -8,7 +8,9 @@ import pytest
 from PIL import Image
 
 from styleclip_cli.cli import inputs, options
+from styleclip_cli.cli.looks import Look
 from styleclip_cli.errors import BadInputError, DeviceError, OutputError, UsageError
+from styleclip_cli.recipe import Step
 
 
 @pytest.fixture
@@ -104,7 +106,9 @@ def seeds(count: int) -> list[inputs.Item]:
 
 def plan(items: list[inputs.Item], out: str | None, overwrite: bool = False) -> list[str]:
     path = None if out is None else Path(out)
-    return [p.as_posix() for p in inputs.plan_outputs(items, path, "smiling", overwrite=overwrite)]
+    look = Look((Step(prompt="smiling"),))
+    planned = inputs.plan_outputs(items, [look] * len(items), path, inputs.Naming(), overwrite=overwrite)
+    return [p.as_posix() for p in planned]
 
 
 def test_one_result_goes_into_a_file_or_a_folder(here: Path) -> None:

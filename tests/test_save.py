@@ -1,4 +1,4 @@
-"""Writing pictures: exact values, whole files or none, and sheets that hold what they should."""
+"""Writing pictures: exact values, and whole files or none."""
 
 from __future__ import annotations
 
@@ -83,23 +83,6 @@ def test_files_have_the_usual_permissions(tmp_path: Path) -> None:
     (tmp_path / "b").write_text("")
     mode = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("a.png", "b")]
     assert mode[0] == mode[1]
-
-
-def test_contact_sheet_shows_every_picture_unscaled() -> None:
-    colours = [[(255, 0, 0), (0, 255, 0)], [(0, 0, 255), (255, 255, 0)], [(255, 0, 255)]]
-    rows = [[Image.new("RGB", (64, 64), colour) for colour in row] for row in colours]
-    sheet = save.contact_sheet(rows, ["one", "two", "three"], ["first", "a longer caption that needs lines"])
-    pixels = np.asarray(sheet).reshape(-1, 3)
-    for row in colours:
-        for colour in row:
-            assert (pixels == colour).all(axis=1).sum() == 64 * 64
-    assert sheet.width > 2 * 64
-    assert sheet.height > 3 * 64
-
-
-def test_contact_sheet_scales_to_the_cell() -> None:
-    sheet = save.contact_sheet([[torch.ones(3, 16, 16)]], cell=100)
-    assert (np.asarray(sheet) == 255).all(axis=2).sum() >= 100 * 100
 
 
 # --- what is written beside the pixels ---------------------------------------------------------------------

@@ -21,6 +21,7 @@ SCHEMA = "styleclip.recipe/1"
 MAX_BYTES = 2**16
 """Of the JSON; the EXIF data of a JPEG cannot hold more."""
 MAX_ALPHAS = 256
+MAX_EDITS = 32
 _LARGE = sys.float_info.max
 _TEXT_SUFFIXES = (".json", ".toml")
 
@@ -82,8 +83,97 @@ def _entry(check: Check, default: Any = None) -> Any:
     return field(default=default, metadata={"check": check})
 
 
+class _Checked:
+    """A dataclass of entries that have a check each. What does not apply is None."""
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, entry.name)
+            if value is None and entry.default is None:
+                continue
+            try:
+                object.__setattr__(self, entry.name, entry.metadata["check"](value))
+            except (ValueError, OverflowError) as error:
+                raise ValueError(f"{entry.name} {one_line(error)}") from None
+
+    def entries(self) -> dict[str, Any]:
+        """What applies, by name."""
+        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}  # type: ignore[arg-type]
+        return {name: value for name, value in values.items() if value is not None}
+
+
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
+class Step(_Checked):
+    """One of several edits that are made one after the other, or a row's own.
+
+    Attributes:
+        prompt: Where it leads to.
+        neutral: Where it starts from.
+        alpha: Strength; None for the usual one.
+        beta: Smallest relevance that takes part; None chooses it.
+        channels: How many style channels take part when beta is chosen.
+        mapper: Name of a mapper, in the place of a prompt.
+        direction: A file with a direction, in the place of a prompt.
+        literal: Whether the prompt is a whole text already.
+
+    Raises:
+        ValueError: As `Recipe`; or it says not exactly one of prompt, mapper and direction.
+    """
+
+    prompt: str | None = _entry(_text(2000))
+    neutral: str | None = _entry(_text(2000))
+    alpha: float | None = _entry(_number(-_LARGE, _LARGE))
+    beta: float | None = _entry(_number(0, 1))
+    channels: int | None = _entry(_whole(0, 10**7))
+    mapper: str | None = _entry(_text(2000))
+    direction: str | None = _entry(_text(2000))
+    literal: bool | None = _entry(_truth)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        ways = [name for name in ("prompt", "mapper", "direction") if getattr(self, name) is not None]
+        if len(ways) != 1:
+            raise ValueError(f"needs one of prompt, mapper and direction, not {' and '.join(ways) or 'none'}")
+
+    @property
+    def words(self) -> str:
+        """What it is about, for names of files."""
+        if self.prompt is not None:
+            return self.prompt
+        return PureWindowsPath(self.mapper or self.direction or "").stem
+
+    @classmethod
+    def from_mapping(cls, values: Mapping[str, Any]) -> Step:
+        """Check values read elsewhere.
+
+        Raises:
+            ValueError: If one is unknown, or makes no sense.
+        """
+        known = [entry.name for entry in fields(cls)]
+        for name in values:
+            if name not in known:
+                raise ValueError(
+                    f"has the unknown entry {one_line(name, 40)!r}; known are {', '.join(known)}"
+                )
+        return cls(**values)
+
+
+def _edits(value: Any) -> tuple[Step, ...]:
+    if not isinstance(value, (list, tuple)) or not 0 < len(value) <= MAX_EDITS:
+        raise ValueError(f"must be 1 to {MAX_EDITS} edits")
+    found = []
+    for number, one in enumerate(value, start=1):
+        try:
+            if not isinstance(one, (Step, Mapping)):
+                raise ValueError("is none")
+            found.append(one if isinstance(one, Step) else Step.from_mapping(one))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"(the {number}. edit) {one_line(error)}") from None
+    return tuple(found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(_Checked):
     """How a picture was made. What does not apply is None.
 
     A later method adds its own entries here, each with its check; older versions skip what they do not know.
@@ -117,6 +207,8 @@ class Recipe:
         align: Whether faces were looked for.
         composite: How the edit was put back into the photo.
         literal: Whether the prompt is a whole text already, not to be joined to the neutral one.
+        edits: Several edits, made one after the other, in the place of prompt to channels.
+        identity: What a strength that was chosen had to keep of the identity, if it was.
         version: Of this program.
 
     Raises:
@@ -151,22 +243,16 @@ class Recipe:
     align: bool | None = _entry(_truth)
     composite: str | None = _entry(_text(20))
     literal: bool | None = _entry(_truth)
+    edits: tuple[Step, ...] | None = _entry(_edits)
+    identity: float | None = _entry(_number(-1, 1))
     version: str = _entry(_text(100), __version__)
 
-    def __post_init__(self) -> None:
-        for entry in fields(self):
-            value = getattr(self, entry.name)
-            if value is None and entry.default is None:
-                continue
-            try:
-                object.__setattr__(self, entry.name, entry.metadata["check"](value))
-            except (ValueError, OverflowError) as error:
-                raise ValueError(f"{entry.name} {one_line(error)}") from None
-
     def entries(self) -> dict[str, Any]:
-        """What applies, by name."""
-        values = {entry.name: getattr(self, entry.name) for entry in fields(self)}
-        return {name: value for name, value in values.items() if value is not None}
+        """What applies, by name, in plain values."""
+        values = super().entries()
+        if self.edits is not None:
+            values["edits"] = [step.entries() for step in self.edits]
+        return values
 
     def to_json(self) -> str:
         """Write it down, in ASCII, the same text every time."""
@@ -202,9 +288,8 @@ class Recipe:
                 "a newer version of this program may know it",
             )
         known = {entry.name for entry in fields(cls)}
-        given = (
-            {"alphas": values["alpha"]} if "alpha" in values else {}
-        )  # as people write it, for a single one
+        # As people write them: a single strength; tables [[edit]].
+        given = {name: values[one] for one, name in (("alpha", "alphas"), ("edit", "edits")) if one in values}
         given |= {name: value for name, value in values.items() if name in known and value is not None}
         try:
             return cls(**given)

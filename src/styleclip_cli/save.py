@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import math
 import re
-import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin, features
+from PIL import Image, PngImagePlugin, features
 from PIL.ExifTags import IFD, Base
 
 from styleclip_cli import __version__
@@ -36,8 +35,6 @@ PROGRAM = f"styleclip {__version__}"
 Mark = Literal["edited", "generated"]
 """What was done by a network: a photo was edited, or the whole picture generated."""
 
-_PAPER = (250, 249, 246)
-_INK = (46, 44, 42)
 _NOTES = "styleclip.notes/1"
 _KEYWORD = "styleclip"
 _ASCII, _UNICODE = b"ASCII\0\0\0", b"UNICODE\0"
@@ -187,74 +184,10 @@ def mark_of(image: Image.Image) -> str | None:
     return found[1].decode() if found else None
 
 
-def contact_sheet(
-    rows: Sequence[Sequence[Image.Image | Tensor]],
-    row_labels: Sequence[str] = (),
-    column_labels: Sequence[str] = (),
-    *,
-    cell: int | None = None,
-) -> Image.Image:
-    """Lay pictures out on light paper, with captions.
-
-    Args:
-        rows: Pictures, row by row; rows may differ in length.
-        row_labels: Captions to the left of the rows (may be empty).
-        column_labels: Captions above the columns (may be empty).
-        cell: Side of a picture on the sheet in pixels; that of the first picture by default.
-    """
-    pictures = [[p if isinstance(p, Image.Image) else to_image(p) for p in row] for row in rows]
-    side = cell or pictures[0][0].width
-    gap = max(4, side // 24)
-    margin = 2 * gap
-    font = ImageFont.load_default(max(12, side // 11))
-    columns = max(len(row) for row in pictures)
-    above = [_wrap(label, font, side) for label in column_labels]
-    beside = [_wrap(label, font, side) for label in row_labels]
-    head = max((_height(text, font) + gap for text in above), default=0)
-    left = max((_width(text, font) + gap for text in beside), default=0)
-    sheet = Image.new(
-        "RGB",
-        (
-            2 * margin + left + columns * side + (columns - 1) * gap,
-            2 * margin + head + len(pictures) * side + (len(pictures) - 1) * gap,
-        ),
-        _PAPER,
-    )
-    draw = ImageDraw.Draw(sheet)
-    for column, text in enumerate(above):
-        center = margin + left + column * (side + gap) + side / 2
-        draw.multiline_text((center, margin + head - gap), text, _INK, font, anchor="md", align="center")
-    for row, line in enumerate(pictures):
-        y = margin + head + row * (side + gap)
-        if row < len(beside):
-            draw.multiline_text((margin, y + side / 2), beside[row], _INK, font, anchor="lm")
-        for column, picture in enumerate(line):
-            if picture.size != (side, side):
-                picture = picture.resize((side, side), Image.Resampling.LANCZOS)
-            sheet.paste(picture, (margin + left + column * (side + gap), y))
-    return sheet
-
-
-_Font = ImageFont.ImageFont | ImageFont.FreeTypeFont
-
-
-def _wrap(text: str, font: _Font, width: int) -> str:
-    """Break a caption into lines that fit, at words."""
-    letters = max(8, int(width / max(1.0, font.getlength("n"))))
-    return "\n".join(textwrap.wrap(text, letters)) or text
-
-
-def _measure(text: str, font: _Font) -> tuple[float, float]:
-    box = ImageDraw.Draw(Image.new("L", (1, 1))).multiline_textbbox((0, 0), text, font)
-    return box[2], box[3]
-
-
-def _width(text: str, font: _Font) -> int:
-    return round(_measure(text, font)[0])
-
-
-def _height(text: str, font: _Font) -> int:
-    return round(_measure(text, font)[1])
+def xmp_packet(mark: Mark | None) -> str:
+    """XMP that names this program and, as IPTC's DigitalSourceType, what a network did."""
+    source = _XMP_SOURCE.format(uri=_SOURCES + _SOURCE_TYPES[mark]) if mark is not None else ""
+    return _XMP.format(program=PROGRAM, source=source)
 
 
 def _with_alpha(picture: Image.Image, alpha: Image.Image, kind: str) -> Image.Image:
@@ -279,7 +212,7 @@ def _inside(
 ) -> dict[str, Any]:
     """What is written beside the pixels, as options for Pillow."""
     text = _to_text(metadata) if metadata is not None else None
-    xmp = _xmp(mark) if text is not None or mark is not None else None
+    xmp = xmp_packet(mark) if text is not None or mark is not None else None
     if kind == "PNG":
         info = PngImagePlugin.PngInfo()
         if xmp is not None:
@@ -316,11 +249,6 @@ def _given(metadata: Mapping[str, object]) -> dict[str, object]:
 def _plain(value: object) -> object:
     finite = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
     return value if finite else str(value)
-
-
-def _xmp(mark: Mark | None) -> str:
-    source = _XMP_SOURCE.format(uri=_SOURCES + _SOURCE_TYPES[mark]) if mark is not None else ""
-    return _XMP.format(program=PROGRAM, source=source)
 
 
 def _exif(block: bytes | None, text: str | None, ours: bool) -> bytes | None:

@@ -46,33 +46,69 @@ class Job(Protocol[R, T]):
     def tell(self, opened: T, path: Path) -> None:
         """Say that it is written."""
 
+    def failed(self, item: Item, path: Path, error: StyleClipError) -> None:
+        """Hear that one could not be done, beside what is said of it on standard error."""
 
-class _Failures:
-    """What failed, told of as it happens."""
 
-    def __init__(self, count: int) -> None:
-        self.count = count
+class Failures:
+    """What failed, told of as it happens.
+
+    Args:
+        count: How many there are in all.
+        told: Hears of each failure, beside standard error.
+        fail_fast: Whether the first one ends everything.
+        outcome: What became of the others.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        told: Callable[[Item, Path, StyleClipError], None] = lambda *_: None,
+        fail_fast: bool = False,
+        outcome: str = "written",
+    ) -> None:
+        self.count, self.fail_fast, self.outcome = count, fail_fast, outcome
         self.errors: list[StyleClipError] = []
+        self._told = told
 
     def add(self, item: Item, path: Path, error: StyleClipError) -> None:
+        """Tell of one.
+
+        Raises:
+            StyleClipError: The error itself, if there was only one item.
+            StopBatch: If it ends everything.
+        """
         if item.name not in error.message and str(path) not in error.message:
             error = type(error)(f"{item.name}: {error.message}", error.hint)
+        self._told(item, path, error)
         if self.count == 1:
             raise error from None
+        if self.fail_fast:
+            raise StopBatch(error) from None
         report.error(error.message, error.hint)
         self.errors.append(error)
 
     def conclude(self) -> None:
+        """Sum up.
+
+        Raises:
+            StyleClipError: If all failed for one reason.
+            PartialFailure: If some failed.
+        """
         if not self.errors:
             return
-        message = f"{len(self.errors)} of {self.count} failed, {self.count - len(self.errors)} written"
+        message = f"{len(self.errors)} of {self.count} failed, {self.count - len(self.errors)} {self.outcome}"
         if len(self.errors) == self.count and len({error.exit_code for error in self.errors}) == 1:
             raise type(self.errors[0])(message)
         raise PartialFailure(message)
 
 
 def run_jobs(
-    work: Work, job: Job[Any, Any], size: int = 1, stopped: Callable[[], bool] | None = None
+    work: Work,
+    job: Job[Any, Any],
+    size: int = 1,
+    stopped: Callable[[], bool] | None = None,
+    fail_fast: bool = False,
 ) -> None:
     """Do a job for each face, some at a time; what is told of keeps their order.
 
@@ -84,17 +120,19 @@ def run_jobs(
         job: The stages.
         size: How many are worked on together. As many are read meanwhile, and wait to be written.
         stopped: Whether to leave the rest undone.
+        fail_fast: Whether the first failure ends it, too.
 
     Raises:
         StyleClipError: The failure itself, if there was only one face, or all failed for one reason.
         PartialFailure: If some of several failed.
     """
-    failures = _Failures(len(work))
+    failures = Failures(len(work), job.failed, fail_fast)
     reader, writers = ThreadPoolExecutor(1), ThreadPoolExecutor(_WRITERS)
     unwritten: deque[tuple[Item, Path, Any, Future[None]]] = deque()
 
     def settle(most: int) -> None:
-        while len(unwritten) > most:
+        """Tell of what is written, in order; wait until at most so many are left."""
+        while unwritten and (len(unwritten) > most or unwritten[0][-1].done()):
             item, path, one, future = unwritten.popleft()
             try:
                 future.result()
@@ -114,15 +152,15 @@ def run_jobs(
                     opened.append((item, path, job.open(item, read.result())))
                 except (BadInputError, OutputError) as error:
                     failures.add(item, path, error)
-            if opened:
-                job.edit([one for _, _, one in opened])
-            for item, path, one in opened:
+            for item, path, one in _edited(job, opened, failures):
                 unwritten.append((item, path, one, writers.submit(job.write, one, path)))
                 settle(max(size, _UNWRITTEN))
+            settle(max(size, _UNWRITTEN))
             if stopped is not None and stopped():
                 break
         settle(0)
     except StopBatch as stop:
+        failures.fail_fast = False  # what is finished already is written, and told of
         settle(0)
         raise stop.error from None
     except Exception:
@@ -132,7 +170,27 @@ def run_jobs(
         # What is being written is finished; what waits behind an interruption is dropped.
         for executor in (reader, writers):
             executor.shutdown(wait=True, cancel_futures=True)
+        for _, path, one, future in unwritten:  # an interruption: these are there all the same
+            if not future.cancelled() and future.exception() is None:
+                job.tell(one, path)
     failures.conclude()
+
+
+def _edited(
+    job: Job[Any, Any], opened: list[tuple[Item, Path, Any]], failures: Failures
+) -> Iterator[tuple[Item, Path, Any]]:
+    """Work on some together; if one of them cannot be worked on, on each alone."""
+    try:
+        if opened:
+            job.edit([one for _, _, one in opened])
+        yield from opened
+        return
+    except (BadInputError, OutputError) as error:
+        if len(opened) == 1:
+            failures.add(opened[0][0], opened[0][1], error)
+            return
+    for one in opened:
+        yield from _edited(job, [one], failures)
 
 
 def _ahead(reader: ThreadPoolExecutor, job: Job[Any, Any], items: Sequence[Item], most: int) -> Iterator[Any]:
@@ -154,7 +212,7 @@ def _ahead(reader: ThreadPoolExecutor, job: Job[Any, Any], items: Sequence[Item]
 
 def run_batch(work: Work, job: Callable[[Item, Path], None]) -> None:
     """Do a job in one stage for each face, as `run_jobs` does."""
-    failures = _Failures(len(work))
+    failures = Failures(len(work))
     for item, path in work:
         try:
             if item.error is not None:

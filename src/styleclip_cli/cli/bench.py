@@ -42,6 +42,7 @@ def bench(
     device: options.Device = "auto",
     no_kernels: options.NoKernels = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Measure the stages of an edit on this machine: seconds, pictures a second, memory.
 

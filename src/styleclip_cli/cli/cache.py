@@ -64,6 +64,7 @@ def prune(
         typer.Option("--kind", help=f"Only this kind: {', '.join(_WHAT)}.", show_default="all"),
     ] = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Remove what is kept; it is made again when it is needed.
 

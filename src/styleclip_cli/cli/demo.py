@@ -25,6 +25,7 @@ def demo(
     device: options.Device = "auto",
     no_kernels: options.NoKernels = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Take the tour: sample faces, invert them from pixels, edit them by three sentences, one sheet.
 
@@ -41,7 +42,8 @@ def demo(
 
     from styleclip_cli.engine import Engine
     from styleclip_cli.photo import read_image, to_tensor
-    from styleclip_cli.save import contact_sheet, save_image
+    from styleclip_cli.pictures.sheets import contact_sheet
+    from styleclip_cli.save import save_image
 
     began = time.monotonic()
     engine = Engine(models, device=device, progress=reporter.progress)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,19 +12,22 @@ import typer
 
 from styleclip_cli import profile as profiling
 from styleclip_cli.cli import inputs as io
+from styleclip_cli.cli import looks as looking
 from styleclip_cli.cli import methods, options
-from styleclip_cli.cli.batch import StopBatch, run_jobs
+from styleclip_cli.cli.batch import run_jobs
+from styleclip_cli.cli.gallery import Gallery
 from styleclip_cli.cli.interrupt import Interruptible, Stopped
+from styleclip_cli.cli.looks import Look
 from styleclip_cli.cli.packs import choose
+from styleclip_cli.cli.records import record
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import StyleClipError, UsageError
+from styleclip_cli.errors import PartialFailure, UsageError
 from styleclip_cli.shards import Shard, own_device, processes, rank
 
 if TYPE_CHECKING:
-    from styleclip_cli.edits.edit import Edit
     from styleclip_cli.recipe import Recipe
 
-_EDIT, _PHOTOS, _OUTPUT = "Edit", "Photos", "Output"
+_EDIT, _PHOTOS, _OUTPUT, _BATCH, _PICTURES = "Edit", "Photos", "Output", "Many photos", "Pictures"
 _TOGETHER = 8  # photos that are edited and rendered at once, at the most
 _PIXELS = 2**24  # of photos that are worked on together; as many are read meanwhile, or wait to be written
 
@@ -34,13 +37,14 @@ def edit(
         list[str] | None,
         typer.Argument(
             metavar="INPUT",
-            help="Images, folders of images, latents (.npz; StyleCLIP's .npy and .pt), or seeds of "
-            "generated faces (seed:7, seed:1-5).",
+            help="Images, folders of images, @LIST (a file with one input a line), - (a picture on standard "
+            "input), latents (.npz; StyleCLIP's .npy and .pt), or seeds of generated faces (seed:7, "
+            "seed:1-5).",
             show_default=False,
         ),
     ] = None,
-    prompt: options.Prompt = None,
-    neutral: options.Neutral = None,
+    prompt: options.Prompts = None,
+    neutral: options.Neutrals = None,
     method: methods.Method = None,
     mapper: methods.Mapper = None,
     direction: Annotated[
@@ -68,14 +72,44 @@ def edit(
         typer.Option(
             "--alpha",
             "-a",
-            metavar="NUMBER[,NUMBER...]",
-            help="Strength; negative for the opposite. Several make a strip: original, first, second ...",
+            metavar="NUMBER[,NUMBER...]|FROM:TO:COUNT",
+            help="Strength; negative for the opposite. Several make a strip: original, first, second ...; "
+            "with several prompts it is one for each.",
             show_default="the pack's; 1 for optimize and mapper",
             rich_help_panel=_EDIT,
         ),
     ] = None,
-    beta: options.Beta = None,
+    beta: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--beta",
+            metavar="NUMBER|auto|FROM:TO:COUNT",
+            help="Keep channels whose relevance is at least this; higher changes less else. Several make the "
+            "rows of a grid.",
+            show_default="chosen to keep --channels",
+            rich_help_panel=_EDIT,
+        ),
+    ] = None,
     channels: options.Channels = None,
+    auto: Annotated[
+        bool,
+        typer.Option(
+            "--auto",
+            help="Choose strength and threshold for each face: as strong as CLIP says it pays, and as the "
+            "person stays the same (--keep-identity).",
+            rich_help_panel=_EDIT,
+        ),
+    ] = False,
+    keep_identity: Annotated[
+        float | None,
+        typer.Option(
+            "--keep-identity",
+            metavar="0..1",
+            help="With --auto: the least cosine of the face embeddings before and after.",
+            show_default="0.8",
+            rich_help_panel=_EDIT,
+        ),
+    ] = None,
     literal: options.Literal = False,
     layers: Annotated[
         str | None,
@@ -99,7 +133,6 @@ def edit(
     crops: methods.Crops = None,
     batch: methods.Batch = None,
     save_steps: methods.SaveSteps = 0,
-    animation: methods.Animation = None,
     face: Annotated[
         str | None,
         typer.Option(
@@ -128,22 +161,104 @@ def edit(
     steps: options.Steps = None,
     noise: options.Noise = False,
     budget: options.Budget = None,
+    recursive: Annotated[
+        bool,
+        typer.Option("--recursive", "-r", help="Look into folders inside folders.", rich_help_panel=_BATCH),
+    ] = False,
+    manifest: Annotated[
+        str | None,
+        typer.Option(
+            "--manifest",
+            metavar="FILE|-",
+            help="Rows of inputs, each with its own edit: CSV with the columns input, output, prompt, "
+            "neutral, alpha, beta, channels, mapper, direction (what is empty is the command's), or JSON "
+            "lines.",
+            show_default=False,
+            rich_help_panel=_BATCH,
+        ),
+    ] = None,
+    skip_existing: Annotated[
+        bool,
+        typer.Option(
+            "--skip-existing",
+            help="Leave out inputs whose results are there already: go on with a job that was stopped.",
+            rich_help_panel=_BATCH,
+        ),
+    ] = False,
+    fail_fast: Annotated[
+        bool,
+        typer.Option("--fail-fast", help="Stop at the first input that fails.", rich_help_panel=_BATCH),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Check all inputs and names, say what would be written, and do nothing.",
+            rich_help_panel=_BATCH,
+        ),
+    ] = False,
+    shard: options.ShardOption = None,
     out: options.Pictures = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="TEMPLATE",
+            help="Names in the folder, of {stem}, {edit}, {prompt}, {neutral}, {method}, {alpha}, {number}, "
+            "{folder} and {seed}.",
+            show_default="{stem}_{edit}.png",
+            rich_help_panel=_OUTPUT,
+        ),
+    ] = None,
     format: options.Format = None,
     quality: options.Quality = 95,
     compression: options.Compression = None,
     no_metadata: options.NoMetadata = False,
     save_latent: options.SaveLatent = False,
     overwrite: options.Overwrite = False,
-    skip_existing: Annotated[
+    json: Annotated[
         bool,
         typer.Option(
-            "--skip-existing",
-            help="Leave out inputs whose results are there already: go on with a job that was stopped.",
+            "--json", help="Tell of results as JSON lines (styleclip.result/1).", rich_help_panel=_OUTPUT
+        ),
+    ] = False,
+    scores: Annotated[
+        bool,
+        typer.Option(
+            "--scores",
+            help="Say how far CLIP sees the edit going the prompt's way, and how much of the person stays.",
             rich_help_panel=_OUTPUT,
         ),
     ] = False,
-    shard: options.ShardOption = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE",
+            help="Also write all originals and edits on one sheet.",
+            show_default=False,
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    slider: Annotated[
+        Path | None,
+        typer.Option(
+            "--slider",
+            metavar="FILE.html",
+            help="Also write a page with a slider over each original and edit, all in one file.",
+            show_default=False,
+            rich_help_panel=_PICTURES,
+        ),
+    ] = None,
+    diff: Annotated[
+        bool,
+        typer.Option(
+            "--diff",
+            help="Also write where each picture changed, as a heat map beside it.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False,
+    animation: methods.Animation = None,
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
@@ -154,20 +269,32 @@ def edit(
         bool, typer.Option("--profile", help="Say where the time went.", rich_help_panel="Common")
     ] = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Edit faces by a sentence, and put them back into their photos.
 
-    Several processes can share the work: torchrun --nproc-per-node 4 -m styleclip_cli edit ..., or --shard on
-    each machine.
+    Several prompts, or the edits of a recipe, are made one after the other. Several processes can share the
+    work: torchrun --nproc-per-node 4 -m styleclip_cli edit ..., or --shard on each machine.
 
     Example: styleclip edit examples/face.png --prompt "with glasses" --alpha 4
+
+    Example: styleclip edit portraits/ --prompt smiling --prompt "with glasses" --alpha 3 --out edited/
     """
     began = time.monotonic()
     profiled = profiling.start(time.perf_counter()) if profile else None
-    reporter = Reporter(quiet, notes=rank() == 0)
+    streamed = out is not None and str(out) == io.STREAM
+    reporter = Reporter(quiet, notes=rank() == 0, json=json, aside=streamed)
     part = Shard.parse(shard).divided(rank(), processes())
-    if skip_existing and overwrite:
-        raise UsageError("--skip-existing and --overwrite exclude each other", "give one of them")
+    exclude(
+        ("--skip-existing", skip_existing, "--overwrite", overwrite),
+        ("--manifest", manifest is not None, "INPUT", bool(inputs)),
+        ("--manifest", manifest is not None, "--recipe", recipe is not None),
+        ("--direction", direction is not None, "--recipe", recipe is not None),
+        ("--json", json, "--out -", streamed),
+        ("--keep-identity", keep_identity is not None, "no --auto", not auto),
+        ("--auto", auto, "--alpha", bool(alpha)),
+    )
+    prompts = list(prompt or ())
     wanted = methods.Optimizing(
         space=space,
         iterations=iterations,
@@ -179,118 +306,170 @@ def edit(
         free=free,
         official=official,
         save_steps=save_steps,
-        animation=animation,
     )
-    if recipe is None:
-        if (prompt is not None) + (direction is not None) + (mapper is not None) != 1:
-            raise UsageError(
-                "say what to change, by one of --prompt, --direction, --mapper or --recipe",
-                'styleclip edit face.png --prompt "smiling"',
-            )
-    elif direction is not None:
-        raise UsageError("--direction and --recipe exclude each other", "give one of them")
+    ways = bool(prompts) + (direction is not None) + (mapper is not None)
+    if ways > 1 or (ways == 0 and recipe is None and manifest is None):
+        raise UsageError(
+            "say what to change, by one of --prompt, --direction, --mapper, --recipe or --manifest",
+            'styleclip edit face.png --prompt "smiling"',
+        )
     chosen_inverter = options.check_inverter(inverter)
     seconds = options.parse_budget(budget)
     options.check_inversion(chosen_inverter, steps, noise)
     options.check_face(face or "largest")
     options.check_composite(composite or "residual")
-    alphas = options.parse_alphas(alpha)
     options.check_device(device)
-    suffix = io.suffix_of(format)
+    if keep_identity is not None and not -1 <= keep_identity <= 1:
+        raise UsageError(f"--keep-identity is a cosine, not {keep_identity:g}", "--keep-identity 0.8")
+    naming = io.Naming(name, io.suffix_of(format))
 
+    before: Recipe | None = None
+    own_edits: Look | None = None
+    alphas = options.parse_alphas(alpha)
     if recipe is not None:
         from styleclip_cli.recipe import load
 
         before = load(recipe)
-        again = methods.NAMES.get(before.method)
-        if method is None and mapper is None and not (again == "mapper" and prompt is not None):
-            method = again
-        same = again == (method or ("mapper" if mapper is not None else "global"))
-        if prompt is None:
-            if before.method not in methods.NAMES or (before.prompt is None and before.mapper is None):
-                raise UsageError(
-                    f"{recipe}: made by {before.method}, which a recipe cannot repeat",
-                    "the same command again",
-                )
-            if method == "mapper":
-                mapper = mapper or before.mapper
-            else:
-                prompt, literal = before.prompt, literal or bool(before.literal)
-            if method == "global" and beta is None and channels is None:
-                beta, channels = before.beta, before.channels if before.beta is None else None
-        if method == "optimize" and same:
-            wanted = wanted.after(before)
-            free = wanted.free
-        if method != "mapper":
-            neutral = before.neutral if neutral is None else neutral
+        if before.edits is not None:
+            asked: dict[str, Any] = {
+                "--prompt": prompts,
+                "--neutral": neutral,
+                "--mapper": mapper,
+                "--method": method,
+            }
+            asked |= {"--beta": beta, "--channels": channels, "--literal": literal, "--auto": auto}
+            given = [option for option, value in asked.items() if value]
+            if given:
+                raise UsageError(f"{', '.join(given)}: {recipe} says its own edits", "change the recipe")
+            factors = alphas or [a for a in before.alphas or () if a != 1]
+            own_edits = looking.of_steps(looking.beside(before.edits, recipe), factors)
+        else:
+            again = methods.NAMES.get(before.method)
+            if method is None and mapper is None and not (again == "mapper" and prompts):
+                method = again
+            same = again == (method or ("mapper" if mapper is not None else "global"))
+            if not prompts:
+                if before.method not in methods.NAMES or (before.prompt is None and before.mapper is None):
+                    raise UsageError(
+                        f"{recipe}: made by {before.method}, which a recipe cannot repeat",
+                        "the same command again",
+                    )
+                if method == "mapper":
+                    mapper = mapper or before.mapper
+                else:
+                    prompts, literal = [before.prompt or ""], literal or bool(before.literal)
+                if method == "global" and beta is None and channels is None and not auto:
+                    if before.beta is not None:
+                        beta = [repr(before.beta)]
+                    else:
+                        channels = before.channels
+            if method == "optimize" and same:
+                wanted = wanted.after(before)
+                free = wanted.free
+            if method != "mapper" and before.neutral is not None:
+                neutral = neutral or [before.neutral]
+            if same and not auto:  # another method means other things by them
+                alphas = alphas or list(before.alphas or ())
+            if same:
+                layers = layers or (before.layers if again != "mapper" else None)
+                relevance = relevance or before.relevance
         face = before.face if face is None else face
         composite = before.composite if composite is None else composite
         no_align = no_align or before.align is False
         noise = noise or bool(before.noise)
-        if same:  # another method means other things by them
-            alphas = alphas or list(before.alphas or ())
-            layers = layers or (before.layers if again != "mapper" else None)
-            relevance = relevance or before.relevance
         chosen_inverter = chosen_inverter or options.check_inverter(before.inverter)
         steps = before.steps if steps is None else steps
         seed = before.seed if seed is None else seed
         models = io.pack_of_recipe(models, before.models)
 
     how = methods.check_method(method, mapper, direction)
-    text = {"--prompt": prompt, "--neutral": neutral}
-    cut = {"--beta": beta, "--channels": channels, "--seed": seed, "--layers": layers}
-    cut["--relevance"] = relevance
-    given = [name for name, value in {**text, **cut}.items() if value is not None] + ["--literal"] * literal
+    cut: dict[str, Any] = {"--prompt": prompts, "--neutral": neutral, "--beta": beta, "--channels": channels}
+    cut |= {"--seed": seed, "--layers": layers, "--relevance": relevance}
+    given = [option for option, value in cut.items() if value not in (None, [])] + ["--literal"] * literal
     if direction is not None and given:
         raise UsageError(f"{', '.join(given)}: fixed in a saved direction", "leave out what is not --alpha")
     if how == "mapper":
-        methods.refuse(how, [name for name in given if recipe is None or name != "--seed"] + wanted.given())
+        methods.refuse(how, [option for option in given if recipe is None or option != "--seed"])
+        methods.refuse(how, wanted.given())
     elif how == "global":
         methods.refuse(how, wanted.given())
     else:
-        methods.refuse(how, [name for name in given if name in ("--beta", "--channels", "--relevance")])
+        automatic = ["--auto"] * auto
+        methods.refuse(how, [o for o in given if o in ("--beta", "--channels", "--relevance")] + automatic)
+        if len(prompts) > 1:
+            raise UsageError("--method optimize follows one prompt", 'one that says all: "a smiling old man"')
         wanted = replace(wanted, layers=layers, seed=seed)
         wanted.check()
-    options.check_beta(beta, channels)
     chosen_layers = options.check_layers(layers) if how == "global" else None
     mode = options.check_relevance(relevance)
     rendered_in = options.check_precision(precision)
     chosen_face = options.check_face(face or "largest")
-    if chosen_face == "all" and len(alphas) > 1:
-        raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 2,4")
-    if out is not None and io.is_file_name(out) and format is None:
+    look = own_edits
+    if look is None and prompts:
+        texts = [repr(a) for a in alphas]
+        look = looking.of_options(
+            prompts, neutral or (), texts, beta or (), channels=channels, literal=literal
+        )
+        look = replace(look, method=how)
+    elif look is None and (mapper is not None or direction is not None):
+        saved = None if direction is None else str(direction)
+        look = Look((looking.step_of(mapper=mapper, direction=saved),), how, tuple(alphas))
+    if look is not None and not look.is_one_picture:
+        if chosen_face == "all":
+            raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 2,4")
+        if how == "optimize" and len(look.betas) > 1:
+            raise UsageError("--beta is not for --method optimize", "leave it out")
+    if auto and look is not None and len(look.betas) > 1:
+        raise UsageError("--auto chooses the threshold itself", "leave out --beta, or give one")
+    if out is not None and io.is_file_name(out) and format is None and not streamed:
         io.check_picture(out)
-    if not inputs and not free:
+
+    own_names: Sequence[str | None] = ()
+    if manifest is not None:
+        items, own_names = looking.read_manifest(manifest, look, max_megapixels, recursive)
+        if how == "optimize":
+            items = [replace(i, look=None if i.look is None else looking.optimized(i.look)) for i in items]
+    elif inputs:
+        items = io.expand(inputs, max_megapixels, recursive)
+    elif free:
+        items = [io.Item("average", "average", average=True)]
+    else:
         raise UsageError("no INPUT is given", 'styleclip edit face.png --prompt "smiling"')
-    items = io.expand(inputs, max_megapixels) if inputs else [io.Item("average", "average", average=True)]
-    what = prompt if prompt is not None else Path(direction or mapper or "edit").stem
+    own_looks = [item.look or look or Look(()) for item in items]
+    if auto and any(not one.is_one_picture for one in own_looks):
+        raise UsageError("--auto makes one picture of each face", "leave out --alpha and --beta")
     # Names are given out to all, whoever does the work; what exists already matters to those who do.
-    paths = io.plan_outputs(items, out, io.slug(what), overwrite=True, suffix=suffix)
+    if streamed:
+        paths = [_stream(items, naming, save_latent)]
+    else:
+        paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True, given=own_names)
     work = [one for number, one in enumerate(zip(items, paths, strict=True)) if part.takes(number)]
-    own = [path for _, path in work]
-    if save_latent:
-        own += [path.with_suffix(".npz") for path in own]
-    io.check_outputs(own, overwrite=overwrite or skip_existing)
+    gallery = Gallery(len(work), sheet, slider, diff, _animation(animation, how, len(paths), own_looks))
+    beside = gallery.files([path for _, path in work])
+    latents = [path.with_suffix(".npz") for _, path in work] if save_latent else []
+    io.check_outputs([path for _, path in work], overwrite=overwrite or skip_existing or streamed)
+    io.check_outputs([*beside, *latents], overwrite=overwrite or skip_existing)
     if skip_existing:
-        there = len(work)
-        work = [
-            (item, path)
-            for item, path in work
-            if not path.exists() or (save_latent and not path.with_suffix(".npz").exists())
-        ]
-        reporter.note(f"{there - len(work)} of {there} results are there already")
-    film = methods.plan_frames(wanted, paths, chosen_face, overwrite)
+        work = _unfinished(work, save_latent, reporter)
+    film = methods.plan_frames(
+        replace(wanted, animation=animation if how == "optimize" else None),
+        [path for _, path in work],
+        chosen_face,
+        overwrite or skip_existing,
+    )
+    if dry_run:
+        _tell_plan(work, reporter)
+        return
     if out is None:
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
-
     if not work and processes() == 1:
         reporter.note("nothing to do")
         return
     models = choose(models, reporter, offline)
-    if recipe is not None:
+    if before is not None:
         _compare(before, models, reporter)
-    if mapper is not None:
-        methods.find_mapper(models, mapper)
+    for one in {step.mapper for each in own_looks for step in each.steps if step.mapper is not None}:
+        methods.find_mapper(models, one)
 
     with profiling.stage("start"):
         from styleclip_cli.cli.edit_job import EditJob, Writing
@@ -307,48 +486,30 @@ def edit(
         relevance=mode,
         precision=rendered_in,
     )
-    start = options.DEFAULT_NEUTRAL if neutral is None else neutral
     stop = Interruptible()
     onlooker = methods.Onlooker(reporter, stop, film)
-
-    @cache
-    def chosen() -> Edit:
-        found: Edit
-        try:
-            if direction is not None:
-                found = engine.load_direction(direction)
-            elif mapper is not None:
-                found = engine.mapper(mapper)
-            elif how == "optimize":
-                assert prompt is not None
-                settings = wanted.settings(engine.optimize_settings, engine.generator.style_space.num_ws)
-                found = engine.optimization(
-                    prompt, start, settings, literal=literal, watch=onlooker.watch(settings.steps)
-                )
-            else:
-                assert prompt is not None
-                found = engine.direction(prompt, start, beta=beta, channels=channels, literal=literal)
-        except StyleClipError as error:
-            raise StopBatch(error) from error
-        reporter.note(f'target "{found.target}"' + (f', neutral "{found.neutral}"' if found.neutral else ""))
-        return found
-
+    optimize = watch = None
+    if how == "optimize":
+        optimize = wanted.settings(engine.optimize_settings, engine.generator.style_space.num_ws)
+        watch = onlooker.watch(optimize.steps)
     job = EditJob(
         engine=engine,
-        method=methods.SAVED if direction is not None else methods.WORDS[how],
-        chosen=chosen,
-        alphas=alphas or [float(engine.default_alpha) if how == "global" else 1.0],
+        look=look,
+        edits=looking.Edits(engine, optimize, watch, automatic=auto),
         settings=engine.inversion(chosen_inverter, steps, noise or None, seconds),
         face=chosen_face,
         align=not no_align,
         crop=crop,
         mode="replace" if composite == "replace" else "residual",
-        writing=Writing(format, quality, compression, not no_metadata, save_latent),
+        writing=Writing(format, quality, compression, not no_metadata, save_latent, streamed),
         max_megapixels=max_megapixels,
         keep_exif=keep_exif,
         reporter=reporter,
-        extra=_extra(how, mapper, wanted),
+        extra=_extra(how, wanted, (0.8 if keep_identity is None else keep_identity) if auto else None),
         onlooker=onlooker if how == "optimize" else None,
+        scored=scores or auto,
+        keep_identity=(0.8 if keep_identity is None else keep_identity) if auto else None,
+        gallery=gallery or None,
     )
     together = 1
     if how == "optimize":
@@ -359,13 +520,109 @@ def edit(
         renderings = 2 if largest else 1  # a photo's face is rendered before and after
         at_once = fitting(engine.pack.resolution, engine.device) // renderings
         together = max(1, min(_TOGETHER, at_once, _PIXELS // max(1, largest)))
-    with all_together(engine):
-        run_jobs(work, job, together, stop)
+    failure: PartialFailure | None = None
+    try:
+        with all_together(engine, measuring=how == "global" and processes() > 1):
+            run_jobs(work, job, together, stop, fail_fast)
+    except PartialFailure as error:
+        failure = error
+    except Stopped:
+        _tell_stopped(job.done, len(work), reporter)
+        raise
+    gallery.finish(look.words if look is not None else Path(manifest or "edits").stem, reporter)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
     if profiled is not None:
         _tell_profile(profiled, reporter)
     if stop():
         raise Stopped(stop.number)
+    if failure is not None:
+        raise failure
+
+
+def exclude(*pairs: tuple[str, bool, str, bool]) -> None:
+    """Refuse options that do not go together: name and whether it is given, twice.
+
+    Raises:
+        UsageError: If both of a pair are.
+    """
+    for first, one, second, other in pairs:
+        if one and other:
+            if second.startswith("no "):
+                raise UsageError(f"{first} is for {second[3:]}", f"add {second[3:]}")
+            raise UsageError(f"{first} and {second} exclude each other", "give one of them")
+
+
+def _stream(items: list[io.Item], naming: io.Naming, save_latent: bool) -> Path:
+    """Where the picture is written before it goes to standard output.
+
+    Raises:
+        UsageError: If it cannot go there.
+    """
+    import sys
+
+    if len(items) > 1:
+        raise UsageError(f"{len(items)} results do not fit into standard output", "--out FOLDER")
+    if save_latent:
+        raise UsageError("--save-latent writes a file beside the picture", "--out FILE")
+    if sys.stdout is not None and sys.stdout.isatty():
+        raise UsageError("a picture is nothing for a terminal", "styleclip edit ... --out - > face.png")
+    return io.scratch() / f"picture{naming.suffix}"
+
+
+def _animation(text: str | None, how: str, count: int, all_looks: Sequence[Look]) -> Path | None:
+    """Where the morph goes; None if there is none, or it is the way of an optimization.
+
+    Raises:
+        UsageError: If it would show more than one result.
+    """
+    if text is None or how == "optimize":
+        return None
+    if count > 1:
+        raise UsageError(f"--animation shows one input, not {count}", "one at a time")
+    if any(len(look.betas) > 1 for look in all_looks):
+        raise UsageError("--animation shows one threshold", "--beta 0.1")
+    return Path(text)
+
+
+def _unfinished(
+    work: list[tuple[io.Item, Path]], save_latent: bool, reporter: Reporter
+) -> list[tuple[io.Item, Path]]:
+    """Work whose results are not there yet."""
+    left = []
+    for item, path in work:
+        if path.exists() and not (save_latent and not path.with_suffix(".npz").exists()):
+            reporter.record(record("skipped", item.name, path))
+        else:
+            left.append((item, path))
+    reporter.note(f"{len(work) - len(left)} of {len(work)} results are there already")
+    return left
+
+
+def _tell_plan(work: Sequence[tuple[io.Item, Path]], reporter: Reporter) -> None:
+    """Say what would be done.
+
+    Raises:
+        StyleClipError: As the work itself would, of inputs that cannot be read.
+    """
+    from styleclip_cli.cli.batch import Failures
+
+    def told(item: io.Item, path: Path, error: Any) -> None:
+        reporter.record(record("error", item.name, None, error=error))
+
+    failures = Failures(len(work), told, outcome="would be written")
+    for item, path in work:
+        if item.error is not None:
+            failures.add(item, path, item.error)
+        else:
+            reporter.result(f"{item.name} -> {path}")
+            reporter.record(record("planned", item.name, path))
+    failures.conclude()
+
+
+def _tell_stopped(done: int, count: int, reporter: Reporter) -> None:
+    """Say how far it came."""
+    if count > 1:
+        reporter.note(f"{done} of {count} are written; the same with --skip-existing goes on")
 
 
 def _tell_profile(profiled: profiling.Profile, reporter: Reporter) -> None:
@@ -379,11 +636,12 @@ def _tell_profile(profiled: profiling.Profile, reporter: Reporter) -> None:
     reporter.note(f"{'wall':14s} {wall:8.2f}; the stages together took {total:.2f} s, as some overlap")
 
 
-def _extra(how: str, mapper: str | None, wanted: methods.Optimizing) -> dict[str, Any]:
+def _extra(how: str, wanted: methods.Optimizing, kept: float | None) -> dict[str, Any]:
     """What a recipe says of the options beside what the edit says of itself."""
+    said: dict[str, Any] = {} if kept is None else {"identity": kept}
     if how == "optimize":
-        return {"official": wanted.official or None, "free": wanted.free or None}
-    return {"mapper": Path(mapper).name} if mapper is not None else {}
+        said |= {"official": wanted.official or None, "free": wanted.free or None}
+    return said
 
 
 def _compare(before: Recipe, models: str, reporter: Reporter) -> None:

@@ -63,6 +63,7 @@ def evaluate(
     device: options.Device = "auto",
     no_kernels: options.NoKernels = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Edit held-out toy faces, inverted from pixels, and let an independent judge look at the results.
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
 
 _PICTURES = "Pictures instead of a prompt"
+_REPORTED = 8
+"""Channels in a report where none are listed."""
 
 
 def find_direction(
@@ -65,6 +67,16 @@ def find_direction(
             rich_help_panel="Output",
         ),
     ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            "--report",
+            metavar="FILE",
+            help="Also write what the direction does, in pictures: .html or .png.",
+            show_default=False,
+            rich_help_panel="Output",
+        ),
+    ] = None,
     top: Annotated[
         int, typer.Option("--top", min=0, help="How many channels to list.", rich_help_panel="Output")
     ] = 10,
@@ -75,6 +87,7 @@ def find_direction(
     no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Find the style channels that a sentence moves, or two sets of pictures, and save them.
 
@@ -101,7 +114,11 @@ def find_direction(
     path = out if out is not None else Path(f"{io.slug(prompt if prompt is not None else names[1])}.npz")
     if path.suffix.lower() != ".npz":
         raise UsageError(f"{path}: directions are written as .npz", f"--out {path.with_suffix('.npz')}")
-    io.check_outputs([path], overwrite=overwrite)
+    if report is not None and report.suffix.lower() not in (".html", ".png"):
+        raise UsageError(
+            f"{report}: reports are written as .html or .png", f"--report {report.with_suffix('.html')}"
+        )
+    io.check_outputs([path, *([report] if report is not None else [])], overwrite=overwrite)
 
     models = choose(models, reporter, offline)
 
@@ -133,6 +150,11 @@ def find_direction(
     direction.save(path)
     if top:
         _print_top(engine, direction, top, reporter)
+    if report is not None:
+        from styleclip_cli.pictures.report import direction_report, save_report
+
+        save_report(report, direction_report(engine, direction, top=top or _REPORTED))
+        reporter.result(str(report))
     reporter.result(f"{path}  beta {direction.beta:.9g}  {direction.num_channels} channels")
     if failure is not None:
         raise failure

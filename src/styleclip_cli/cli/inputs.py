@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
+import string
+import sys
+import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from styleclip_cli.cli.options import parse_seeds
-from styleclip_cli.errors import BadInputError, OutputError, StyleClipError, UsageError
+from styleclip_cli.errors import BadInputError, OutputError, StyleClipError, UsageError, one_line
 from styleclip_cli.weights.mappers import slug as slug
+
+if TYPE_CHECKING:
+    from styleclip_cli.cli.looks import Look
 
 _PNG, _JPEG, _TIFF = (".png", ".apng"), (".jpg", ".jpeg", ".jpe", ".jfif"), (".tif", ".tiff")
 IMAGE_SUFFIXES = frozenset({*_PNG, *_JPEG, *_TIFF, ".webp", ".bmp", ".gif", ".avif", ".heic", ".heif"})
 LATENT_SUFFIXES = frozenset({".npz", ".npy", ".pt"})
 OUTPUT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff"})
+STREAM = "-"
+"""Standard input or output, in the place of a file."""
+_MAX_LIST = 64 * 2**20
+_MAX_STREAM = 2**30
 
 
 @dataclass(frozen=True)
@@ -30,6 +43,7 @@ class Item:
         average: Whether it is the average face.
         error: Why it cannot be worked on, if it is known already.
         pixels: Size of the image, 0 if it is none.
+        look: What it is to become, if that is its own.
     """
 
     name: str
@@ -40,24 +54,29 @@ class Item:
     average: bool = False
     error: StyleClipError | None = None
     pixels: int = 0
+    look: Look | None = None
 
 
-def expand(inputs: Sequence[str], max_megapixels: float = 100) -> list[Item]:
+def expand(inputs: Sequence[str], max_megapixels: float = 100, recursive: bool = False) -> list[Item]:
     """Turn command-line inputs into faces, in order, each file once.
 
     What cannot be used becomes an item with its error, so that the others of a batch can go on.
 
     Args:
-        inputs: As given on the command line.
+        inputs: As given on the command line: files, folders, patterns, seeds, @lists, - for standard input.
         max_megapixels: Larger pictures are refused.
+        recursive: Look into folders inside folders, too.
 
     Raises:
-        StyleClipError: The item's error, if the only input is a bad one.
-        UsageError: If a seed is malformed.
+        StyleClipError: The item's error, if the only input is a bad one; or a list that cannot be read.
+        UsageError: If a seed is malformed, or standard input is named twice.
     """
     items: list[Item] = []
-    for text in inputs:
-        items.extend(_expand_one(text, round(max_megapixels * 1e6)))
+    texts = [text for entry in inputs for text in _listed(entry)]
+    if texts.count(STREAM) + list(inputs).count(f"@{STREAM}") > 1:
+        raise UsageError("standard input can be read only once", "one - among the inputs")
+    for text in texts:
+        items.extend(_expand_one(text, round(max_megapixels * 1e6), recursive))
     unique: dict[tuple[object, ...], Item] = {}
     for item in items:
         unique.setdefault(_identity(item), item)
@@ -73,21 +92,53 @@ def _identity(item: Item) -> tuple[object, ...]:
     return path, item.seed, item.row
 
 
-def _expand_one(text: str, max_pixels: int) -> list[Item]:
+def _listed(entry: str) -> list[str]:
+    """The inputs that a file names: one a line, or with a NUL after each, as `find -print0` writes them.
+
+    Raises:
+        BadInputError: If it cannot be read.
+    """
+    if not entry.startswith("@") or entry == "@" or Path(entry).exists():
+        return [entry]
+    name = entry[1:]
+    where = "standard input" if name == STREAM else name
+    try:
+        if name == STREAM:
+            text = sys.stdin.buffer.read(_MAX_LIST + 1)
+        else:
+            with Path(name).open("rb") as file:
+                text = file.read(_MAX_LIST + 1)
+    except (OSError, ValueError) as error:
+        raise BadInputError(f"{where}: the list cannot be read ({_reason(error)})") from None
+    if len(text) > _MAX_LIST:
+        raise BadInputError(f"{where}: too large for a list")
+    lines = text.split(b"\0") if b"\0" in text else text.splitlines()
+    found = [os.fsdecode(line) for line in lines if line.strip() and not line.startswith(b"#")]
+    if not found:
+        raise BadInputError(f"{where}: the list is empty", "one input a line")
+    return found
+
+
+def _expand_one(text: str, max_pixels: int, recursive: bool) -> list[Item]:
     if text.startswith("seed:"):
         return [Item(f"seed:{seed}", f"seed{seed}", seed=seed) for seed in parse_seeds(text[len("seed:") :])]
     path = Path(text)
     try:
-        if path.is_dir():
-            return _expand_folder(path, max_pixels)
-        if not path.exists():
-            raise BadInputError(f"{text}: no such file")
+        if text == STREAM:
+            path = _spooled()
+            text = "standard input"
+        elif path.is_dir():
+            return _expand_folder(path, max_pixels, recursive)
+        elif not path.exists():
+            return _expand_pattern(text, max_pixels, recursive)
         if path.suffix.lower() in LATENT_SUFFIXES:
             return _expand_latents(path)
         from styleclip_cli import photo
 
         width, height = photo.probe(path, max_pixels)
     except StyleClipError as error:
+        if text == "standard input":
+            error = type(error)(error.message.replace(str(path), text), error.hint)
         return [Item(text, path.stem, path=path, error=error)]
     except (OSError, ValueError) as error:  # an unreadable parent, a name too long, a NUL in the name
         reason = getattr(error, "strerror", None) or str(error)
@@ -95,14 +146,54 @@ def _expand_one(text: str, max_pixels: int) -> list[Item]:
     return [Item(text, path.stem, path=path, pixels=width * height)]
 
 
-def _expand_folder(folder: Path, max_pixels: int) -> list[Item]:
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
-    found = [path for path in found if not path.name.startswith(".")]
+def _spooled() -> Path:
+    """Standard input as a file, which goes when the process does.
+
+    Raises:
+        BadInputError: If there is nothing, or too much of it.
+        UsageError: If a person would have to type a picture.
+    """
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("no picture comes in on standard input", "styleclip edit - ... < face.jpg")
+    path = scratch() / "stdin"
+    with path.open("wb") as file:
+        left = _MAX_STREAM
+        while block := sys.stdin.buffer.read(min(2**20, left + 1)):
+            left -= file.write(block)
+            if left < 0:
+                raise BadInputError("standard input: too large for a picture")
+    if left == _MAX_STREAM:
+        raise BadInputError("standard input: empty")
+    return path
+
+
+def scratch() -> Path:
+    """A folder of this run alone, that goes when the process does."""
+    folder = tempfile.mkdtemp(prefix="styleclip-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
+def _expand_folder(folder: Path, max_pixels: int, recursive: bool) -> list[Item]:
+    every = folder.rglob("*") if recursive else folder.iterdir()
+    found = sorted(p for p in every if p.suffix.lower() in IMAGE_SUFFIXES and not p.is_dir())
+    found = [p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts)]
     if not found:
+        hint = "" if recursive else "--recursive looks into its folders, too; "
         raise BadInputError(
-            f"{folder}: no images in this folder", f"images end in {', '.join(sorted(IMAGE_SUFFIXES))}"
+            f"{folder}: no images in this folder", f"{hint}images end in {', '.join(sorted(IMAGE_SUFFIXES))}"
         )
-    return [item for path in found for item in _expand_one(str(path), max_pixels)]
+    return [item for path in found for item in _expand_one(str(path), max_pixels, recursive)]
+
+
+def _expand_pattern(text: str, max_pixels: int, recursive: bool) -> list[Item]:
+    """What a pattern stands for that no shell has replaced (in quotes, in lists, on Windows)."""
+    import glob
+
+    found = sorted(glob.glob(text, recursive=True)) if any(c in text for c in "*?[") else []  # noqa: PTH207
+    if not found:
+        raise BadInputError(f"{text}: no such file")
+    return [item for path in found for item in _expand_one(path, max_pixels, recursive)]
 
 
 def _expand_latents(path: Path) -> list[Item]:
@@ -117,17 +208,82 @@ def _expand_latents(path: Path) -> list[Item]:
     ]
 
 
+@dataclass(frozen=True)
+class Naming:
+    """How outputs in a folder are called.
+
+    Attributes:
+        template: With the fields of `FIELDS` in braces; None: "{stem}_{edit}".
+        suffix: Added to names without one.
+    """
+
+    template: str | None = None
+    suffix: str = ".png"
+
+    def names(self, items: Sequence[Item], looks: Sequence[Look]) -> list[str]:
+        """Names for items, all different, folders before them possible.
+
+        Raises:
+            UsageError: If the template makes no sense.
+        """
+        template = self.template if self.template is not None else "{stem}_{edit}"
+        stems, suffixes = [], []
+        for number, (item, look) in enumerate(zip(items, looks, strict=True), start=1):
+            name = self._filled(template, number, item, look)
+            path = Path(name)
+            named = path.suffix.lower() in OUTPUT_SUFFIXES
+            stems.append(str(path.with_suffix("")) if named else name)
+            suffixes.append(path.suffix if named else self.suffix)
+        return [stem + suffix for stem, suffix in zip(distinct(stems), suffixes, strict=True)]
+
+    def _filled(self, template: str, number: int, item: Item, look: Look) -> str:
+        alphas = look.alphas
+        values: dict[str, object] = {
+            "stem": item.stem,
+            "edit": slug(look.words),
+            "prompt": slug(look.words),
+            "neutral": slug(look.steps[0].neutral or "") if look.steps else "",
+            "method": look.method,
+            "alpha": alphas[0] if len(alphas) == 1 else "",
+            "number": number,
+            "folder": item.path.parent.name if item.path is not None and item.row is None else "",
+            "seed": "" if item.seed is None else item.seed,
+        }
+        try:
+            for _, name, _, conversion in string.Formatter().parse(template):
+                if name is not None and (name not in values or conversion):
+                    raise ValueError(f"no {{{name}}} is known, only {', '.join(values)}")
+            if Path(template).is_absolute():
+                raise ValueError("names are inside the folder; --out chooses another")
+            filled = template.format_map(values).strip().lstrip("/")  # an empty field is no folder
+        except (ValueError, KeyError, IndexError) as error:
+            raise UsageError(
+                f"--name {template!r}: {one_line(error)}", '--name "{stem}_{edit}.png"'
+            ) from None
+        path = Path(filled)
+        if not filled or path.is_absolute() or ".." in path.parts or not path.name or filled.endswith("/"):
+            raise UsageError(f"--name {template!r} makes {filled!r}, which is no name inside the folder")
+        return filled
+
+
 def plan_outputs(
-    items: Sequence[Item], out: Path | None, ending: str, *, overwrite: bool, suffix: str = ".png"
+    items: Sequence[Item],
+    looks: Sequence[Look],
+    out: Path | None,
+    naming: Naming,
+    *,
+    overwrite: bool,
+    given: Sequence[str | None] = (),
 ) -> list[Path]:
     """Choose and check the output of every item.
 
     Args:
         items: What will be written, in order.
+        looks: What each is to become.
         out: A file (for one item), a folder, or None for the current folder.
-        ending: Put after each item's stem ("with-glasses").
+        naming: How outputs in a folder are called.
         overwrite: Whether outputs that exist may be replaced.
-        suffix: Format of outputs in a folder.
+        given: Names that are settled already, one per item or none at all; None where one is to be found.
 
     Returns:
         One path per item, all different.
@@ -139,11 +295,20 @@ def plan_outputs(
     if out is not None and is_file_name(out):
         if len(items) > 1:
             raise UsageError(f"{len(items)} results do not fit into the file {out}", "--out FOLDER")
+        if naming.template is not None:
+            raise UsageError("--name is for results in a folder", f"--out {out.parent}")
         check_picture(out)
         paths = [out]
     else:
         folder = out if out is not None else Path()
-        paths = [folder / f"{name}{suffix}" for name in distinct(f"{i.stem}_{ending}" for i in items)]
+        own = list(given) or [None] * len(items)
+        names = naming.names(items, looks)
+        paths = [folder / (one or name) for one, name in zip(own, names, strict=True)]
+        for path in paths:
+            check_picture(path)
+        if len({str(path).lower() for path in paths}) < len(paths):
+            twice = next(p for p in paths if sum(str(p).lower() == str(q).lower() for q in paths) > 1)
+            raise UsageError(f"two results would be written to {twice}", "another name for one of them")
     check_outputs(paths, overwrite=overwrite)
     return paths
 

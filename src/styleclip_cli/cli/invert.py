@@ -63,6 +63,7 @@ def invert(
     no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Find the latents of faces, to edit them again and again without a new search.
 
@@ -93,9 +94,10 @@ def invert(
 
     from styleclip_cli.cli.faces import latent_of, open_photo, quality_line, source_name
     from styleclip_cli.engine import Engine
+    from styleclip_cli.pictures.sheets import contact_sheet
     from styleclip_cli.portrait import numbered as with_numbers
     from styleclip_cli.portrait import portraits
-    from styleclip_cli.save import contact_sheet, save_image
+    from styleclip_cli.save import save_image
 
     engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
     settings = engine.inversion(chosen_inverter, steps, noise or None, seconds)

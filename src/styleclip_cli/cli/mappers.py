@@ -33,6 +33,7 @@ def overview(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object per mapper, a line each.")] = False,
     models: options.Models = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """List the latent mappers of a model pack: trained, published and built in; get published ones.
 
@@ -93,6 +94,7 @@ def pull(
     models: options.Models = None,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Download published mappers; the generator that their files hold as well is left out.
 
@@ -135,6 +137,7 @@ def remove(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of mappers.", show_default=False)],
     models: options.Models = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Remove mappers that were trained or downloaded.
 

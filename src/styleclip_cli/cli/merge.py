@@ -20,7 +20,7 @@ def merge(
     folders: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FOLDER...", help="Caches of other machines: what STYLECLIP_CACHE_DIR was there."
+            metavar="FOLDER", help="Caches of other machines: what STYLECLIP_CACHE_DIR was there."
         ),
     ],
     into: Annotated[
@@ -39,6 +39,7 @@ def merge(
     offline: options.Offline = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Copy measurements out of other caches, and say what is still missing.
 

@@ -156,9 +156,10 @@ Animation = Annotated[
     typer.Option(
         "--animation",
         metavar="FILE",
-        help="Also write the way there as .gif, .webp, or .mp4, for one input.",
+        help="Also write the way there and back as .gif, .webp or .mp4, for one input; of an optimization "
+        "the way it took.",
         show_default=False,
-        rich_help_panel=_OPTIMIZE,
+        rich_help_panel="Pictures",
     ),
 ]
 

@@ -81,6 +81,7 @@ def pull(
     ] = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Download packs: checked, resumed where they stopped, each file once.
 
@@ -118,6 +119,7 @@ def import_(
         ),
     ] = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Install a published file that you downloaded yourself; it is recognised by its content.
 
@@ -243,6 +245,7 @@ def add(
     title: Annotated[str, typer.Option("--title", help="What it draws.", show_default=False)] = "",
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Make a pack of your own from files you have, such as a StyleGAN2-ADA training.
 
@@ -331,6 +334,7 @@ def verify(
         typer.Argument(metavar="NAME", help="Names of packs.", show_default="all that are installed"),
     ] = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Read every installed file again: is it still the right one, and does its network load?
 
@@ -373,6 +377,7 @@ def remove(
         ),
     ] = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Remove packs from this machine; what another installed pack uses stays.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
@@ -17,6 +18,7 @@ from styleclip_cli.settings import LayerChoice, Precision, RelevanceMode
 
 _COMMON = "Common"
 DEFAULT_NEUTRAL = "face"
+AUTOMATIC = "auto"
 
 Inputs = Annotated[
     list[str],
@@ -99,6 +101,25 @@ Seed = Annotated[
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", "-q", help="Print nothing but errors.", rich_help_panel=_COMMON)
+]
+
+
+def _with_tracebacks(wanted: bool) -> bool:
+    """Tell `main`, and the processes that this one starts, through the environment."""
+    if wanted:
+        os.environ["STYLECLIP_DEBUG"] = "1"
+    return wanted
+
+
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose",
+        "-v",
+        callback=_with_tracebacks,
+        help="Show tracebacks of errors, and warnings of libraries.",
+        rich_help_panel=_COMMON,
+    ),
 ]
 Overwrite = Annotated[
     bool, typer.Option("--overwrite", help="Replace outputs that exist.", rich_help_panel="Output")
@@ -247,6 +268,28 @@ Neutral = Annotated[
     typer.Option(
         "--neutral",
         help="What the face is now, in the same words.",
+        show_default=DEFAULT_NEUTRAL,
+        rich_help_panel="Edit",
+    ),
+]
+Prompts = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prompt",
+        "-p",
+        metavar="TEXT",
+        help='What the face should become: "a smiling face", or only what changes: "with glasses". Several '
+        "are edits one after the other.",
+        show_default=False,
+        rich_help_panel="Edit",
+    ),
+]
+Neutrals = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--neutral",
+        metavar="TEXT",
+        help="What the face is now, in the same words; one for all prompts, or one for each.",
         show_default=DEFAULT_NEUTRAL,
         rich_help_panel="Edit",
     ),
@@ -453,8 +496,8 @@ def check_finite(name: str, value: float | None) -> float | None:
     return value
 
 
-def parse_alphas(texts: list[str] | None) -> list[float]:
-    """Read strengths: `--alpha 2,4,6` or `--alpha 2 --alpha 4`.
+def parse_alphas(texts: Sequence[str] | None) -> list[float]:
+    """Read strengths: `--alpha 2,4,6`, `--alpha 2 --alpha 4`, or `--alpha -4:4:9`, nine from -4 to 4.
 
     Returns:
         The strengths in the order given; empty if none were.
@@ -462,20 +505,54 @@ def parse_alphas(texts: list[str] | None) -> list[float]:
     Raises:
         UsageError: If one is not a finite number, or there are too many.
     """
-    alphas = []
-    for word in (part.strip() for text in texts or [] for part in text.split(",")):
+    return _numbers("--alpha", texts or (), "--alpha 4, --alpha 2,4,6, or --alpha -4:4:9")
+
+
+def parse_betas(texts: Sequence[str]) -> list[float | None]:
+    """Read thresholds, as `parse_alphas` does strengths; "auto" has one chosen.
+
+    Raises:
+        UsageError: If one is not a number from 0 to 1.
+    """
+    found: list[float | None] = []
+    for text in texts:
+        for word in text.split(","):
+            if word.strip() == AUTOMATIC:
+                found.append(None)
+                continue
+            values = _numbers("--beta", [word], "--beta 0.1, --beta auto, or --beta 0.05:0.25:5")
+            for value in values:
+                if not 0 <= value <= 1:
+                    raise UsageError(
+                        f"--beta must be between 0 and 1, not {value:g}", "leave it out to have it chosen"
+                    )
+            found += values
+    return found
+
+
+def _numbers(option: str, texts: Sequence[str], hint: str) -> list[float]:
+    found: list[float] = []
+    for word in (part.strip() for text in texts for part in text.split(",")):
+        parts = word.split(":")
         try:
-            value = float(word)
+            if len(parts) not in (1, 3):
+                raise ValueError
+            ends = [float(part) for part in parts[:2]]
+            count = int(parts[2]) if len(parts) == 3 else 1
         except ValueError:
-            raise UsageError(
-                f"--alpha must be a number, not {word!r}", "--alpha 4, or --alpha 2,4,6"
-            ) from None
-        if not math.isfinite(value):
-            raise UsageError(f"--alpha must be a finite number, not {word!r}", "--alpha 4, or --alpha 2,4,6")
-        alphas.append(value)
-    if len(alphas) > MAX_ALPHAS:
-        raise UsageError(f"{len(alphas)} strengths are too many", f"at most {MAX_ALPHAS}")
-    return alphas
+            raise UsageError(f"{option} must be a number or a range, not {word!r}", hint) from None
+        if not all(math.isfinite(end) for end in ends):
+            raise UsageError(f"{option} must be a finite number, not {word!r}", hint)
+        if len(parts) == 3 and not 2 <= count <= MAX_ALPHAS:
+            raise UsageError(f"{option} {word}: 2 to {MAX_ALPHAS} values are a range", hint)
+        if len(parts) == 1:
+            found.append(ends[0])
+        else:
+            steps = [number / (count - 1) for number in range(count)]
+            found += [round(ends[0] * (1 - t) + ends[1] * t, 10) + 0.0 for t in steps]
+    if len(found) > MAX_ALPHAS:
+        raise UsageError(f"{len(found)} values of {option} are too many", f"at most {MAX_ALPHAS}")
+    return found
 
 
 def parse_seeds(text: str) -> list[int]:

@@ -45,6 +45,7 @@ def precompute_stats(
     no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Measure the style channels' statistics and relevance, and keep them in the cache.
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json as json_of
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from styleclip_cli.errors import OutputError
 from styleclip_cli.progress import Advance, nothing
@@ -33,25 +34,52 @@ def data(text: str) -> None:
         _write(sys.stdout, text)
 
 
+def binary(data: bytes) -> None:
+    """Write a file's content to stdout.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        _silence(sys.stdout)
+    except OSError as error:
+        _silence(sys.stdout)
+        raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
+
+
 class Reporter:
     """Tells a person what happens.
 
     Args:
         quiet: Say nothing but errors.
         notes: Make remarks and show progress; without, there are results and errors alone.
+        json: Results are told as JSON lines, by `record`, whether quiet or not.
+        aside: Standard output is taken by a picture: results are told on standard error.
     """
 
-    def __init__(self, quiet: bool = False, notes: bool = True) -> None:
+    def __init__(
+        self, quiet: bool = False, notes: bool = True, json: bool = False, aside: bool = False
+    ) -> None:
         self.quiet = quiet
         self.notes = notes and not quiet
+        self.json = json
+        self._results = sys.stderr if aside else sys.stdout
         self._busy = False
         # What deeper layers have to say ("damaged, making it again") goes the same way as notes.
         logging.getLogger("styleclip_cli").setLevel(logging.ERROR if quiet else logging.WARNING)
 
     def result(self, line: str) -> None:
         """Print a result line on stdout."""
-        if not self.quiet:
-            _write(sys.stdout, line)
+        if not self.quiet and not self.json:
+            _write(self._results, line)
+
+    def record(self, values: Mapping[str, Any]) -> None:
+        """Print a result as one line of JSON on stdout, if that is how results are told."""
+        if self.json:
+            _write(sys.stdout, json_of.dumps(values, allow_nan=False))
 
     def note(self, line: str) -> None:
         """Print a remark on stderr."""

@@ -48,6 +48,7 @@ def sample(
     device: options.Device = "auto",
     no_kernels: options.NoKernels = False,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Make faces from seeds; each is written as a picture and as a latent.
 
@@ -66,7 +67,8 @@ def sample(
     models = choose(models, reporter, offline)
 
     from styleclip_cli.engine import Engine
-    from styleclip_cli.save import contact_sheet, save_image
+    from styleclip_cli.pictures.sheets import contact_sheet
+    from styleclip_cli.save import save_image
 
     engine = Engine(models, device=device, progress=reporter.progress)
     made = []

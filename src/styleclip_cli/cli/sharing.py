@@ -31,15 +31,21 @@ def measure(engine: Engine, part: Shard | None = None) -> None:
 
 
 @contextmanager
-def together(engine: Engine) -> Iterator[None]:
+def together(engine: Engine, measuring: bool = False) -> Iterator[None]:
     """Let torchrun's processes end together: it stops all of them when the first one ends with a failure.
 
     What failed for a single face is raised when all are done.
+
+    Args:
+        engine: Of the pack.
+        measuring: Whether they first measure together what directions need.
     """
     from styleclip_cli.distributed import world
 
     failure: StyleClipError | None = None
     with world(engine.device, _PATIENCE) as others:
+        if measuring:
+            engine.measure(None, others)
         try:
             yield
         except (BadInputError, OutputError, PartialFailure) as error:

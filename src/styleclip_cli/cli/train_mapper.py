@@ -127,7 +127,7 @@ def train_mapper(
         typer.Option(
             "--optimizer",
             metavar="adam|adamw|ranger",
-            help="ranger is the paper's; it needs the extra [train].",
+            help="ranger is the paper's; it needs the extra \\[train].",
             show_default="the pack's",
             rich_help_panel=_TRAINING,
         ),
@@ -251,6 +251,7 @@ def train_mapper(
         ),
     ] = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Train a mapper for one sentence; `styleclip edit --mapper` then uses it on any face.
 

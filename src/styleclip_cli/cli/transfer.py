@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,11 +12,12 @@ import typer
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import methods, options
-from styleclip_cli.cli.batch import StopBatch, run_jobs
+from styleclip_cli.cli.batch import run_jobs
+from styleclip_cli.cli.looks import Look
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.edits.parts import CHANNELS
-from styleclip_cli.errors import BadInputError, StyleClipError, UsageError
+from styleclip_cli.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit
@@ -118,6 +119,7 @@ def transfer(
     no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Give faces something of another one: its hair, its glasses, its smile.
 
@@ -153,8 +155,10 @@ def transfer(
         io.check_picture(out)
     source = _one(reference, max_megapixels)
     items = io.expand(inputs, max_megapixels)
-    ending = io.slug(f"{prompt if prompt is not None else layers} from {source.stem}")
-    paths = io.plan_outputs(items, out, ending, overwrite=overwrite, suffix=suffix)
+    taken = f"{prompt if prompt is not None else layers} from {source.stem}"
+    look = Look((), alphas=tuple(alphas), named=taken)
+    naming = io.Naming(suffix=suffix)
+    paths = io.plan_outputs(items, [look] * len(items), out, naming, overwrite=overwrite)
     if save_latent:
         io.check_outputs((path.with_suffix(".npz") for path in paths), overwrite=overwrite)
     if out is None:
@@ -168,24 +172,20 @@ def transfer(
     engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
     settings = engine.inversion(chosen_inverter, steps, noise or None, seconds)
 
-    @cache
-    def chosen() -> Edit:
-        try:
-            other = _face_of(engine, source, from_face, not no_align, settings, max_megapixels, reporter)
-            if prompt is None:
-                return engine.mix(other, methods.parse_layers(layers, engine.generator.style_space.num_ws))
-            start = options.DEFAULT_NEUTRAL if neutral is None else neutral
-            found = engine.transfer(other, prompt, start, beta=beta, channels=channels, literal=literal)
-        except StyleClipError as error:
-            raise StopBatch(error) from error
+    def taken_over() -> Edit:
+        other = _face_of(engine, source, from_face, not no_align, settings, max_megapixels, reporter)
+        if prompt is None:
+            return engine.mix(other, methods.parse_layers(layers, engine.generator.style_space.num_ws))
+        start = options.DEFAULT_NEUTRAL if neutral is None else neutral
+        found = engine.transfer(other, prompt, start, beta=beta, channels=channels, literal=literal)
         reporter.note(f'taking {", ".join(found.phrases)}; neutral "{found.neutral}"')
         return found
 
     job = EditJob(
         engine=engine,
         method=METHOD,
-        chosen=chosen,
-        alphas=alphas,
+        look=look,
+        edits=_Same(taken_over),
         settings=settings,
         face=face,
         align=not no_align,
@@ -195,9 +195,28 @@ def transfer(
         max_megapixels=max_megapixels,
         keep_exif=keep_exif,
         reporter=reporter,
+        announce=lambda edit: f"from {source.name}: {edit.target}",
     )
     run_jobs(list(zip(items, paths, strict=True)), job)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
+
+
+class _Same:
+    """One edit for all, made when it is first needed."""
+
+    def __init__(self, make: Callable[[], Edit]) -> None:
+        self._make = make
+        self._made: list[Edit] = []
+
+    def of(self, look: Look) -> list[Edit]:
+        """The edit."""
+        if not self._made:
+            self._made.append(self._make())
+        return self._made
+
+    def alphas(self, look: Look) -> list[float]:
+        """The look's strengths."""
+        return list(look.alphas)
 
 
 def _one(reference: str, max_megapixels: float) -> io.Item:

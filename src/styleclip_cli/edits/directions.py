@@ -1,6 +1,6 @@
 """Global directions: a sentence becomes one step in style space, the same for every face.
 
-Paper section 7; official MapTS.GetBoundary. With r the cosines between each channel's relevance and the
+Paper section 6; official MapTS.GetBoundary. With r the cosines between each channel's relevance and the
 text direction: channels with |r| < beta are dropped, the rest is divided by max |r| and multiplied by each
 channel's standard deviation. A strength alpha adds alpha times that: the strongest channel moves by alpha
 standard deviations. (Dividing by the maximum and the standard deviations are in the official code, not in

@@ -1,7 +1,7 @@
 """Channelwise relevance as the paper measures it: every channel pushed both ways on every face.
 
 For a channel: N faces are rendered with the channel pushed to mean - k sigma and mean + k sigma, both are
-seen by CLIP, and the direction between the two embeddings is averaged over the faces (paper section 7,
+seen by CLIP, and the direction between the two embeddings is averaged over the faces (paper section 6,
 equation 7 and the text after it; official SingleChannel.py).
 
 What does not change is rendered once. A style channel changes nothing before its own layer, so each face is

@@ -144,7 +144,7 @@ def text_embedding(clip: Clip, text: str, templates: Sequence[str] = IMAGENET_TE
 def text_direction(
     clip: Clip, target: str, neutral: str, templates: Sequence[str] = IMAGENET_TEMPLATES
 ) -> Tensor:
-    """Direction from the neutral to the target text in CLIP space (paper section 7; official GetDt).
+    """Direction from the neutral to the target text in CLIP space (paper section 6; official GetDt).
 
     Args:
         clip: The text encoder.

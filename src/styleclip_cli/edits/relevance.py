@@ -1,4 +1,4 @@
-"""Channelwise relevance (paper section 7): what each style channel does to a face, in CLIP space.
+"""Channelwise relevance (paper section 6): what each style channel does to a face, in CLIP space.
 
 `edits.exact` measures it as the paper does; `edits.gradient` estimates it from derivatives.
 """

@@ -1,0 +1,1 @@
+complete --command styleclip --no-files --arguments "(env _STYLECLIP_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=get-args _TYPER_COMPLETE_ARGS=(commandline -cp) styleclip)" --condition "env _STYLECLIP_COMPLETE=complete_fish _TYPER_COMPLETE_FISH_ACTION=is-args _TYPER_COMPLETE_ARGS=(commandline -cp) styleclip"

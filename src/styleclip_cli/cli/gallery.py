@@ -1,0 +1,187 @@
+"""Pictures beside the results: a sheet and a page of a whole batch, heat maps, an animation."""
+
+from __future__ import annotations
+
+import io as streams
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from styleclip_cli.cli import inputs as io
+from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from styleclip_cli.save import Mark
+
+_ON_PAGES = 1280
+"""Longer side of the pictures that are kept for a page."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """What is kept of one result: a caption, whether it is a photo, and the pictures, encoded."""
+
+    caption: str
+    photo: bool
+    before: bytes
+    after: bytes
+
+
+@dataclass
+class Gallery:
+    """What is drawn beside the results.
+
+    Attributes:
+        count: How many results there will be.
+        sheet: A contact sheet of all, or None.
+        page: A page with a slider for each, or None.
+        difference: Whether a heat map goes beside each result.
+        animation: A morph of the only result, or None.
+    """
+
+    count: int
+    sheet: Path | None = None
+    page: Path | None = None
+    difference: bool = False
+    animation: Path | None = None
+    pairs: list[Pair] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return self.compares or self.animation is not None
+
+    @property
+    def compares(self) -> bool:
+        """Whether pictures before the edit are needed."""
+        return self.sheet is not None or self.page is not None or self.difference
+
+    def files(self, paths: Sequence[Path]) -> list[Path]:
+        """All that will be written beside results.
+
+        Args:
+            paths: The results.
+
+        Raises:
+            UsageError: If something would be written twice, or cannot be written.
+        """
+        own = [path for path in (self.sheet, self.page, self.animation) if path is not None]
+        if self.sheet is not None:
+            io.check_picture(self.sheet)
+        if self.page is not None and self.page.suffix.lower() not in (".html", ".htm"):
+            raise UsageError(f"{self.page}: a page is written as .html", "--slider compare.html")
+        if self.animation is not None:
+            from styleclip_cli.animate import check_animation
+
+            check_animation(self.animation)
+        if self.difference:
+            own += [difference_of(path) for path in paths]
+        names = [str(path.absolute()).lower() for path in [*own, *paths]]
+        for path, name in zip(own, names, strict=False):
+            if names.count(name) > 1:
+                raise UsageError(f"{path}: is written as something else already", "another name")
+        return own
+
+    def draw(
+        self,
+        caption: str,
+        before: Image.Image | None,
+        after: Image.Image,
+        path: Path,
+        frames: Mapping[int, Image.Image],
+        photo: bool,
+    ) -> Pair | None:
+        """Draw what belongs to one result, beside it.
+
+        Args:
+            caption: What the input is called.
+            before: The picture before; None if it cannot be compared (a strip).
+            after: The result.
+            path: Where it is.
+            frames: Of its animation.
+            photo: Whether it is an edited photo, and not a generated face.
+
+        Returns:
+            What `keep` takes; None for nothing.
+
+        Raises:
+            OutputError: If something cannot be written.
+        """
+        from styleclip_cli.save import save_image
+
+        mark: Mark = "edited" if photo else "generated"
+        if self.animation is not None and frames:
+            from styleclip_cli.animate import save_loop
+
+            save_loop(self.animation, [frames[n] for n in sorted(frames)], mark=mark)
+        if before is None or not self.compares:
+            return None
+        if before.size != after.size:
+            before = before.resize(after.size, reducing_gap=3.0)
+        if self.difference:
+            from styleclip_cli.pictures.difference import difference
+
+            found = difference(before, after)
+            save_image(difference_of(path), found.heat_map(), mark=mark)
+        if self.sheet is None and self.page is None:
+            return None
+        return Pair(caption, photo, *(self._kept(picture) for picture in (before, after)))
+
+    def keep(self, pair: Pair | None) -> None:
+        """Keep a result for the sheet and the page, in order."""
+        if pair is not None:
+            self.pairs.append(pair)
+
+    def finish(self, title: str, reporter: Reporter) -> None:
+        """Write the sheet and the page of all that was kept.
+
+        Raises:
+            OutputError: If one cannot be written.
+        """
+        if not self.pairs:
+            return
+        if self.sheet is not None:
+            from styleclip_cli.pictures.sheets import pairs
+            from styleclip_cli.save import save_image
+
+            with reporter.progress("drawing the sheet"):
+                save_image(self.sheet, pairs(self._decoded()), mark=self._mark)
+            reporter.result(str(self.sheet))
+        if self.page is not None:
+            from styleclip_cli.pictures.compare import slider_html
+
+            own: Mark | None = "generated" if self._mark == "generated" else None
+            marks = (own, self._mark)
+            slider_html(self.page, self._decoded(), title=title, marks=marks)
+            reporter.result(str(self.page))
+
+    @property
+    def _mark(self) -> Mark:
+        """Edited photos, or faces that were generated altogether."""
+        return "edited" if any(pair.photo for pair in self.pairs) else "generated"
+
+    def _kept(self, picture: Image.Image) -> bytes:
+        from styleclip_cli.pictures.sheets import pair_side, thumbnail
+
+        side = _ON_PAGES if self.page is not None else pair_side(self.count)
+        small = thumbnail(picture, side)
+        buffer = streams.BytesIO()
+        if max(small.size) > 300:  # a long batch of large ones is kept in the memory of a few
+            small.save(buffer, "JPEG", quality=95, subsampling=0)
+        else:
+            small.save(buffer, "PNG", compress_level=1)
+        return buffer.getvalue()
+
+    def _decoded(self) -> Iterator[tuple[str, Image.Image, Image.Image]]:
+        from PIL import Image
+
+        for pair in self.pairs:
+            before, after = (Image.open(streams.BytesIO(data)) for data in (pair.before, pair.after))
+            yield pair.caption, before, after
+
+
+def difference_of(path: Path) -> Path:
+    """Where the heat map of a result goes."""
+    return path.with_name(f"{path.stem}_diff.png")

@@ -1,0 +1,1 @@
+"""Pictures about pictures: sheets, grids, comparisons, heat maps and reports."""
