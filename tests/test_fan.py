@@ -20,7 +20,7 @@ from styleclip_cli.fan import FanLandmarker
 from styleclip_cli.weights.readers import read_parts
 
 try:
-    fan._imported()
+    fan.imported()
 except WeightsError as error:
     pytest.skip(error.message, allow_module_level=True)
 

@@ -474,3 +474,24 @@ def test_a_recipe_keeps_its_form() -> None:
     )
     recipe = Recipe(edits=steps)
     assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+def test_transfer_tells_of_results_in_the_same_way(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["transfer", "photos/a.png", "photos/bad.png", "--from", "seed:1", "--layers", "coarse"]
+    assert main([*command, "--json", "--out", "o"]) == 7
+    rows = {row["input"]: row for row in lines(capsys.readouterr().out)}
+    assert all(list(row) == KEYS for row in rows.values())
+    assert rows["photos/a.png"]["method"] == "transfer"
+    assert Path(rows["photos/a.png"]["output"]).is_file()
+    assert rows["photos/bad.png"]["error"]["code"] == 3
+
+
+def test_results_in_a_terminal(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["edit", "seed:1", "-p", "old", "--show", "--overwrite"]
+    assert main(command) == 0
+    assert "\x1b[" not in capsys.readouterr().err
+    monkeypatch.setattr("styleclip_cli.pictures.terminal.can_show", lambda stream: True)
+    assert main(command) == 0
+    assert capsys.readouterr().err.count("\x1b[") > 20

@@ -105,7 +105,7 @@ class FanLandmarker:
 
 def _built(landmarks: Mapping[str, Tensor], detector: Mapping[str, Tensor], device: str, flip: bool) -> Any:
     """The package's own object, from weights that it is given as files, which is the only way."""
-    package = _imported()
+    package = imported()
     with tempfile.TemporaryDirectory(prefix="styleclip-") as folder:
         fan = _written(Path(folder) / "landmarks.pt", landmarks)
         s3fd = _written(Path(folder) / "detector.pt", detector)
@@ -144,7 +144,12 @@ def _written(path: Path, state: Mapping[str, Tensor]) -> Path:
     return path
 
 
-def _imported() -> ModuleType:
+def imported() -> ModuleType:
+    """The package face-alignment.
+
+    Raises:
+        WeightsError: If it is not installed, or cannot be loaded.
+    """
     try:
         with _uncompiled():
             import face_alignment

@@ -11,6 +11,7 @@ from styleclip_cli.cli import report
 from styleclip_cli.cli.bench import bench
 from styleclip_cli.cli.cache import cache
 from styleclip_cli.cli.demo import demo
+from styleclip_cli.cli.doctor import doctor
 from styleclip_cli.cli.edit import edit
 from styleclip_cli.cli.evaluate import evaluate
 from styleclip_cli.cli.find_direction import find_direction
@@ -60,6 +61,7 @@ app.command("info")(info)
 app.command("demo")(demo)
 app.command("evaluate")(evaluate)
 app.command("bench")(bench)
+app.command("doctor")(doctor)
 app.add_typer(models, name="models")
 app.add_typer(mappers, name="mappers")
 app.add_typer(cache, name="cache")

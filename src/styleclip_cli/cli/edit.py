@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from styleclip_cli import profile as profiling
+from styleclip_cli.cli import completion, methods, options
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import looks as looking
-from styleclip_cli.cli import methods, options
 from styleclip_cli.cli.batch import run_jobs
 from styleclip_cli.cli.gallery import Gallery
 from styleclip_cli.cli.interrupt import Interruptible, Stopped
@@ -52,6 +52,7 @@ def edit(
         typer.Option(
             "--direction",
             metavar="FILE",
+            autocompletion=completion.directions,
             help="Use a direction saved by find-direction instead of a prompt.",
             show_default=False,
             rich_help_panel=_EDIT,
@@ -216,12 +217,7 @@ def edit(
     no_metadata: options.NoMetadata = False,
     save_latent: options.SaveLatent = False,
     overwrite: options.Overwrite = False,
-    json: Annotated[
-        bool,
-        typer.Option(
-            "--json", help="Tell of results as JSON lines (styleclip.result/1).", rich_help_panel=_OUTPUT
-        ),
-    ] = False,
+    json: options.Json = False,
     scores: Annotated[
         bool,
         typer.Option(
@@ -259,6 +255,14 @@ def edit(
         ),
     ] = False,
     animation: methods.Animation = None,
+    show: Annotated[
+        bool,
+        typer.Option(
+            "--show",
+            help="Show each result in the terminal, in coloured blocks, where it has true colours.",
+            rich_help_panel=_PICTURES,
+        ),
+    ] = False,
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
@@ -510,6 +514,7 @@ def edit(
         scored=scores or auto,
         keep_identity=(0.8 if keep_identity is None else keep_identity) if auto else None,
         gallery=gallery or None,
+        show=show,
     )
     together = 1
     if how == "optimize":

@@ -156,6 +156,7 @@ class EditJob:
     scored: bool = False
     keep_identity: float | None = None
     gallery: Gallery | None = None
+    show: bool = False
     announce: Callable[[Edit], str] = lambda edit: (
         f'target "{edit.target}"' + (f', neutral "{edit.neutral}"' if edit.neutral else "")
     )
@@ -440,6 +441,8 @@ class EditJob:
                 seconds=opened.seconds,
             )
         )
+        if self.show:
+            self.reporter.picture(opened.picture)
         if self.gallery is not None:
             self.gallery.keep(opened.pair)
         opened.picture = opened.before = opened.pair = None  # a long batch keeps the words, not the pictures

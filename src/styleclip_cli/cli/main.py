@@ -51,9 +51,13 @@ def _run(arguments: list[str]) -> int:
     from typer.exceptions import TyperException
 
     from styleclip_cli.cli.app import app
+    from styleclip_cli.cli.config import option_defaults
 
     try:
-        outcome = app(args=arguments, prog_name="styleclip", standalone_mode=False)
+        # Help is had, and the doctor called, whatever state the settings are in.
+        plain = {"-h", "--help", "--version", "doctor"} & set(arguments)
+        defaults = {} if plain else option_defaults(app)
+        outcome = app(args=arguments, prog_name="styleclip", standalone_mode=False, default_map=defaults)
         return outcome if isinstance(outcome, int) else ExitCode.OK
     except StyleClipError as error:
         if debugging():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
+from styleclip_cli.cli import completion
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli.interrupt import Interruptible
 from styleclip_cli.cli.report import Reporter
@@ -54,6 +55,7 @@ Mapper = Annotated[
     typer.Option(
         "--mapper",
         metavar="NAME|FILE",
+        autocompletion=completion.mappers,
         help="A mapper from train-mapper, or a published one (see styleclip mappers).",
         show_default=False,
         rich_help_panel="Edit",

@@ -11,6 +11,7 @@ from typing import Annotated, cast, get_args
 
 import typer
 
+from styleclip_cli.cli import completion
 from styleclip_cli.errors import DeviceError, UsageError
 from styleclip_cli.recipe import MAX_ALPHAS
 from styleclip_cli.settings import Inverter as InverterName
@@ -35,6 +36,7 @@ Models = Annotated[
         "--models",
         metavar="NAME|FOLDER",
         envvar="STYLECLIP_MODELS",
+        autocompletion=completion.packs,
         help="Model pack: a name (see styleclip models), or a folder with a pack.toml.",
         show_default="config.toml's, else ffhq if it is installed",
         rich_help_panel=_COMMON,
@@ -251,6 +253,12 @@ SaveLatent = Annotated[
         "--save-latent",
         help="Also write the edited faces' latents (.npz) beside it, to be edited again.",
         rich_help_panel="Output",
+    ),
+]
+Json = Annotated[
+    bool,
+    typer.Option(
+        "--json", help="Tell of results as JSON lines (styleclip.result/1).", rich_help_panel="Output"
     ),
 ]
 Prompt = Annotated[

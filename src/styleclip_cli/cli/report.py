@@ -15,6 +15,7 @@ from styleclip_cli.errors import OutputError
 from styleclip_cli.progress import Advance, nothing
 
 if TYPE_CHECKING:
+    from PIL import Image
     from rich.table import Table
 
 _PLAIN_SECONDS = 5.0
@@ -85,6 +86,15 @@ class Reporter:
         """Print a remark on stderr."""
         if self.notes:
             _write(sys.stderr, line)
+
+    def picture(self, picture: Image.Image) -> None:
+        """Show a picture on stderr, if that is a terminal with true colours."""
+        from styleclip_cli.pictures.terminal import can_show, to_text
+
+        if not self.quiet and can_show(sys.stderr):
+            with suppress(OSError):
+                sys.stderr.write(to_text(picture) + "\n")
+                sys.stderr.flush()
 
     def table(self, table: Table) -> None:
         """Print a rich table on stdout; off a terminal in plain characters, 160 columns wide."""

@@ -113,6 +113,7 @@ def transfer(
     no_metadata: options.NoMetadata = False,
     save_latent: options.SaveLatent = False,
     overwrite: options.Overwrite = False,
+    json: options.Json = False,
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
@@ -126,7 +127,7 @@ def transfer(
     Example: styleclip transfer me.jpg --from friend.jpg --prompt "hair"
     """
     began = time.monotonic()
-    reporter = Reporter(quiet)
+    reporter = Reporter(quiet, json=json)
     if (prompt is None) == (layers is None):
         raise UsageError(
             "say what to take, by either --prompt or --layers",

@@ -1,0 +1,49 @@
+"""What the shell offers after an option. Imports nothing heavy: it is asked at each Tab."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import typer
+
+from styleclip_cli.errors import StyleClipError
+
+
+def packs(incomplete: str) -> list[str]:
+    """Names of model packs."""
+    from styleclip_cli.weights.packs import names
+
+    with suppress(StyleClipError, OSError):
+        return [name for name in names() if name.startswith(incomplete)]
+    return []
+
+
+def mappers(context: typer.Context, incomplete: str) -> list[str]:
+    """Names of mappers of the pack that is named, or the usual one."""
+    from styleclip_cli.weights import mappers as known
+    from styleclip_cli.weights.packs import find_pack, usual_name
+
+    with suppress(StyleClipError, OSError):
+        models = context.params.get("models") or os.environ.get("STYLECLIP_MODELS") or usual_name()
+        return [one.name for one in known.listed(find_pack(models)) if one.name.startswith(incomplete)]
+    return []
+
+
+def directions(incomplete: str) -> list[str]:
+    """Files that may be directions, and folders."""
+    return list(_files(incomplete, ".npz"))
+
+
+def _files(incomplete: str, suffix: str) -> Iterator[str]:
+    # The shell compares letter by letter with what was typed, so "./x" stays "./x".
+    typed, slash, start = incomplete.rpartition("/")
+    with suppress(OSError):
+        for path in sorted(Path(typed + slash or ".").iterdir()):
+            if path.name.startswith(start) and (start or not path.name.startswith(".")):
+                if path.is_dir():
+                    yield f"{typed}{slash}{path.name}/"
+                elif path.suffix == suffix:
+                    yield f"{typed}{slash}{path.name}"

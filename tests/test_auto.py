@@ -1,0 +1,133 @@
+"""Strengths chosen for each face, told by the judge of the toy world and not by the CLIP that chooses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from styleclip_cli import Engine
+from styleclip_cli.cli import main
+from styleclip_cli.edits.auto import FACTORS, candidates, choose
+from styleclip_cli.edits.chain import Chain
+from styleclip_cli.edits.directions import Direction
+from styleclip_cli.edits.edit import edited_each
+from styleclip_cli.edits.scores import scores, similarity_and_progress, way_of
+from styleclip_cli.inversion import Inversion
+from styleclip_cli.recipe import load
+from styleclip_cli.toyworld.attributes import INDEX
+from styleclip_cli.toyworld.evaluate import CASES, Faces, _seen, load_judge, read_all, show_all
+
+CASE = {case.prompt: case for case in CASES}
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine("toy", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def faces(engine: Engine) -> Faces:
+    return Faces(engine, load_judge(engine), limit=8)
+
+
+def directions(engine: Engine, prompt: str) -> list[Direction]:
+    case = CASE[prompt]
+    return [engine.direction(prompt, case.neutral, channels=n) for n in candidates(engine)]
+
+
+@pytest.mark.parametrize(
+    ("prompt", "at_least"), [("with makeup", 0.2), ("with long hair", 0.1), ("with a moustache", 0.0)]
+)
+def test_it_beats_the_usual_strength(engine: Engine, faces: Faces, prompt: str, at_least: float) -> None:
+    """What is too much for one face is too little for another."""
+    case, judge = CASE[prompt], load_judge(engine)
+    chosen = faces.for_case(case, 16)
+    usual = [
+        each[0]
+        for each in edited_each(engine.direction(prompt, case.neutral), chosen.faces, [engine.default_alpha])
+        if each
+    ]
+    own = [c.edited for c in choose(engine, chosen.faces, directions(engine, prompt), engine.default_alpha)]
+    gains = []
+    for edited in (usual, own):
+        success, leak = _seen(judge, case, chosen.read, show_all(engine, edited))
+        gains.append(float((success.float() - leak).mean()))
+    assert gains[1] > gains[0] + at_least
+
+
+def test_the_person_is_kept(engine: Engine, faces: Faces) -> None:
+    chosen = faces.for_case(CASE["with black hair"], 12)
+    edits = directions(engine, "with black hair")
+    free = choose(engine, chosen.faces, edits, engine.default_alpha, keep_identity=-1.0)
+    bound = choose(engine, chosen.faces, edits, engine.default_alpha, keep_identity=0.95)
+    assert min(c.scores.identity or 0 for c in free) < 0.95
+    weakest = FACTORS[0] * engine.default_alpha
+    assert all((c.scores.identity or 0) >= 0.95 or c.alpha == weakest for c in bound)
+    assert sum(c.alpha for c in bound) < sum(c.alpha for c in free)
+
+
+def test_what_a_face_has_is_left_alone(engine: Engine) -> None:
+    """Seed 1 wears a hat already."""
+    judge = load_judge(engine)
+    face = Inversion(engine.sample([1]))
+    assert float(read_all(judge, engine.show(face))[0, INDEX["hat"]]) > 0.9
+    (choice,) = choose(engine, [face], directions(engine, "with a hat"), engine.default_alpha)
+    assert choice.alpha == FACTORS[0] * engine.default_alpha
+
+
+def test_without_texts_the_person_decides(engine: Engine) -> None:
+    found = engine.direction("with glasses")
+    silent = Direction(
+        found.delta, found.relevance, found.beta, found.num_channels, "after", "", found.widths
+    )
+    face = Inversion(engine.sample([3]))
+    (choice,) = choose(engine, [face], [silent], 4.0, keep_identity=-1.0)
+    assert choice.alpha == 4.0
+    assert choice.scores.similarity is None
+    assert choice.scores.identity is not None
+    (choice,) = choose(engine, [face], [silent], 4.0, keep_identity=0.9999)
+    assert choice.alpha == 1.0
+
+
+def test_scores(engine: Engine) -> None:
+    face = Inversion(engine.sample([2, 3]))
+    edit = engine.direction("with glasses")
+    before, after = engine.show(face), engine.show(edit.edited(face, [4.0])[0])
+    way = way_of(engine, edit)
+    assert way is not None
+    forth = scores(engine, before, after, way)
+    assert all(s.similarity is not None and s.similarity > 0.5 for s in forth)
+    assert all(s.progress is not None and 0.1 < s.progress < 2 for s in forth)
+    assert all(s.identity is not None and 0.8 < s.identity < 1 for s in forth)
+    back = scores(engine, before, after, way, sign=-1)
+    assert [s.similarity for s in back] == pytest.approx([-(s.similarity or 0) for s in forth])
+    both = way_of(engine, Chain(((edit, 1.0), (engine.direction("smiling"), -2.0))))
+    assert both is not None
+    assert float(both.norm()) == pytest.approx(1.0, abs=1e-5)
+    assert float(both @ way) > 0.3
+    e = torch.eye(3)
+    cosine, progress = similarity_and_progress(e[:1], e[1:2], torch.tensor([0.0, 1.0, 0.0]))
+    assert float(cosine) == pytest.approx(0.5**0.5)
+    assert float(progress) == 1.0
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["edit", "seed:2-3", "-p", "with a hat", "--auto", "--models", "toy", "--out", "o"]
+    assert main(command) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert len(told) == 2
+    assert all("identity 0." in line and "similarity 0." in line for line in told)
+    recipe = load(tmp_path / "o" / "seed2_with-a-hat.png")
+    assert recipe.identity == 0.8
+    assert recipe.alphas is not None
+    assert len(recipe.alphas) == 1
+    # The recipe of what was chosen makes the same picture.
+    repeat = ["edit", "seed:2", "--recipe", "o/seed2_with-a-hat.png", "--models", "toy", "--out", "again.png"]
+    assert main([*repeat, "-q"]) == 0
+    from PIL import Image, ImageChops
+
+    with Image.open("again.png") as one, Image.open("o/seed2_with-a-hat.png") as other:
+        assert max(high for _, high in ImageChops.difference(one, other).getextrema()) <= 1

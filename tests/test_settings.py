@@ -1,0 +1,138 @@
+"""Defaults from config.toml, what the shell completes, and the doctor."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from styleclip_cli import __version__
+from styleclip_cli.cli import completion, main
+from tiny_pack import make_pack
+
+
+@pytest.fixture(scope="module")
+def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pack(tmp_path_factory.mktemp("pack"))
+
+
+@pytest.fixture
+def here(tmp_path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("STYLECLIP_MODELS", str(pack))
+    monkeypatch.setenv("STYLECLIP_HOME", str(tmp_path / "home"))
+    (tmp_path / "home").mkdir()
+    return tmp_path
+
+
+def settings(here: Path, text: str) -> None:
+    (here / "home" / "config.toml").write_text(text)
+
+
+def test_options_have_defaults_in_config_toml(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    settings(
+        here,
+        '[common]\ndevice = "cpu"\n[edit]\nalpha = [1, "2"]\nprompt = "with glasses"\nsave-latent = true\n'
+        'quality = 60\n[sample]\ndevice = "toaster"\n',
+    )
+    assert main(["edit", "seed:1", "--json", "--out", "a.png"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert row["alpha"] == [1.0, 2.0]
+    assert row["prompt"] == "face with glasses"
+    assert row["latent"] == "a.npz"
+    # What is typed comes first.
+    assert main(["edit", "seed:1", "--json", "--out", "b.png", "--alpha", "3", "-p", "smiling"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert (row["alpha"], row["prompt"]) == (3.0, "smiling face")
+    # A command's own table comes before what all have.
+    assert main(["sample", "--seed", "1"]) == 6
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("[edit]\nalfa = 3\n", "perhaps --alpha"),
+        ("[edti]\nalpha = 3\n", "no command 'edti'"),
+        ("[common]\nalfa = 3\n", "no command has --alfa"),
+        ("[edit]\nquality = [3]\n", "quality"),
+        ("[edit]\noverwrite = 1\n", "true or false"),
+        ("edit = 3\n", "config.toml"),
+        ("[edit\n", "config.toml"),
+    ],
+)
+def test_settings_that_make_no_sense(
+    here: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(here, text)
+    assert main(["edit", "seed:1", "-p", "smiling"]) == 3
+    told = capsys.readouterr().err
+    assert words in told
+    assert "config.toml" in told
+    assert main(["--version"]) == 0
+    assert main(["edit", "--help"]) == 0
+
+
+def complete(*words: str) -> list[str]:
+    """What bash would offer for the last word."""
+    environment = {
+        **os.environ,
+        "_STYLECLIP_COMPLETE": "complete_bash",
+        "COMP_WORDS": " ".join(("styleclip", *words)),
+        "COMP_CWORD": str(len(words)),
+    }
+    code = (
+        "import sys; from styleclip_cli.cli import main; sys.argv = ['styleclip']; main(); "
+        "print('TORCH' if 'torch' in sys.modules else '')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert "TORCH" not in done.stdout
+    return done.stdout.split()
+
+
+def test_the_shell_completes_names(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert complete("ed") == ["edit"]
+    assert "toy" in complete("edit", "--models", "t")
+    assert "with-glasses" in complete("edit", "--models", "toy", "--mapper", "with-g")
+    (here / "d.npz").touch()
+    (here / "deep").mkdir()
+    (here / "deep" / "e.npz").touch()
+    (here / "d.png").touch()
+    assert complete("edit", "--direction", "d") == ["d.npz", "deep/"]
+    assert completion.directions("./d") == ["./d.npz", "./deep/"]
+    assert completion.directions("deep/") == ["deep/e.npz"]
+    assert completion.directions("none/") == []
+    settings(here, "[broken")
+    monkeypatch.delenv("STYLECLIP_MODELS")
+    assert complete("edit", "--mapper", "w") == []
+
+
+def test_the_doctor(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    for words in (__version__, "torch", "kernels", "model packs", "cache", "weights", "GB free"):
+        assert words in told
+    assert main(["doctor", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["schema"] == "styleclip.doctor/1"
+    by_name = {one["what"]: one for one in found["findings"]}
+    assert by_name["device"]["status"] == "ok"
+    assert by_name["kernels"]["status"] in ("ok", "missing")
+
+
+def test_the_doctor_finds_what_is_broken(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STYLECLIP_MODELS", "ffhq")
+    monkeypatch.setenv("STYLECLIP_CACHE_DIR", "/proc/self/cache")
+    settings(here, "[broken")
+    assert main(["doctor"]) == 7
+    told = capsys.readouterr()
+    assert "styleclip models pull ffhq" in told.out
+    assert "/proc/self" in told.out
+    assert told.err.startswith("styleclip: error: ")
+    assert main(["doctor", "--device", "cuda:99"]) == 7
+    assert "cuda:99" in capsys.readouterr().out
