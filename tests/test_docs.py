@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "styleclip_cli"
 DOCS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 NAMED = [ROOT / "docs" / "design.md", ROOT / "docs" / "math.md"]
-LANGUAGES = {"sh", "python", "text", "toml", "json", "jsonl", "csv", "mermaid", "math"}
+LANGUAGES = {"sh", "python", "text", "toml", "json", "jsonl", "csv", "console", "mermaid", "math"}
 
 # Commands that are not run here, and why; their options are parsed.
 EXCUSED = {
@@ -45,7 +45,7 @@ EXCUSED = {
     r"\bstyleclip bench\b": "measures for a while; tests/test_batch.py does on tiny networks",
     r"^\.ci/run": "runs these tests",
     r"^python benchmarks/": "measures for minutes",
-    r"^python docs/pictures": "minutes",
+    r"^python docs/": "makes the docs themselves, in minutes",
     r"^(sudo )?(apt|apt-get|brew) ": "installs packages",
     r"\bstyleclip (studio|serve)\b": "waits for a browser; it has tests of its own",
     r"^styleclip --install-completion": "writes into the person's shell settings",
@@ -60,6 +60,7 @@ SMALLER = {
 FOREIGN = {
     "--nproc-per-node": "torchrun",
     "--extra-index-url": "pip",
+    "--torch-backend": "uv",
     "--array": "sbatch",
     "--gres": "sbatch",
     "--cpus-per-task": "sbatch",
