@@ -125,6 +125,25 @@ def test_a_bad_one_fails_alone(stage: str, capsys: pytest.CaptureFixture[str]) -
     assert "2: no good" in capsys.readouterr().err
 
 
+def test_one_that_cannot_be_worked_on_does_not_stop_its_neighbours(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    job = Recorder({"edit 2 3": BadInputError("no good"), "edit 3": BadInputError("no good")})
+    with pytest.raises(PartialFailure, match="1 of 5 failed, 4 written"):
+        run_jobs(work(5), job, size=2)
+    assert job.of("tell") == ["0", "1", "2", "4"]
+    assert job.of("failed") == ["3"]
+    assert "3: no good" in capsys.readouterr().err
+
+
+def test_the_first_failure_can_be_the_last() -> None:
+    job = Recorder({"open 3": BadInputError("no good"), "write 1": OutputError("no room")}, slow=0.05)
+    with pytest.raises(BadInputError, match="no good"):
+        run_jobs(work(9), job, fail_fast=True)
+    assert job.of("tell") == ["0", "2"], "what was computed before is written"
+    assert "5" not in job.of("open")
+
+
 @pytest.mark.parametrize(
     "error",
     [StopBatch(UsageError("not for this")), WeightsError("not for this"), MemoryError("not for this")],

@@ -495,3 +495,28 @@ def test_results_in_a_terminal(
     monkeypatch.setattr("styleclip_cli.pictures.terminal.can_show", lambda stream: True)
     assert main(command) == 0
     assert capsys.readouterr().err.count("\x1b[") > 20
+
+
+def test_results_among_the_inputs_are_no_inputs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "photos/bad.png").unlink()
+    command = ["edit", "photos", "-p", "smiling", "--out", "photos"]
+    assert main([*command, "-q"]) == 0
+    assert [n for n in names("photos") if "/" not in n] == [
+        "a.png",
+        "a_smiling.png",
+        "b.png",
+        "b_smiling.png",
+    ]
+    (here / "photos/b_smiling.png").unlink()
+    assert main([*command, "--skip-existing"]) == 0
+    told = capsys.readouterr().err
+    assert "1 of 3 inputs are results of others" in told
+    assert "1 of 2 results are there already" in told
+    assert [n for n in names("photos") if "/" not in n] == [
+        "a.png",
+        "a_smiling.png",
+        "b.png",
+        "b_smiling.png",
+    ]
+    # One that becomes itself is an input all the same.
+    assert main(["edit", "photos/a.png", "-p", "smiling", "--out", "photos/a.png", "--overwrite", "-q"]) == 0

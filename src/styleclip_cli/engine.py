@@ -6,6 +6,11 @@ Example:
     >>> w_plus = engine.sample([7])
     >>> direction = engine.direction("with glasses")
     >>> pictures = engine.edit(w_plus, direction, [2.0, 4.0])  # [1, 2, 3, 128, 128] in [-1, 1]
+    >>> photo = engine.edit_photo("examples/face.png", direction, 4.0)
+    >>> photo.size
+    (256, 256)
+    >>> engine.choose(w_plus, "with glasses").alpha > 0  # as strong as it pays
+    True
 """
 
 from __future__ import annotations
@@ -15,15 +20,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
 from styleclip_cli import cache, inversion
 from styleclip_cli.device import choose_device
 from styleclip_cli.editing import Editing
+from styleclip_cli.edits.auto import KEEP_IDENTITY, Choice, candidates, choose
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.inversion import Inversion, files
 from styleclip_cli.nets.stylegan2 import Generator
@@ -231,6 +238,65 @@ class Engine(Editing):
         start = face if isinstance(face, Inversion) else Inversion(face)
         pictures = self.show_each(edit.edited(start, alphas))
         return pictures.unflatten(0, (len(alphas), -1)).transpose(0, 1)
+
+    def edit_photo(
+        self,
+        photo: Image.Image | str | Path,
+        edit: Edit,
+        alpha: float,
+        *,
+        which: str | int = "largest",
+        align: bool = True,
+        inverter: Inverter | None = None,
+        mode: Literal["residual", "replace"] = "residual",
+    ) -> Image.Image:
+        """Edit faces of a photo, and put them back where they were: what `styleclip edit` does.
+
+        Args:
+            photo: A picture, or a file.
+            edit: A direction, or another method's edit; several are an `edits.chain.Chain`.
+            alpha: Strength.
+            which: Which face: "largest", "all", or a number from left to right.
+            align: Look for faces; else the middle square is taken.
+            inverter: How latents are found; None takes the pack's.
+            mode: "residual" adds what the edit changed, "replace" pastes the generator's picture.
+
+        Raises:
+            BadInputError: If the photo cannot be read, or there is no such face.
+        """
+        from styleclip_cli.photo import read_image
+        from styleclip_cli.portrait import edit_photo
+        from styleclip_cli.save import to_image
+
+        image = read_image(Path(photo)) if isinstance(photo, (str, Path)) else photo.convert("RGB")
+        settings = self.inversion(inverter)
+        edited = edit_photo(self, image, edit, alpha, which=which, align=align, settings=settings, mode=mode)
+        return to_image(edited.image) if isinstance(edited.image, Tensor) else edited.image
+
+    def choose(
+        self,
+        face: Inversion | Tensor,
+        prompt: str,
+        neutral: str = "face",
+        keep_identity: float = KEEP_IDENTITY,
+        *,
+        literal: bool = False,
+    ) -> Choice:
+        """Choose strength and threshold for one face: what `styleclip edit --auto` does.
+
+        Args:
+            face: What was found for a face; or its W+ [1, num_ws, w_dim].
+            prompt: What the face should become, or only what changes.
+            neutral: What it is now.
+            keep_identity: Least cosine of the face embeddings before and after.
+            literal: Take the prompt as it stands.
+
+        Raises:
+            UsageError: As `direction`.
+        """
+        start = face if isinstance(face, Inversion) else Inversion(face)
+        edits = [self.direction(prompt, neutral, channels=n, literal=literal) for n in candidates(self)]
+        return choose(self, [start], edits, self.default_alpha, keep_identity)[0]
 
     def save_latents(self, path: Path, w_plus: Tensor, sources: Sequence[str]) -> None:
         """Write W+ latents [N, num_ws, w_dim] with where they come from, one source per face.

@@ -447,6 +447,10 @@ def edit(
         paths = [_stream(items, naming, save_latent)]
     else:
         paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True, given=own_names)
+        if manifest is None and len(kept := io.without_results(items, paths)) < len(items):
+            reporter.note(f"{len(items) - len(kept)} of {len(items)} inputs are results of others: left out")
+            items, own_looks = kept, own_looks[: len(kept)]  # without a manifest all have the same look
+            paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True)
     work = [one for number, one in enumerate(zip(items, paths, strict=True)) if part.takes(number)]
     gallery = Gallery(len(work), sheet, slider, diff, _animation(animation, how, len(paths), own_looks))
     beside = gallery.files([path for _, path in work])

@@ -313,6 +313,21 @@ def plan_outputs(
     return paths
 
 
+def without_results(items: Sequence[Item], paths: Sequence[Path]) -> list[Item]:
+    """Items that are no other item's result: those of an earlier run, in the folder that they were made of.
+
+    Args:
+        items: In order.
+        paths: The result of each.
+    """
+    made = {os.path.realpath(path): number for number, path in enumerate(paths)}
+    return [
+        item
+        for number, item in enumerate(items)
+        if item.path is None or made.get(os.path.realpath(item.path), number) == number
+    ]
+
+
 def pack_of_recipe(models: str | None, recipe: str | None) -> str | None:
     """The pack to repeat a recipe with: one named on the command line, else the recipe's.
 
