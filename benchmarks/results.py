@@ -116,9 +116,19 @@ def auto(found: Mapping[str, Any]) -> str:
     mean = found["mean"]
     rows = [{"what": "default", **mean["fixed"]}, {"what": "`--auto`", **mean["auto"]}]
     return (
-        f"Toy world, {len(found['rows'])} prompts, held-out faces; the first {found['skipped']} of each prompt, "
+        f"Toy world, {len(found['rows'])} prompts, held-out faces; the first {found['skipped']} of each, "
         f"with which the rule was set, are left out. Choosing takes {mean['seconds']:.2f} s a face.\n\n"
         + table(rows, columns)
+    )
+
+
+def studio(found: Mapping[str, Any]) -> str:
+    """studio.py."""
+    return (
+        f"Toy pack, a photo of 256 pixels, {found['moves']} moves of the strength; the browser runs on the "
+        f"same cores. From the move to the picture on the screen: median {found['median_ms']:.0f} ms, 95 % under "
+        f"{found['p95_ms']:.0f} ms, the slowest {found['worst_ms']:.0f} ms. While the slider is dragged "
+        f"{found['pictures_a_second']:.0f} pictures a second are seen."
     )
 
 
@@ -186,6 +196,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "relevance": ("Channelwise relevance, whole jobs at 1024 pixels", relevance),
     "relevance_quality": ("Channelwise relevance, quality on the toy world", quality),
     "batch": ("Many inputs", batch),
+    "studio": ("The studio", studio),
     "auto": ("Strength chosen for each face", auto),
     "commands": ("Whole commands", commands),
     "steps": ("Steps of optimization and of mapper training", steps),

@@ -12,7 +12,7 @@ import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PureWindowsPath
-from typing import Any
+from typing import Any, Literal
 
 from styleclip_cli import __version__
 from styleclip_cli.errors import BadInputError, one_line
@@ -22,6 +22,15 @@ MAX_BYTES = 2**16
 """Of the JSON; the EXIF data of a JPEG cannot hold more."""
 MAX_ALPHAS = 256
 MAX_EDITS = 32
+MethodName = Literal["global", "optimize", "mapper"]
+SAVED = "saved direction"
+WORDS: Mapping[MethodName, str] = {
+    "global": "global directions",
+    "optimize": "latent optimization",
+    "mapper": "latent mapper",
+}
+"""How recipes call the methods."""
+NAMES = {words: name for name, words in WORDS.items()}
 _LARGE = sys.float_info.max
 _TEXT_SUFFIXES = (".json", ".toml")
 

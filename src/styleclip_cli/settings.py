@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+DEFAULT_NEUTRAL = "face"
+"""What a face is before an edit, where nothing is said."""
 LayerChoice = Literal["fs3", "conv", "all"]
 RelevanceMode = Literal["exact", "preview", "gradient"]
 

@@ -22,6 +22,7 @@ from styleclip_cli.cli.merge import merge
 from styleclip_cli.cli.models import models
 from styleclip_cli.cli.precompute_stats import precompute_stats
 from styleclip_cli.cli.sample import sample
+from styleclip_cli.cli.studio import studio
 from styleclip_cli.cli.train_mapper import train_mapper
 from styleclip_cli.cli.transfer import transfer
 
@@ -50,6 +51,7 @@ def root(
 
 
 app.command("edit")(edit)
+app.command("studio")(studio)
 app.command("invert")(invert)
 app.command("sample")(sample)
 app.command("transfer")(transfer)

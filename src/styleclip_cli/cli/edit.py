@@ -22,6 +22,7 @@ from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.records import record
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import PartialFailure, UsageError
+from styleclip_cli.recipe import NAMES
 from styleclip_cli.shards import Shard, own_device, processes, rank
 
 if TYPE_CHECKING:
@@ -348,12 +349,12 @@ def edit(
             factors = alphas or [a for a in before.alphas or () if a != 1]
             own_edits = looking.of_steps(looking.beside(before.edits, recipe), factors)
         else:
-            again = methods.NAMES.get(before.method)
+            again = NAMES.get(before.method)
             if method is None and mapper is None and not (again == "mapper" and prompts):
                 method = again
             same = again == (method or ("mapper" if mapper is not None else "global"))
             if not prompts:
-                if before.method not in methods.NAMES or (before.prompt is None and before.mapper is None):
+                if before.method not in NAMES or (before.prompt is None and before.mapper is None):
                     raise UsageError(
                         f"{recipe}: made by {before.method}, which a recipe cannot repeat",
                         "the same command again",

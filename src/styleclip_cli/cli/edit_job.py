@@ -14,11 +14,12 @@ from styleclip_cli.cli.batch import StopBatch
 from styleclip_cli.cli.faces import latent_of, quality_line, read_item, source_name, tell_notes
 from styleclip_cli.cli.inputs import Item
 from styleclip_cli.cli.looks import Look
-from styleclip_cli.cli.methods import SAVED, WORDS, Onlooker
+from styleclip_cli.cli.methods import Onlooker
 from styleclip_cli.cli.records import record
 from styleclip_cli.cli.report import Reporter, binary
 from styleclip_cli.errors import BadInputError, DeviceError, StyleClipError, WeightsError, shortened
 from styleclip_cli.profile import stage
+from styleclip_cli.recipe import SAVED, WORDS
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -10,9 +10,9 @@ import typer
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options, report
-from styleclip_cli.cli.methods import WORDS
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import UsageError
+from styleclip_cli.recipe import WORDS
 
 if TYPE_CHECKING:
     from rich.table import Table

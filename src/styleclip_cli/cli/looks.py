@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from styleclip_cli.cli.inputs import STREAM, Item, expand
-from styleclip_cli.cli.methods import MethodName
 from styleclip_cli.cli.options import DEFAULT_NEUTRAL, parse_alphas, parse_betas
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
-from styleclip_cli.recipe import MAX_ALPHAS, Step, parse_json
+from styleclip_cli.recipe import MAX_ALPHAS, MethodName, Step, parse_json
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from math import gcd
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -18,6 +18,7 @@ from styleclip_cli.cli.interrupt import Interruptible
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
 from styleclip_cli.progress import Advance
+from styleclip_cli.recipe import MethodName
 from styleclip_cli.settings import LEVELS
 
 if TYPE_CHECKING:
@@ -28,15 +29,6 @@ if TYPE_CHECKING:
     from styleclip_cli.recipe import Recipe
     from styleclip_cli.settings import OptimizeSettings
 
-MethodName = Literal["global", "optimize", "mapper"]
-SAVED = "saved direction"
-WORDS: Mapping[MethodName, str] = {
-    "global": "global directions",
-    "optimize": "latent optimization",
-    "mapper": "latent mapper",
-}
-"""As recipes say it."""
-NAMES = {words: name for name, words in WORDS.items()}
 _OPTIMIZE = "Optimize"
 
 Method = Annotated[

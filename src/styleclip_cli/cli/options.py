@@ -14,11 +14,11 @@ import typer
 from styleclip_cli.cli import completion
 from styleclip_cli.errors import DeviceError, UsageError
 from styleclip_cli.recipe import MAX_ALPHAS
+from styleclip_cli.settings import DEFAULT_NEUTRAL as DEFAULT_NEUTRAL
 from styleclip_cli.settings import Inverter as InverterName
 from styleclip_cli.settings import LayerChoice, Precision, RelevanceMode
 
 _COMMON = "Common"
-DEFAULT_NEUTRAL = "face"
 AUTOMATIC = "auto"
 
 Inputs = Annotated[

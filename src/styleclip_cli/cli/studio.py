@@ -1,0 +1,115 @@
+"""`styleclip studio`: a page on this machine to edit faces while one looks."""
+
+from __future__ import annotations
+
+import os
+import threading
+import webbrowser
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from styleclip_cli.cli import options
+from styleclip_cli.cli.packs import choose
+from styleclip_cli.cli.report import Reporter
+from styleclip_cli.errors import OutputError, UsageError
+
+if TYPE_CHECKING:
+    import socket
+
+_PAGE = "Page"
+
+
+def studio(
+    port: Annotated[
+        int,
+        typer.Option(min=0, max=65535, help="Port; 0 takes any that is free.", rich_help_panel=_PAGE),
+    ] = 8765,
+    host: Annotated[
+        str,
+        typer.Option(
+            help="Where to listen. Any other address lets other machines in, without a password.",
+            rich_help_panel=_PAGE,
+        ),
+    ] = "127.0.0.1",
+    browser: Annotated[
+        bool, typer.Option(help="Open the page in the usual browser.", rich_help_panel=_PAGE)
+    ] = True,
+    max_megabytes: Annotated[
+        float,
+        typer.Option(min=0.001, max=2000, help="Refuse larger files of photos.", rich_help_panel="Photos"),
+    ] = 25,
+    max_megapixels: options.MaxMegapixels = 100,
+    models: options.Models = None,
+    offline: options.Offline = False,
+    device: options.Device = "auto",
+    precision: options.PrecisionOption = "fp32",
+    no_kernels: options.NoKernels = False,
+    quiet: options.Quiet = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Open the studio: a page on this machine to drop photos on, and to edit faces while you look.
+
+    Nothing leaves this machine. Photos are forgotten when the page is closed; Ctrl-C ends it.
+
+    Example: styleclip studio --models toy
+    """
+    reporter = Reporter(quiet)
+    options.check_device(device)
+    rendered_in = options.check_precision(precision)
+    if find_spec("nicegui") is None:
+        raise UsageError("the studio needs the package nicegui", 'pip install "styleclip-cli[studio]"')
+    name = choose(models, reporter, offline)
+    with _listening(host, port) as listener:
+        from styleclip_cli.engine import Engine
+        from styleclip_cli.studio.guard import is_loopback
+        from styleclip_cli.studio.server import Studio, serve
+
+        if not is_loopback(host):
+            reporter.note(
+                f"warning: {host} can be reached from other machines: whoever reaches it can use the studio"
+            )
+        engine = Engine(name, device=device, progress=reporter.progress, precision=rendered_in)
+        shared = Studio(engine, name, round(max_megabytes * 2**20), round(max_megapixels * 1e6))
+        shared.warm_up()
+        shown = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else host
+        shown = f"[{shown}]" if ":" in shown and not shown.startswith("[") else shown
+        url = f"http://{shown}:{listener.getsockname()[1]}/"
+
+        def ready() -> None:
+            reporter.result(url)
+            reporter.note("Ctrl-C ends the studio")
+            if browser:  # some browsers answer when they are closed again
+                threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
+
+        serve(shared, listener, host, ready)
+
+
+def _listening(host: str, port: int) -> socket.socket:
+    """Take the port now: if it cannot be had, nothing was loaded in vain.
+
+    Raises:
+        UsageError: If the host is none of this machine's.
+        OutputError: If the port is taken.
+    """
+    import socket
+
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+    except (OSError, UnicodeError):
+        raise UsageError(f"no address for --host {host!r}", "--host 127.0.0.1") from None
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":  # elsewhere it would let others take the port away
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(128)
+    except OSError as error:
+        listener.close()
+        raise OutputError(
+            f"cannot listen on {host}, port {port} ({error.strerror})", "--port 0 takes one that is free"
+        ) from None
+    return listener

@@ -1,0 +1,66 @@
+// One picture before and after, with a line between them that can be dragged. All pictures share its place.
+import { reactive } from "vue";
+
+const shared = reactive({ split: 50 });
+
+export default {
+  template: `
+    <figure class="tile" :class="{small}" :style="{'--ratio': ratio, '--split': shared.split + '%'}">
+      <div class="frame">
+        <canvas ref="before" role="img" :aria-label="name + ', before'"></canvas>
+        <canvas ref="after" class="after" role="img" :aria-label="name + ', after'"></canvas>
+        <template v-if="!small">
+          <span class="side" v-show="shared.split > 14">before</span>
+          <span class="side right" v-show="shared.split < 88">after</span>
+          <div class="divider"><span>‹ ›</span></div>
+          <input type="range" min="0" max="100" step="0.1" v-model.number="shared.split"
+            aria-label="Where the picture before ends and the one after begins"
+            @pointerdown="$emit('pick')" @dblclick="shared.split = shared.split > 1 ? 0 : 50" />
+        </template>
+        <button v-else class="picker" :aria-label="'Show ' + name" :title="name" @click="$emit('pick')"></button>
+        <button class="drop" aria-label="Remove this picture" title="Remove" @click="$emit('drop')">×</button>
+      </div>
+      <figcaption v-if="!small">{{ name }}</figcaption>
+    </figure>`,
+  props: { name: String, before: String, after: String, ratio: Number, small: Boolean },
+  emits: ["pick", "drop", "shown"],
+  data: () => ({ shared }),
+  mounted() {
+    this.busy = {};
+    this.draw("before");
+    this.draw("after");
+  },
+  watch: {
+    before() { this.draw("before"); },
+    after() { this.draw("after"); },
+  },
+  methods: {
+    // Only the newest picture is fetched: those that came and went in the meantime are left out.
+    async draw(side) {
+      if (this.busy[side]) return;
+      this.busy[side] = true;
+      let done = "";
+      try {
+        while (this[side] && this[side] !== done) {
+          done = this[side];
+          const answer = await fetch(done);
+          if (!answer.ok) break;
+          const bitmap = await createImageBitmap(await answer.blob());
+          const canvas = this.$refs[side];
+          if (!canvas) break;
+          if (canvas.width !== bitmap.width) canvas.width = bitmap.width;
+          if (canvas.height !== bitmap.height) canvas.height = bitmap.height;
+          canvas.getContext("2d").drawImage(bitmap, 0, 0);
+          bitmap.close();
+          const version = Number(new URL(done, location).searchParams.get("v"));
+          canvas.dataset.version = version;
+          if (side === "after") this.$emit("shown", version);
+        }
+      } catch {
+        // The server is gone; NiceGUI says so.
+      } finally {
+        this.busy[side] = false;
+      }
+    },
+  },
+};

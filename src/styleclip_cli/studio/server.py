@@ -1,0 +1,204 @@
+"""The studio's server: one engine, many pages, all of them on this machine.
+
+NiceGUI draws the pages and keeps them in touch; FastAPI takes photos and hands out pictures; uvicorn serves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import socket
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from nicegui import app as pages
+from nicegui import ui
+from starlette.requests import ClientDisconnect
+
+from styleclip_cli.engine import Engine
+from styleclip_cli.errors import OutputError
+from styleclip_cli.studio.guard import Guard
+from styleclip_cli.studio.page import Page
+from styleclip_cli.studio.session import Edits, Session
+
+T = TypeVar("T")
+MAX_PAGES = 16
+_UPLOADS = 2  # at a time
+_PATIENCE = 10.0  # seconds until a page that lost touch is given up, with all that it holds
+_ICON = (
+    '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" '
+    'fill="#b4532f"/><path d="M16 5v22" stroke="#fff" stroke-width="2"/><circle cx="16" cy="16" r="8" '
+    'fill="none" stroke="#fff" stroke-width="2.5"/><path d="M16 8a8 8 0 0 1 0 16z" fill="#fff"/></svg>'
+)
+
+
+@dataclass
+class Studio:
+    """What all pages share.
+
+    Attributes:
+        engine: Asked by one thread alone, as networks can do one thing at a time.
+        models: What the command line calls its pack.
+        max_bytes: Of a photo's file.
+        max_pixels: Of a photo.
+        pages: Those that are open, each by a name that only its own browser knows.
+    """
+
+    engine: Engine
+    models: str
+    max_bytes: int
+    max_pixels: int
+    pages: dict[str, Page] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.edits = Edits(self.engine)
+        self._thread = ThreadPoolExecutor(1, "engine")
+
+    def warm_up(self) -> None:
+        """Load and measure what the first edit would have to wait for."""
+        self.engine.relevance()
+        self.engine.statistics()
+        session = Session(self.engine, self.models, self.edits)
+        session.generate(1)
+        session.change(prompt="smiling")
+        session.pictures()
+
+    async def ask(self, work: Callable[..., T], *args: Any) -> T:
+        """Have the engine's thread do something."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args))
+
+    def open(self) -> Page | None:
+        """Begin a page; None if there are too many."""
+        if len(self.pages) >= MAX_PAGES:
+            return None
+        key = secrets.token_urlsafe(16)
+        session = Session(self.engine, self.models, self.edits, self.max_pixels)
+        self.pages[key] = page = Page(session, self.ask, f"/studio/{key}", self.max_bytes)
+        return page
+
+    def close(self, page: Page) -> None:
+        """Forget a page, and its pictures."""
+        page.close()
+        self.pages = {key: one for key, one in self.pages.items() if one is not page}
+
+    def stop(self) -> None:
+        """Have the engine finish what it does, and no more."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+def build(studio: Studio, host: str, folder: Path, ready: Callable[[], None] = lambda: None) -> FastAPI:
+    """Make the application.
+
+    Args:
+        studio: What it shows.
+        host: Where it will listen.
+        folder: Where photos lie while they arrive and are read.
+        ready: Called when it can be used.
+    """
+    app = FastAPI(docs_url=None, redoc_url=None, openapi_url=None)
+    turns = asyncio.Semaphore(_UPLOADS)
+
+    @app.post("/studio/{key}/pictures")
+    async def take(key: str, request: Request) -> Response:
+        page = studio.pages.get(key)
+        if page is None:
+            return JSONResponse({"problem": "this page was closed: load it again"}, 404)
+        name = Path(unquote(request.headers.get("x-name", ""))).name[-120:] or "photo"
+        file = folder / secrets.token_hex(8)
+        try:
+            async with turns:
+                if not await _received(request, file, studio.max_bytes):
+                    problem = f"{name}: larger than {studio.max_bytes / 2**20:g} MB"
+                    return JSONResponse({"problem": problem}, 413)
+                return JSONResponse({"problem": await page.take(file, name)})
+        except ClientDisconnect:
+            return Response(status_code=400)
+        finally:
+            file.unlink(missing_ok=True)
+
+    @app.get("/studio/{key}/{number}/{side}")
+    async def give(key: str, number: int, side: str) -> Response:
+        page = studio.pages.get(key)
+        content = None if page is None else page.picture(number, side)
+        if content is None:
+            return Response(status_code=404)
+        return Response(content, media_type="image/jpeg", headers={"cache-control": "no-store"})
+
+    @ui.page("/", title="styleclip studio", favicon=_ICON, dark=None)
+    def index() -> None:
+        page = studio.open()
+        if page is None:
+            ui.label(f"{MAX_PAGES} pages of the studio are open already: close one of them.")
+            return
+        ui.context.client.on_delete(lambda: studio.close(page))
+        page.build()
+
+    pages.on_startup(ready)
+    ui.run_with(
+        app,
+        title="styleclip studio",
+        reconnect_timeout=_PATIENCE,
+        gzip_middleware_factory=None,  # nothing travels far
+        tailwind=False,
+        show_welcome_message=False,
+    )
+    app.add_middleware(Guard, host=host)
+    return app
+
+
+async def _received(request: Request, file: Path, limit: int) -> bool:
+    """Write what arrives to a file; False, and no more is read, once it is over the limit."""
+    told = request.headers.get("content-length", "0")
+    if not told.isdecimal() or int(told) > limit:
+        return False
+    size = 0
+    with file.open("xb") as out:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > limit:
+                return False
+            out.write(chunk)
+    return True
+
+
+def serve(studio: Studio, listener: socket.socket, host: str, ready: Callable[[], None]) -> None:
+    """Serve until a signal comes; it is raised again when everything is closed.
+
+    Args:
+        studio: What to serve.
+        listener: Where.
+        host: The same as a person said it.
+        ready: Called when pages can be opened.
+
+    Raises:
+        OutputError: If it cannot be started.
+    """
+    for name in ("nicegui", "uvicorn"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    with TemporaryDirectory(prefix="styleclip-studio-") as folder:  # for the owner's eyes only
+        app = build(studio, host, Path(folder), ready)
+        config = uvicorn.Config(
+            app,
+            log_config=None,
+            access_log=False,
+            ws="wsproto",
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        server = uvicorn.Server(config)
+        try:
+            server.run([listener])
+        finally:
+            studio.stop()
+        if not server.started:
+            raise OutputError("the studio could not be started", "STYLECLIP_DEBUG=1 says more")

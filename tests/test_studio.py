@@ -1,0 +1,798 @@
+"""The studio: what a page holds, who may speak to it, and the page itself in a browser."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import http.client
+import io
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from styleclip_cli.cli import main
+from styleclip_cli.edits.chain import Chain
+from styleclip_cli.engine import Engine
+from styleclip_cli.errors import BadInputError
+from styleclip_cli.photo import read_image
+from styleclip_cli.portrait import edit_photo
+from styleclip_cli.recipe import load
+from styleclip_cli.save import mark_of, read_metadata, to_image
+from styleclip_cli.studio.guard import Guard
+from styleclip_cli.studio.look import RECIPE, History, Look, Wish
+from styleclip_cli.studio.session import MAX_PICTURES, Edits, Session
+
+FACE = Path(__file__).parent.parent / "examples" / "face.png"
+SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def engine() -> Engine:
+    return Engine("toy", device="cpu")
+
+
+@pytest.fixture(scope="module")
+def edits(engine: Engine) -> Edits:
+    return Edits(engine)
+
+
+@pytest.fixture
+def session(engine: Engine, edits: Edits) -> Session:
+    session = Session(engine, "toy", edits)
+    session.add(FACE, "face.png")
+    return session
+
+
+def pixels(image: Image.Image) -> np.ndarray:
+    return np.asarray(image).astype(int)
+
+
+def after(session: Session) -> np.ndarray:
+    """What the page shows of its first picture."""
+    return pixels(session.pictures()[0][2])
+
+
+def two_edits(session: Session) -> None:
+    session.change(prompt="with glasses")
+    session.change(alpha=3.0)
+    assert session.accept()
+    session.change(prompt="smiling", alpha=2.0)
+
+
+# What a page holds.
+
+
+def test_edits_add_up_as_a_chain_does(session: Session, engine: Engine) -> None:
+    two_edits(session)
+    chain = Chain(((engine.direction("with glasses"), 3.0), (engine.direction("smiling"), 2.0)))
+    wanted = edit_photo(engine, read_image(FACE), chain, 1.0).image
+    assert isinstance(wanted, Image.Image)
+    finished = session.subjects[0].finished(session.resolve())
+    np.testing.assert_array_equal(pixels(finished), pixels(wanted))
+    assert np.abs(after(session) - pixels(wanted)).max() <= 1  # the preview of a small photo is the same
+    assert [step.title for step in session.look.steps] == ["with glasses", "smiling"]
+
+
+def test_a_move_of_a_slider_asks_neither_the_encoder_nor_clip_nor_for_styles_again(
+    session: Session, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two_edits(session)
+    first = after(session)
+
+    def asked(*_: Any, **__: Any) -> Any:
+        raise AssertionError("asked again")
+
+    for owner, name in (
+        (type(engine.encoder), "forward"),
+        (type(engine.clip), "encode_text"),
+        (engine, "styles"),
+        (engine, "find"),
+    ):
+        monkeypatch.setattr(owner, name, asked)
+    rendered = []
+    show = engine.synthesize
+    monkeypatch.setattr(engine, "synthesize", lambda *a, **k: rendered.append(len(a[0])) or show(*a, **k))
+    for alpha in (-2.0, 0.5, 6.0):
+        session.change(alpha=alpha)
+        assert np.abs(after(session) - first).max() > 20
+    assert rendered == [1, 1, 1]  # the face before the edit is not rendered again either
+
+
+def test_beta_is_chosen_as_by_the_command_and_can_be_set(session: Session, engine: Engine) -> None:
+    session.change(prompt="with glasses")
+    chosen, wanted = session.resolve().wish, engine.direction("with glasses")
+    assert chosen is not None
+    assert chosen.entries() == wanted.entries()
+    first = after(session)
+    session.change(beta=0.4)
+    narrow = session.resolve()
+    assert narrow.wish is not None
+    assert narrow.wish.entries()["channels"] < wanted.num_channels
+    assert narrow.strongest == float(wanted.relevance.abs().max())
+    assert (after(session) != first).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"prompt": "with glasses", "neutral": " "}, "the neutral text is empty"),
+        ({"prompt": "face"}, "are the same"),
+        ({"prompt": "very " * 90 + "old"}, "too long"),
+        ({"prompt": "a" * 501}, "too long"),
+        ({"prompt": "smiling", "beta": 0.99}, "largest usable beta"),
+        ({"prompt": "smiling", "alpha": float("nan")}, "alpha must be a number"),
+        ({"method": "mapper", "mapper": str(FACE)}, "no mapper"),
+    ],
+)
+def test_what_makes_no_sense_is_said_and_the_picture_stays(
+    session: Session, changes: dict[str, Any], said: str
+) -> None:
+    session.change(prompt="with glasses")
+    session.accept()
+    before = after(session)
+    session.change(**changes)
+    assert said in session.resolve().problem
+    np.testing.assert_array_equal(after(session), before)
+    assert not session.accept()
+    assert [step.title for step in session.look.kept] == ["with glasses"]
+    assert session.command_line().count("--prompt") == 1  # it tells what is shown
+
+
+def test_undo_and_redo_lead_through_all_that_was_done(session: Session) -> None:
+    seen = [after(session)]
+    session.change(prompt="with glasses")
+    seen.append(after(session))
+    for alpha in (4.5, 5.0, 5.5):  # one drag of a slider
+        session.change(alpha=alpha)
+    seen.append(after(session))
+    session.accept()
+    session.change(prompt="with a beard")
+    seen.append(after(session))
+    labels = [entry.label for entry in session.history.entries]
+    assert labels == ["start", "with glasses", "alpha 5.5", "kept with glasses", "with a beard"]
+    for wanted in (seen[2], seen[2], seen[1], seen[0]):  # keeping an edit changes no picture
+        assert session.undo()
+        np.testing.assert_array_equal(after(session), wanted)
+    assert not session.undo()
+    for _ in range(4):
+        assert session.redo()
+    np.testing.assert_array_equal(after(session), seen[3])
+    assert not session.redo()
+    session.history.go(1)
+    session.change(alpha=1.0)  # what was undone is forgotten
+    assert not session.history.can_redo
+
+
+def test_two_drags_are_two_lines_of_the_history() -> None:
+    history = History(Look())
+    for alpha in (1.0, 2.0):
+        history.change({"alpha": alpha})
+    history.settle()
+    history.change({"alpha": 3.0})
+    assert not history.change({"alpha": 3.0})
+    assert [entry.look.wish.alpha for entry in history.entries] == [4.0, 2.0, 3.0]
+
+
+def test_a_kept_edit_can_be_removed(session: Session) -> None:
+    session.change(prompt="smiling", alpha=2.0)
+    alone = after(session)
+    session.change(prompt="")
+    two_edits(session)
+    session.history.remove(0)
+    np.testing.assert_array_equal(after(session), alone)
+    assert session.undo()
+    assert len(session.look.kept) == 1
+
+
+def test_a_mapper_is_a_wish_too(session: Session, engine: Engine) -> None:
+    session.change(method="mapper")
+    assert session.look.wish.alpha == 1.0
+    session.change(mapper="with-a-hat")
+    session.change(alpha=0.8)
+    wanted = edit_photo(engine, read_image(FACE), engine.mapper("with-a-hat"), 0.8).image
+    assert np.abs(after(session) - pixels(wanted)).max() <= 1
+    session.accept()
+    assert session.look.wish.method == "mapper"
+    session.change(method="global")
+    assert session.look.wish.alpha == engine.default_alpha
+    assert session.command_line() == ("styleclip edit face.png --models toy --mapper with-a-hat --alpha 0.8")
+
+
+def test_the_command_line_says_all_edits_in_order(session: Session) -> None:
+    session.subjects[0].name = "-my face's.png"
+    session.change(prompt="with glasses", alpha=4.0, beta=0.12)
+    session.accept()
+    session.change(prompt='it\'s "smiling"; rm -rf $HOME', neutral="a man", alpha=-0.3)
+    assert shlex.split(session.command_line()) == [
+        *("styleclip", "edit", "./-my face's.png", "--models", "toy"),
+        *("--prompt", "with glasses", "--neutral", "face", "--alpha", "4", "--beta", "0.12"),
+        *("--prompt", 'it\'s "smiling"; rm -rf $HOME', "--neutral", "a man", "--alpha", "-0.3"),
+        *("--beta", "auto"),
+    ]
+    session.accept()
+    session.change(method="mapper", mapper="smiling")
+    assert session.command_line().endswith(" --models toy --recipe look.toml")
+
+
+def test_the_recipe_says_all_edits_in_order(session: Session, tmp_path: Path) -> None:
+    session.change(prompt="with glasses", alpha=4.0, beta=0.12)
+    session.accept()
+    session.change(method="mapper", mapper="smiling")
+    assert tomllib.loads(session.recipe()) == {
+        "models": "toy",
+        "edit": [
+            {"prompt": "with glasses", "neutral": "face", "alpha": 4.0, "beta": 0.12},
+            {"mapper": "smiling", "alpha": 1.0},
+        ],
+    }
+    (tmp_path / "look.toml").write_text(session.recipe())
+    steps = load(tmp_path / "look.toml").edits
+    assert steps is not None
+    assert [step.words for step in steps] == ["with glasses", "smiling"]
+
+
+GLASSES = {"prompt": "with glasses", "alpha": 3.3, "beta": 0.2}
+BEARD = {"prompt": "with a beard", "neutral": "a face", "alpha": -1.5}
+HAT = {"method": "mapper", "mapper": "with-a-hat", "alpha": 0.8}
+
+
+@pytest.mark.parametrize(
+    ("wishes", "way"),
+    [
+        ([GLASSES], "command"),
+        ([GLASSES], "recipe"),
+        ([HAT], "command"),
+        ([HAT], "recipe"),
+        ([BEARD, GLASSES], "command"),
+        ([BEARD, GLASSES], "recipe"),
+        ([HAT, GLASSES], "recipe"),
+        ([HAT, GLASSES], "command"),
+    ],
+)
+def test_edit_makes_the_picture_that_the_studio_saves(
+    session: Session,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wishes: list[dict[str, Any]],
+    way: str,
+) -> None:
+    for wish in wishes[:-1]:
+        session.change(**wish)
+        session.accept()
+    session.change(**{"method": "global", **wishes[-1]})
+    name, content = session.save(session.subjects[0])
+    assert re.fullmatch(r"face_[a-z-]+\.png", name)
+    saved, out = tmp_path / "saved.png", tmp_path / "edited.png"
+    saved.write_bytes(content)
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / RECIPE).write_text(session.recipe())
+    shutil.copy(FACE, tmp_path / "face.png")
+    words = shlex.split(session.command_line())[1:] if way == "command" else ["edit", "face.png"]
+    options = [] if way == "command" else ["--recipe", RECIPE]
+    assert main([*words, *options, "--out", str(out), "--quiet"]) == 0
+    np.testing.assert_array_equal(pixels(read_image(saved)), pixels(read_image(out)))
+    assert read_metadata(saved) == read_metadata(out)
+    with Image.open(saved) as image:
+        assert mark_of(image) == "compositeWithTrainedAlgorithmicMedia"
+
+
+def test_a_saved_picture_repeats_itself(session: Session, tmp_path: Path) -> None:
+    two_edits(session)
+    saved = tmp_path / "saved.png"
+    saved.write_bytes(session.save(session.subjects[0])[1])
+    out = tmp_path / "again.png"
+    assert main(["edit", str(FACE), "--recipe", str(saved), "--out", str(out), "--quiet"]) == 0
+    np.testing.assert_array_equal(pixels(read_image(out)), pixels(read_image(saved)))
+
+
+def test_generated_faces_can_be_edited(engine: Engine, edits: Edits, tmp_path: Path) -> None:
+    session = Session(engine, "toy", edits)
+    subject = session.generate(7)
+    session.change(prompt="smiling")
+    wanted = to_image(engine.edit(engine.sample([7]), engine.direction("smiling"), [4.0])[0, 0])
+    assert np.abs(after(session) - pixels(wanted)).max() <= 1
+    assert session.command_line().startswith("styleclip edit seed:7 --models toy --prompt smiling")
+    name, content = session.save(subject)
+    assert name == "seed7_smiling.png"
+    (tmp_path / name).write_bytes(content)
+    told = read_metadata(tmp_path / name)
+    assert told is not None
+    assert told["sample"] == 7
+    with Image.open(io.BytesIO(content)) as image:
+        assert mark_of(image) == "trainedAlgorithmicMedia"
+
+
+def test_a_large_photo_is_shown_smaller_and_saved_in_full(
+    engine: Engine, edits: Edits, tmp_path: Path
+) -> None:
+    read_image(FACE).resize((1500, 1500)).save(tmp_path / "large.png")
+    session = Session(engine, "toy", edits)
+    subject = session.add(tmp_path / "large.png", "large.png")
+    session.change(prompt="with glasses")
+    ((_, before, shown),) = session.pictures()
+    assert before.size == shown.size == (1024, 1024)
+    finished = subject.finished(session.resolve())
+    assert finished.size == (1500, 1500)
+    smaller = pixels(finished.resize((1024, 1024), Image.Resampling.LANCZOS))
+    assert np.abs(smaller - pixels(shown)).mean() < 1
+
+
+def test_what_cannot_be_opened_is_told_by_the_name_that_the_person_knows(
+    session: Session, tmp_path: Path
+) -> None:
+    (tmp_path / "0123abcd").write_text("no picture")
+    with pytest.raises(BadInputError, match=r"^holiday\.jpg: not a picture"):
+        session.add(tmp_path / "0123abcd", "holiday.jpg")
+    Image.new("RGB", (300, 300)).save(tmp_path / "wide.png")
+    session.max_pixels = 80_000
+    with pytest.raises(BadInputError, match=r"^wide\.png: too large"):
+        session.add(tmp_path / "wide.png", "wide.png")
+    while len(session.subjects) < MAX_PICTURES:
+        session.generate(1)
+    with pytest.raises(BadInputError, match="at most"):
+        session.generate(1)
+    session.drop(session.subjects[0])
+    assert session.generate(1) in session.subjects
+
+
+def test_a_wish_says_its_options() -> None:
+    assert Wish(prompt="smiling").entries() == {"prompt": "smiling", "neutral": "face", "alpha": 4.0}
+    assert Wish(method="mapper", mapper="x", alpha=1.0).entries() == {"mapper": "x", "alpha": 1.0}
+    assert Look(wish=Wish(prompt="  ")).steps == ()
+
+
+# Who may speak to it.
+
+
+def answered(host: str, headers: dict[str, str], kind: str = "http") -> bool:
+    """Whether a guard lets a request through."""
+    pytest.importorskip("starlette")
+    sent: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {}
+
+    scope = {"type": kind, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}
+    asyncio.run(Guard(app, host)(scope, receive, send))
+    return sent[0].get("status") == 200
+
+
+@pytest.mark.parametrize("kind", ["http", "websocket"])
+@pytest.mark.parametrize(
+    ("host", "headers", "passes"),
+    [
+        ("127.0.0.1", {"host": "127.0.0.1:8765"}, True),
+        ("127.0.0.1", {"host": "localhost:8765"}, True),
+        ("127.0.0.1", {"host": "LOCALHOST"}, True),
+        ("127.0.0.1", {"host": "[::1]:8765"}, True),
+        ("127.0.0.1", {"host": "evil.example:8765"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1.evil.example"}, False),
+        ("127.0.0.1", {"host": "localhost@evil.example"}, False),
+        ("127.0.0.1", {"host": "[::1"}, False),
+        ("127.0.0.1", {"host": ""}, False),
+        ("127.0.0.1", {}, False),
+        ("127.0.0.1", {"host": "192.168.1.5:8765"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1:8765", "origin": "http://127.0.0.1:8765"}, True),
+        ("127.0.0.1", {"host": "127.0.0.1:8765", "origin": "http://127.0.0.1:9999"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1:8765", "origin": "https://evil.example"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1:8765", "origin": "null"}, False),
+        ("studio.lan", {"host": "studio.lan:8765"}, True),
+        ("studio.lan", {"host": "other.lan:8765"}, False),
+        ("0.0.0.0", {"host": "192.168.1.5:8765"}, True),
+        ("0.0.0.0", {"host": socket.gethostname()}, True),
+        ("0.0.0.0", {"host": "evil.example"}, False),
+    ],
+)
+def test_only_its_own_pages_are_answered(host: str, headers: dict[str, str], passes: bool, kind: str) -> None:
+    assert answered(host, headers, kind) is passes
+
+
+def test_a_taken_port_and_a_missing_library_are_said_in_a_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import styleclip_cli.cli.studio as command
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        monkeypatch.setattr(command, "find_spec", lambda name: object())
+        assert main(["studio", "--models", "toy", "--port", str(port)]) == 5
+        said = capsys.readouterr().err
+        assert f"cannot listen on 127.0.0.1, port {port}" in said
+        assert "--port 0" in said
+    assert main(["studio", "--models", "toy", "--host", "no.such.host.invalid"]) == 2
+    assert "no address" in capsys.readouterr().err
+    monkeypatch.setattr(command, "find_spec", lambda name: None)
+    assert main(["studio", "--models", "toy"]) == 2
+    assert "styleclip-cli[studio]" in capsys.readouterr().err
+
+
+@dataclass
+class Running:
+    """A studio in a process of its own."""
+
+    process: subprocess.Popen[str]
+    url: str
+    folder: Path
+
+    @property
+    def netloc(self) -> str:
+        return self.url.removeprefix("http://").rstrip("/")
+
+    def request(
+        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
+    ) -> tuple[int, str]:
+        connection = http.client.HTTPConnection(self.netloc, timeout=SECONDS)
+        try:
+            connection.request(method, path, body, headers or {}, encode_chunked=False)
+            answer = connection.getresponse()
+            return answer.status, answer.read().decode(errors="replace")
+        finally:
+            connection.close()
+
+    def key(self) -> str:
+        """A new page's name."""
+        found = re.search(r"/studio/([\w-]+)/pictures", self.request("GET", "/")[1])
+        assert found is not None
+        return found[1]
+
+    def left(self) -> list[Path]:
+        """Files that lie about."""
+        return [path for path in self.folder.rglob("*") if path.is_file()]
+
+
+def start(folder: Path, kernels: Path, *options: str) -> Running:
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(("STYLECLIP_", "PYTEST_"))}
+    (folder / "cache").mkdir()
+    (folder / "cache" / "kernels").symlink_to(kernels)
+    (folder / "temporary").mkdir()
+    environment |= {
+        "STYLECLIP_CACHE_DIR": str(folder / "cache"),
+        "STYLECLIP_HOME": str(folder / "home"),
+        "TMPDIR": str(folder / "temporary"),
+        "OMP_NUM_THREADS": "1",
+    }
+    command = [sys.executable, "-m", "styleclip_cli", "studio", "--port", "0", "--no-browser"]
+    process = subprocess.Popen(
+        [*command, "--models", "toy", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=folder,
+        env=environment,
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    url = process.stdout.readline().strip()
+    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url), process.stderr.read()
+    return Running(process, url, folder / "temporary")
+
+
+@pytest.fixture(scope="module")
+def kernels(_kernels: Path) -> Path:
+    return _kernels
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, kernels: Path) -> Iterator[Running]:
+    pytest.importorskip("nicegui")
+    studio = start(tmp_path_factory.mktemp("studio"), kernels, "--max-megabytes", "1")
+    try:
+        yield studio
+    finally:
+        studio.process.kill()
+        studio.process.communicate()
+
+
+def test_it_listens_on_this_machine_alone(running: Running) -> None:
+    status, page = running.request("GET", "/")
+    assert status == 200
+    assert "styleclip studio" in page
+    assert running.request("GET", "/", headers={"Host": "evil.example"})[0] == 403
+    assert running.request("GET", "/", headers={"Origin": "http://evil.example"})[0] == 403
+    assert running.request("GET", "/docs")[0] == 404
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"), [("http://evil.example", 403), ("null", 403), ("http://{netloc}", 101)]
+)
+def test_foreign_pages_get_no_web_socket(running: Running, origin: str, status: int) -> None:
+    host, port = running.netloc.split(":")
+    words = [
+        "GET /_nicegui_ws/socket.io/?EIO=4&transport=websocket HTTP/1.1",
+        f"Host: {running.netloc}",
+        f"Origin: {origin.format(netloc=running.netloc)}",
+        "Upgrade: websocket",
+        "Connection: Upgrade",
+        "Sec-WebSocket-Version: 13",
+        "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",
+    ]
+    with socket.create_connection((host, int(port)), timeout=SECONDS) as connection:
+        connection.sendall(("\r\n".join(words) + "\r\n\r\n").encode())
+        assert connection.recv(1024).split()[1] == str(status).encode()
+
+
+def test_uploads_are_limited_and_nothing_of_them_is_left(running: Running) -> None:
+    target = f"/studio/{running.key()}/pictures"
+    named = {"X-Name": "..%2F..%2Fholiday.png"}
+    assert running.request("POST", target, b"", {**named, "Content-Length": str(2**30)})[0] == 413
+
+    def chunks() -> Iterator[bytes]:  # the length is not told
+        for _ in range(5):
+            yield b"40000\r\n" + bytes(2**18) + b"\r\n"
+        yield b"0\r\n\r\n"
+
+    status, said = running.request("POST", target, chunks(), {**named, "Transfer-Encoding": "chunked"})
+    assert status == 413
+    assert "holiday.png: larger than 1 MB" in said
+    status, said = running.request("POST", target, b"no picture at all", named)
+    assert status == 200
+    assert "holiday.png: not a picture in a known format" in said
+    assert running.request("POST", target, FACE.read_bytes(), named) == (200, '{"problem":""}')
+    assert running.request("POST", "/studio/nobody/pictures", FACE.read_bytes(), named)[0] == 404
+    assert running.left() == []
+    (folder,) = running.folder.iterdir()
+    assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_it_and_nothing_is_left(
+    tmp_path: Path, kernels: Path, number: signal.Signals, code: int
+) -> None:
+    pytest.importorskip("nicegui")
+    studio = start(tmp_path, kernels)
+    assert studio.request("POST", f"/studio/{studio.key()}/pictures", FACE.read_bytes())[0] == 200
+    studio.process.send_signal(number)
+    _, said = studio.process.communicate(timeout=SECONDS)
+    assert studio.process.returncode == code
+    assert said.splitlines()[-1] == f"styleclip: error: {'interrupted' if code == 130 else 'terminated'}"
+    assert list(studio.folder.iterdir()) == []
+    assert not (tmp_path / ".nicegui").exists()
+
+
+# The page in a browser.
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+KEYS = """async ([steps]) => {
+  const canvas = document.querySelector('.tile.main canvas.after');
+  const thumb = document.querySelector('.slider .q-slider [tabindex]');
+  const times = [];
+  for (let i = 0; i < steps; i++) {
+    const began = performance.now();
+    const drawn = new Promise((done) => {
+      const seen = new MutationObserver(() => (seen.disconnect(), done()));
+      seen.observe(canvas, { attributeFilter: ['data-version'] });
+    });
+    const key = { key: 'ArrowLeft', keyCode: 37, which: 37, bubbles: true };
+    thumb.dispatchEvent(new KeyboardEvent('keydown', key));
+    await drawn;
+    times.push(performance.now() - began);
+    await new Promise((done) => setTimeout(done, 60));  // the slider's own pace
+  }
+  return times;
+}"""
+
+
+class Hand:
+    """Does on a page what a person does."""
+
+    def __init__(self, page: Any) -> None:
+        self.page = page
+        self.after = page.locator(".tile.main canvas.after")
+
+    def version(self) -> int:
+        return int(self.after.get_attribute("data-version") or 0)
+
+    def pixels(self) -> np.ndarray:
+        """What is painted of the picture after the edit."""
+        data = self.after.evaluate("canvas => canvas.toDataURL()")
+        return pixels(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB"))
+
+    def until_painted(self, version: int) -> np.ndarray:
+        """Wait for a newer picture than a version's."""
+        self.page.wait_for_function(
+            "v => Number(document.querySelector('.tile.main canvas.after')?.dataset.version ?? -1) > v",
+            arg=version,
+        )
+        return self.pixels()
+
+    def type(self, field: str, text: str) -> np.ndarray:
+        version = self.version()
+        self.page.get_by_label(field).fill(text)
+        return self.until_painted(version)
+
+    def press(self, name: str) -> np.ndarray:
+        version = self.version()
+        self.page.get_by_role("button", name=name, exact=True).click()
+        return self.until_painted(version)
+
+    def drag(self, slider: Any, start: float, end: float) -> np.ndarray:
+        """Drag a slider, and wait until the picture at its end is painted."""
+        box = slider.bounding_box()
+        left, width, y = box["x"] + 6, box["width"] - 12, box["y"] + box["height"] / 2
+        self.page.mouse.move(left + width * start, y)
+        self.page.mouse.down()
+        for step in range(1, 11):
+            self.page.mouse.move(left + width * (start + (end - start) * step / 10), y)
+        self.page.mouse.up()
+        return self.settled()
+
+    def settled(self) -> np.ndarray:
+        """Wait until nothing is on its way any more."""
+        last = -1
+        while self.version() != last:
+            last = self.version()
+            self.page.wait_for_timeout(400)
+        return self.pixels()
+
+    def saved(self, name: str, path: Path) -> Path:
+        with self.page.expect_download() as download:
+            self.page.get_by_role("button", name=name, exact=True).click()
+        download.value.save_as(path)
+        return path
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    if path is None:
+        pytest.skip("no Chromium is installed")
+    with playwright.sync_playwright() as started:
+        found = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield found
+        found.close()
+
+
+@pytest.fixture
+def hand(running: Running, browser: Any) -> Iterator[Hand]:
+    page = browser.new_page(viewport={"width": 1280, "height": 800})
+    page.set_default_timeout(1000 * SECONDS)
+    problems: list[str] = []
+    asked: list[str] = []
+    page.on("pageerror", lambda error: problems.append(str(error)))
+    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
+    page.on("request", lambda request: asked.append(request.url))
+    page.goto(running.url)
+    page.get_by_text("Drop photos of faces here").wait_for()
+    yield Hand(page)
+    assert problems == []
+    assert [url for url in asked if not url.startswith((running.url, "data:", "blob:"))] == []
+    page.close()
+
+
+def dropped(page: Any, name: str, content: bytes) -> None:
+    """Drop a file on the page."""
+    data = page.evaluate_handle(
+        """([name, content]) => {
+          const data = new DataTransfer();
+          data.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
+          return data;
+        }""",
+        [name, base64.b64encode(content).decode()],
+    )
+    page.dispatch_event("main", "drop", {"dataTransfer": data})
+
+
+def test_a_person_edits_a_photo_and_takes_it_away(
+    hand: Hand, tmp_path: Path, record_property: pytest.RecordProperty
+) -> None:
+    page = hand.page
+    dropped(page, "face.png", FACE.read_bytes())
+    plain = hand.until_painted(-1)
+    glasses = hand.type("What should they become?", "with glasses")
+    assert np.abs(glasses - plain).max() > 60
+    page.get_by_text("100 of 1472 channels change").wait_for()
+
+    moves = page.evaluate(KEYS, [15])
+    record_property("milliseconds a move", round(statistics.median(moves)))
+    assert statistics.median(moves) < 1000  # 50 and less on two idle cores
+    page.get_by_text("alpha 2.5", exact=True).wait_for()
+
+    strength = page.locator(".q-slider").first
+    weaker = hand.drag(strength, 0.7, 0.6)
+    assert np.abs(weaker - glasses).max() > 10
+    alpha = page.locator(".slider .number").first.inner_text()
+    assert re.fullmatch(r"[12](\.\d)?", alpha)
+    page.get_by_text(f"alpha {alpha}", exact=True).wait_for()
+
+    kept = hand.press("Keep, and add another")
+    np.testing.assert_array_equal(kept, weaker)
+    both = hand.type("What should they become?", "smiling")
+    assert np.abs(both - kept).max() > 30
+    command = page.locator(".code")
+    assert command.inner_text() == (
+        f"styleclip edit face.png --models toy --prompt 'with glasses' --neutral face --alpha {alpha} "
+        "--prompt smiling --neutral face --alpha 4"
+    )
+
+    page.locator(".tile.main input").focus()
+    version = hand.version()
+    page.keyboard.press("Control+z")
+    np.testing.assert_array_equal(hand.until_painted(version), kept)
+    assert page.get_by_label("What should they become?").input_value() == ""
+    version = hand.version()
+    page.keyboard.press("Control+Shift+Z")
+    np.testing.assert_array_equal(hand.until_painted(version), both)
+
+    saved = hand.saved("Save image", tmp_path / "saved.png")
+    told = read_metadata(saved)
+    assert told is not None
+    assert [step["prompt"] for step in told["edits"]] == ["face with glasses", "smiling face"]
+    assert np.abs(pixels(read_image(saved)) - both).mean() < 3  # but for JPEG, the same
+    recipe = hand.saved("Save recipe", tmp_path / "look.toml")
+    assert [step["alpha"] for step in tomllib.loads(recipe.read_text())["edit"]] == [float(alpha), 4.0]
+
+
+def test_the_line_between_before_and_after_is_dragged(hand: Hand) -> None:
+    page = hand.page
+    page.set_input_files("input[type=file]", FACE)
+    hand.until_painted(-1)
+    hand.type("What should they become?", "with a hat")
+    frame = page.locator(".tile.main .frame")
+    at = frame.bounding_box()
+    assert at is not None
+
+    def drag(part: float) -> Image.Image:
+        page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
+        page.mouse.down()
+        page.mouse.move(at["x"] + at["width"] * part, at["y"] + at["height"] / 2)
+        page.mouse.up()
+        page.mouse.move(0, 0)
+        box = {"x": at["x"], "y": at["y"], "width": at["width"], "height": at["height"] * 0.4}
+        return Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
+
+    before, after = drag(0.999), drag(0.001)
+    assert np.abs(pixels(before) - pixels(after)).mean() > 5
+
+
+def test_problems_are_said_and_several_photos_share_the_edit(hand: Hand) -> None:
+    page = hand.page
+    dropped(page, "notes.txt", b"no picture")
+    page.get_by_text("notes.txt: not a picture in a known format").wait_for()
+    dropped(page, "huge.png", bytes(2**20 + 1))
+    page.get_by_text("huge.png: larger than 1 MB").wait_for()
+    page.get_by_role("button", name="Try a generated face").click()
+    hand.until_painted(-1)
+    page.get_by_role("button", name="Add a generated face").click()
+    page.get_by_text("seed:3", exact=True).wait_for()
+    first = hand.type("What should they become?", "with glasses")
+    page.get_by_label("Instead of").fill("")
+    page.get_by_text("the neutral text is empty").wait_for()
+    page.get_by_label("Instead of").fill("face")
+    page.get_by_text("the neutral text is empty").wait_for(state="hidden")
+    page.get_by_role("button", name="All pictures side by side").click()
+    page.wait_for_function("() => document.querySelectorAll('.tile.main canvas.after[width]').length === 2")
+    page.get_by_role("button", name="All pictures side by side").click()
+    page.get_by_role("button", name="Show seed:2").click()
+    page.locator(".tile.main figcaption", has_text="seed:2").wait_for()
+    assert np.abs(hand.pixels() - first).mean() > 5
+    page.get_by_text("Mapper", exact=True).click()
+    page.get_by_label("Trained for").click()
+    version = hand.version()
+    page.get_by_role("option", name="with-a-beard").click()
+    hand.until_painted(version)
+    page.get_by_text("--mapper with-a-beard --alpha 1").wait_for()
+    page.get_by_role("button", name="Remove this picture").first.click()
+    page.wait_for_function("() => document.querySelectorAll('.tile').length === 1")
