@@ -126,8 +126,8 @@ def studio(found: Mapping[str, Any]) -> str:
     """studio.py."""
     return (
         f"Toy pack, a photo of 256 pixels, {found['moves']} moves of the strength; the browser runs on the "
-        f"same cores. From the move to the picture on the screen: median {found['median_ms']:.0f} ms, 95 % under "
-        f"{found['p95_ms']:.0f} ms, the slowest {found['worst_ms']:.0f} ms. While the slider is dragged "
+        f"same cores. From the move to the picture on the screen: median {found['median_ms']:.0f} ms, 95 % "
+        f"under {found['p95_ms']:.0f} ms, the slowest {found['worst_ms']:.0f} ms. While it is dragged "
         f"{found['pictures_a_second']:.0f} pictures a second are seen."
     )
 

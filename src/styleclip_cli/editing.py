@@ -221,7 +221,7 @@ class Editing(Networks):
         """
         target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
         way = prompts.text_direction(self.clip, target, neutral)
-        return self._direction(way, beta, channels, target, neutral)
+        return self.direction_along(way, target, neutral, beta=beta, channels=channels)
 
     def direction_between(
         self,
@@ -247,12 +247,29 @@ class Editing(Networks):
             UsageError: If a set is empty, CLIP sees no difference, or no channel is left.
         """
         way = prompts.image_direction(self.clip, before, after)
-        return self._direction(way, beta, channels, target, neutral)
+        return self.direction_along(way, target, neutral, beta=beta, channels=channels)
 
-    def _direction(
-        self, way: Tensor, beta: float | None, channels: int | None, target: str, neutral: str
+    def direction_along(
+        self,
+        way: Tensor,
+        target: str = "",
+        neutral: str = "",
+        *,
+        beta: float | None = None,
+        channels: int | None = None,
     ) -> Direction:
-        """The step in style space of a direction [D] in CLIP space."""
+        """Find the step in style space that follows a direction in CLIP space.
+
+        Args:
+            way: [D], unit length.
+            target: What to call where it leads.
+            neutral: What to call where it starts.
+            beta: As in `direction`.
+            channels: As in `direction`.
+
+        Raises:
+            UsageError: If no channel is left.
+        """
         settings = self.direction_settings
         return find_direction(
             self.relevance(),

@@ -20,7 +20,7 @@ from torch import Tensor
 from styleclip_cli import recipe as recipes
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.chain import Chain
-from styleclip_cli.edits.directions import Direction, find_direction
+from styleclip_cli.edits.directions import Direction
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
@@ -75,19 +75,7 @@ class Edits:
     def _find_direction(self, prompt: str, neutral: str, beta: float | None) -> Direction:
         """As `Engine.direction`, which asks CLIP again each time; here it is asked once for a text."""
         target, base = prompts.resolve_prompt(prompt, neutral)
-        settings = self.engine.direction_settings
-        return find_direction(
-            self.engine.relevance(),
-            self.engine.statistics(),
-            self._way(target, base),
-            beta=settings.beta if beta is None else beta,
-            channels=settings.channels,
-            rule=settings.rule,
-            gui_threshold=settings.gui_threshold,
-            target=target,
-            neutral=base,
-            fingerprint=self.engine.pack.fingerprint_of("generator"),
-        )
+        return self.engine.direction_along(self._way(target, base), target, base, beta=beta)
 
 
 @dataclass(frozen=True, eq=False)
