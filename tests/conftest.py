@@ -23,6 +23,14 @@ def _kernels(tmp_path_factory):
     return tmp_path_factory.mktemp("kernels")
 
 
+@pytest.fixture(scope="session")
+def pack(tmp_path_factory):
+    """A pack of tiny random networks; who changes one makes their own."""
+    from tiny_pack import make_pack
+
+    return make_pack(tmp_path_factory.mktemp("pack"))
+
+
 @pytest.fixture(autouse=True)
 def _alone(tmp_path_factory, monkeypatch, _kernels):
     import torch

@@ -27,14 +27,8 @@ from styleclip_cli.cli.inputs import Item
 from styleclip_cli.errors import BadInputError, OutputError, PartialFailure, UsageError, WeightsError
 from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
 from styleclip_cli.synthesize import fitting, synthesize
-from tiny_pack import make_pack
 
 COUNT = 9
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pack(tmp_path_factory.mktemp("pack"))
 
 
 @pytest.fixture

@@ -21,11 +21,6 @@ from styleclip_cli.save import read_metadata
 from tiny_pack import SIDE, make_pack
 
 
-@pytest.fixture(scope="session")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pack(tmp_path_factory.mktemp("pack"))
-
-
 @pytest.fixture
 def here(tmp_path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, with the tiny pack as the default one."""

@@ -20,17 +20,11 @@ from styleclip_cli.cli import inputs, looks, main
 from styleclip_cli.cli.looks import Look
 from styleclip_cli.errors import BadInputError, UsageError
 from styleclip_cli.recipe import Recipe, Step, load
-from tiny_pack import make_pack
 
 KEYS = [
     *("schema", "status", "input", "output", "latent", "faces", "method", "prompt", "neutral", "alpha"),
     *("beta", "channels", "scores", "seconds", "error"),
 ]
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pack(tmp_path_factory.mktemp("pack"))
 
 
 @pytest.fixture

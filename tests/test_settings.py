@@ -12,12 +12,6 @@ import pytest
 
 from styleclip_cli import __version__
 from styleclip_cli.cli import completion, main
-from tiny_pack import make_pack
-
-
-@pytest.fixture(scope="module")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pack(tmp_path_factory.mktemp("pack"))
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.renderer import render_all
 from test_cli_commands import face, files, one_error, pixels
 from test_cli_startup import probe
-from tiny_pack import SIDE, make_pack
+from tiny_pack import SIDE
 
 N = 8
 
@@ -187,11 +187,6 @@ def test_a_direction_between_pictures_adds_what_they_differ_in(engine: Engine) -
 
 
 # --- commands, on a pack of tiny random networks --------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def pack(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_pack(tmp_path_factory.mktemp("pack"))
 
 
 @pytest.fixture

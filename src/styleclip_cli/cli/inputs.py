@@ -103,20 +103,31 @@ def _listed(entry: str) -> list[str]:
     name = entry[1:]
     where = "standard input" if name == STREAM else name
     try:
-        if name == STREAM:
-            text = sys.stdin.buffer.read(_MAX_LIST + 1)
-        else:
-            with Path(name).open("rb") as file:
-                text = file.read(_MAX_LIST + 1)
+        text = read_list(name)
     except (OSError, ValueError) as error:
         raise BadInputError(f"{where}: the list cannot be read ({_reason(error)})") from None
-    if len(text) > _MAX_LIST:
-        raise BadInputError(f"{where}: too large for a list")
     lines = text.split(b"\0") if b"\0" in text else text.splitlines()
     found = [os.fsdecode(line) for line in lines if line.strip() and not line.startswith(b"#")]
     if not found:
         raise BadInputError(f"{where}: the list is empty", "one input a line")
     return found
+
+
+def read_list(name: str) -> bytes:
+    """The content of a file that lists inputs, or of standard input.
+
+    Raises:
+        OSError: If it cannot be read.
+        ValueError: If it is too large.
+    """
+    if name == STREAM:
+        data = sys.stdin.buffer.read(_MAX_LIST + 1)
+    else:
+        with Path(name).open("rb") as file:
+            data = file.read(_MAX_LIST + 1)
+    if len(data) > _MAX_LIST:
+        raise ValueError("too large for a list")
+    return data
 
 
 def _expand_one(text: str, max_pixels: int, recursive: bool) -> list[Item]:

@@ -5,13 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from styleclip_cli.cli.inputs import STREAM, Item, expand
+from styleclip_cli.cli.inputs import STREAM, Item, expand, read_list
 from styleclip_cli.cli.options import DEFAULT_NEUTRAL, parse_alphas, parse_betas
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
 from styleclip_cli.recipe import MAX_ALPHAS, MethodName, Step, parse_json
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from styleclip_cli.settings import OptimizeSettings
 
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-_MAX_MANIFEST = 64 * 2**20
 _ROW = ("input", "output", *(name for name in Step.__dataclass_fields__), "edits")
 
 
@@ -261,14 +259,7 @@ def _rows(path: str, where: str) -> list[tuple[int, dict[str, Any]]]:
         BadInputError: If it cannot be read.
     """
     try:
-        if path == STREAM:
-            data = sys.stdin.buffer.read(_MAX_MANIFEST + 1)
-        else:
-            with Path(path).open("rb") as file:
-                data = file.read(_MAX_MANIFEST + 1)
-        if len(data) > _MAX_MANIFEST:
-            raise ValueError("too large")
-        text = data.decode("utf-8-sig")
+        text = read_list(path).decode("utf-8-sig")
         if text.lstrip().startswith("{"):
             lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
             return [(n, _plain(parse_json(line))) for n, line in lines]
