@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from styleclip_cli.cli.looks import Look
 from styleclip_cli.errors import BadInputError, UsageError
 from styleclip_cli.recipe import Recipe, Step, load
 
+PAGES = ("whole", "again", "third")
 KEYS = [
     *("schema", "status", "input", "output", "latent", "faces", "method", "prompt", "neutral", "alpha"),
     *("beta", "channels", "scores", "seconds", "error"),
@@ -379,6 +381,7 @@ def test_recipes_that_make_no_sense(
         (["-p", "a", "--sheet", "x.pdf"], "picture format"),
         (["-p", "a", "--out", "x.png", "--sheet", "x.png"], "already"),
         (["-p", "a", "--animation", "x.gif", "--beta", "0.1,0.2"], "one threshold"),
+        (["-p", "a", "--alpha", "1,2", "--sheet", "x.png", "--diff"], "--sheet, --diff"),
     ],
 )
 def test_options_that_do_not_go_together(
@@ -408,6 +411,9 @@ def test_a_grid(here: Path) -> None:
     with Image.open("g.png") as grid, Image.open("strip.png") as strip:
         assert grid.height > 2.5 * strip.height - 100
         assert grid.height > 3 * 32
+    assert main(["edit", "seed:2", "--recipe", "g.png", "--out", "again.png", "-q"]) == 0
+    with Image.open("g.png") as grid, Image.open("again.png") as again:
+        assert np.array_equal(np.asarray(grid), np.asarray(again))
 
 
 # Pictures beside
@@ -426,6 +432,28 @@ def test_sheet_page_difference_and_animation(here: Path) -> None:
         assert film.n_frames > 20
     assert main([*command, "-q"]) == 5
     assert main([*command, "--sheet", "s/all.png", "--overwrite", "-q"]) == 0
+
+
+def test_a_sheet_shows_what_an_earlier_run_made_too(here: Path) -> None:
+    command = [
+        "edit",
+        "photos/a.png",
+        "photos/b.png",
+        "photos/deep/er/c.png",
+        "-p",
+        "old",
+        "--out",
+        "o",
+        "-q",
+    ]
+    assert main([*command, "--slider", "whole.html"]) == 0
+    (here / "o/b_old.png").unlink()
+    assert main([*command, "--slider", "again.html", "--skip-existing"]) == 0
+    assert main([*command, "--slider", "third.html", "--skip-existing"]) == 0
+    captions = [
+        re.findall(r"<figcaption>(.*?)</figcaption>", (here / f"{n}.html").read_text()) for n in PAGES
+    ]
+    assert captions == [["photos/a.png", "photos/b.png", "photos/deep/er/c.png"]] * 3
 
 
 # Stopping

@@ -82,6 +82,12 @@ def _alphas(value: Any) -> tuple[float, ...]:
     return tuple(_number(-_LARGE, _LARGE)(alpha) for alpha in values)
 
 
+def _betas(value: Any) -> tuple[float, ...]:
+    if not isinstance(value, (list, tuple)) or not 0 < len(value) <= MAX_ALPHAS:
+        raise ValueError(f"must be 1 to {MAX_ALPHAS} numbers")
+    return tuple(_number(0, 1)(beta) for beta in value)
+
+
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("is neither true nor false")
@@ -217,6 +223,7 @@ class Recipe(_Checked):
         composite: How the edit was put back into the photo.
         literal: Whether the prompt is a whole text already, not to be joined to the neutral one.
         edits: Several edits, made one after the other, in the place of prompt to channels.
+        betas: Thresholds of a grid, in the place of beta.
         identity: What a strength that was chosen had to keep of the identity, if it was.
         version: Of this program.
 
@@ -253,6 +260,7 @@ class Recipe(_Checked):
     composite: str | None = _entry(_text(20))
     literal: bool | None = _entry(_truth)
     edits: tuple[Step, ...] | None = _entry(_edits)
+    betas: tuple[float, ...] | None = _entry(_betas)
     identity: float | None = _entry(_number(-1, 1))
     version: str = _entry(_text(100), __version__)
 

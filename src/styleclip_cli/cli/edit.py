@@ -364,8 +364,8 @@ def edit(
                 else:
                     prompts, literal = [before.prompt or ""], literal or bool(before.literal)
                 if method == "global" and beta is None and channels is None and not auto:
-                    if before.beta is not None:
-                        beta = [repr(before.beta)]
+                    if before.beta is not None or before.betas is not None:
+                        beta = [repr(one) for one in before.betas or (before.beta,)]
                     else:
                         channels = before.channels
             if method == "optimize" and same:
@@ -453,13 +453,16 @@ def edit(
             items, own_looks = kept, own_looks[: len(kept)]  # without a manifest all have the same look
             paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True)
     work = [one for number, one in enumerate(zip(items, paths, strict=True)) if part.takes(number)]
+    compared = ["--sheet"] * bool(sheet) + ["--slider"] * bool(slider) + ["--diff"] * diff
+    if compared and any(not one.is_one_picture for one in own_looks):
+        raise UsageError(f"{', '.join(compared)}: compare one picture with its original", "one --alpha")
     gallery = Gallery(len(work), sheet, slider, diff, _animation(animation, how, len(paths), own_looks))
     beside = gallery.files([path for _, path in work])
     latents = [path.with_suffix(".npz") for _, path in work] if save_latent else []
     io.check_outputs([path for _, path in work], overwrite=overwrite or skip_existing or streamed)
     io.check_outputs([*beside, *latents], overwrite=overwrite or skip_existing)
     if skip_existing:
-        work = _unfinished(work, save_latent, reporter)
+        work = _unfinished(work, save_latent, gallery, reporter)
     film = methods.plan_frames(
         replace(wanted, animation=animation if how == "optimize" else None),
         [path for _, path in work],
@@ -473,6 +476,7 @@ def edit(
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
     if not work and processes() == 1:
         reporter.note("nothing to do")
+        gallery.finish(_title(look, manifest), reporter)
         return
     models = choose(models, reporter, offline)
     if before is not None:
@@ -539,7 +543,7 @@ def edit(
     except Stopped:
         _tell_stopped(job.done, len(work), reporter)
         raise
-    gallery.finish(look.words if look is not None else Path(manifest or "edits").stem, reporter)
+    gallery.finish(_title(look, manifest), reporter)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
     if profiled is not None:
         _tell_profile(profiled, reporter)
@@ -547,6 +551,11 @@ def edit(
         raise Stopped(stop.number)
     if failure is not None:
         raise failure
+
+
+def _title(look: Look | None, manifest: str | None) -> str:
+    """What a page of results is called."""
+    return look.words if look is not None else Path(manifest or "edits").stem
 
 
 def exclude(*pairs: tuple[str, bool, str, bool]) -> None:
@@ -595,13 +604,14 @@ def _animation(text: str | None, how: str, count: int, all_looks: Sequence[Look]
 
 
 def _unfinished(
-    work: list[tuple[io.Item, Path]], save_latent: bool, reporter: Reporter
+    work: list[tuple[io.Item, Path]], save_latent: bool, gallery: Gallery, reporter: Reporter
 ) -> list[tuple[io.Item, Path]]:
-    """Work whose results are not there yet."""
+    """Work whose results are not there yet; the gallery shows the others all the same."""
     left = []
     for item, path in work:
         if path.exists() and not (save_latent and not path.with_suffix(".npz").exists()):
             reporter.record(record("skipped", item.name, path))
+            gallery.found(item, path)
         else:
             left.append((item, path))
     reporter.note(f"{len(work) - len(left)} of {len(work)} results are there already")

@@ -445,7 +445,7 @@ class EditJob:
         if self.show:
             self.reporter.picture(opened.picture)
         if self.gallery is not None:
-            self.gallery.keep(opened.pair)
+            self.gallery.keep(opened.pair, path)
         opened.picture = opened.before = opened.pair = None  # a long batch keeps the words, not the pictures
         opened.frames = {}
 
@@ -518,6 +518,9 @@ class EditJob:
                 )
                 for step, (part, alpha) in zip(opened.look.steps, edit.steps, strict=True)
             )
+        if len(opened.edits) > 1 and not opened.choices:
+            entries |= {"beta": None, "channels": None}
+            entries["betas"] = tuple(float(each.entries()["beta"]) for each in opened.edits)
         chosen = opened.choices
         return Recipe(
             method=method,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io as streams
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import UsageError
+from styleclip_cli.errors import BadInputError, UsageError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -48,7 +49,8 @@ class Gallery:
     page: Path | None = None
     difference: bool = False
     animation: Path | None = None
-    pairs: list[Pair] = field(default_factory=list)
+    pairs: dict[Path, Pair] = field(default_factory=dict)
+    _order: list[Path] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return self.compares or self.animation is not None
@@ -78,6 +80,7 @@ class Gallery:
             check_animation(self.animation)
         if self.difference:
             own += [difference_of(path) for path in paths]
+        self._order = list(paths)
         names = [str(path.absolute()).lower() for path in [*own, *paths]]
         for path, name in zip(own, names, strict=False):
             if names.count(name) > 1:
@@ -129,10 +132,21 @@ class Gallery:
             return None
         return Pair(caption, photo, *(self._kept(picture) for picture in (before, after)))
 
-    def keep(self, pair: Pair | None) -> None:
-        """Keep a result for the sheet and the page, in order."""
+    def keep(self, pair: Pair | None, path: Path) -> None:
+        """Keep a result for the sheet and the page."""
         if pair is not None:
-            self.pairs.append(pair)
+            self.pairs[path] = pair
+
+    def found(self, item: io.Item, path: Path) -> None:
+        """Keep a result of an earlier run, if its original is a photo that can be read again."""
+        if (self.sheet is None and self.page is None) or item.path is None or item.row is not None:
+            return
+        from styleclip_cli.cli.faces import source_name
+        from styleclip_cli.photo import read_image
+
+        with suppress(BadInputError):
+            pictures = [self._kept(read_image(one)) for one in (item.path, path)]
+            self.pairs[path] = Pair(source_name(item.name), True, *pictures)
 
     def finish(self, title: str, reporter: Reporter) -> None:
         """Write the sheet and the page of all that was kept.
@@ -160,7 +174,7 @@ class Gallery:
     @property
     def _mark(self) -> Mark:
         """Edited photos, or faces that were generated altogether."""
-        return "edited" if any(pair.photo for pair in self.pairs) else "generated"
+        return "edited" if any(pair.photo for pair in self.pairs.values()) else "generated"
 
     def _kept(self, picture: Image.Image) -> bytes:
         from styleclip_cli.pictures.sheets import pair_side, thumbnail
@@ -177,7 +191,10 @@ class Gallery:
     def _decoded(self) -> Iterator[tuple[str, Image.Image, Image.Image]]:
         from PIL import Image
 
-        for pair in self.pairs:
+        for path in self._order:
+            if path not in self.pairs:
+                continue
+            pair = self.pairs[path]
             before, after = (Image.open(streams.BytesIO(data)) for data in (pair.before, pair.after))
             yield pair.caption, before, after
 

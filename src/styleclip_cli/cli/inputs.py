@@ -28,6 +28,8 @@ STREAM = "-"
 """Standard input or output, in the place of a file."""
 _MAX_LIST = 64 * 2**20
 _MAX_STREAM = 2**30
+_LONGEST = 255
+"""Bytes in a file's name, on all file systems that are in use."""
 
 
 @dataclass(frozen=True)
@@ -392,6 +394,8 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
     folders: set[Path] = set()
     for path in paths:
         try:
+            if max(len(os.fsencode(part)) for part in path.parts or (".",)) > _LONGEST:
+                raise OutputError(f"{path}: the name is too long", f"at most {_LONGEST} bytes")
             if path.is_dir():
                 raise OutputError(f"{path}: is a folder, not a file")
             if path.exists() and not overwrite:
