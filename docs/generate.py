@@ -54,11 +54,12 @@ _VARIABLES = {
     "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "Proxies of downloads.",
     "CXX": "C++ compiler that builds the kernels for CPUs.",
     "OMP_NUM_THREADS": "Threads of one process; give each of several its share of the cores.",
+    "STYLECLIP_KEEP_FREED": "0: give freed memory back to the system; rendering on a CPU is slower then.",
     "NO_COLOR": "No colours.",
 }
 _FILES = {
-    "config.toml": 'The usual model pack: models = "NAME". In the config folder, which '
-    "styleclip models where tells.",
+    "config.toml": 'The usual model pack: models = "NAME"; and defaults of options: [edit] alpha = 3. In the '
+    "config folder, which styleclip doctor tells.",
     "packs/NAME.toml": "Packs of your own, beside config.toml.",
     "pack.toml": "The pack of a folder that is given to --models.",
 }

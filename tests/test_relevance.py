@@ -16,13 +16,14 @@ import torch
 from torch import Tensor
 
 from networks import clip_state, generator_state
-from styleclip_cli import cache
+from styleclip_cli import cache, measurements
 from styleclip_cli.cli.main import main
+from styleclip_cli.edits import gradient
 from styleclip_cli.edits.exact import measure_relevance, relevance_job
 from styleclip_cli.edits.gradient import _unit_effects, estimate_relevance, main_axes
 from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.engine import Engine
-from styleclip_cli.errors import ExitCode
+from styleclip_cli.errors import ExitCode, WeightsError
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import RelevanceSettings, StatisticsSettings
@@ -164,7 +165,7 @@ def test_axes_hold_what_embeddings_differ_in() -> None:
 def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """More pieces than such small networks are worth."""
     monkeypatch.setattr("styleclip_cli.edits.exact._PIECE", 5)
-    monkeypatch.setattr("styleclip_cli.edits.gradient._PIXELS", {"cpu": 32 * 32})
+    monkeypatch.setattr("styleclip_cli.edits.gradient._PIECE", 1)
 
 
 @pytest.mark.parametrize("mode", ["exact", "gradient"])
@@ -289,6 +290,55 @@ def test_machines_without_a_common_cache_merge_theirs(
     assert "nothing is missing" in capsys.readouterr().out
     assert main(["precompute-stats", "--out", "merged", "--quiet"]) == 0
     assert torch.equal(relevance_of(tmp_path / "merged"), relevance_of(tmp_path / "alone"))
+
+
+@pytest.mark.parametrize("mode", ["exact", "gradient"])
+def test_machines_that_round_otherwise_merge_theirs(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str
+) -> None:
+    """Other instructions give statistics with other last bits; nothing is measured again for that."""
+    usual = measurements.cached_statistics
+
+    def rounded(*args: object, **kwargs: object) -> StyleStatistics:
+        found = usual(*args, **kwargs)  # type: ignore[arg-type]
+        up = torch.tensor(torch.inf)
+        std = torch.where(found.std > 0, found.std.nextafter(up), found.std)
+        return replace(found, mean=found.mean.nextafter(up), std=std)
+
+    assert main(["precompute-stats", "--relevance", mode, "--out", "alone", "--quiet"]) == 0
+    for index in range(2):
+        monkeypatch.setattr(measurements, "cached_statistics", rounded if index else usual)
+        monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path / f"node{index}"))
+        assert main(["precompute-stats", "--relevance", mode, "--shard", f"{index}/2", "--quiet"]) == 0
+    monkeypatch.setattr(measurements, "cached_statistics", usual)
+    monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path / "home"))
+    capsys.readouterr()
+    assert main(["merge", "node0", "node1", "--models", str(pack), "--relevance", mode]) == 0
+    assert "nothing is missing" in capsys.readouterr().out
+    assert main(["precompute-stats", "--relevance", mode, "--out", "merged", "--quiet"]) == 0
+    cosines = (relevance_of(tmp_path / "merged") * relevance_of(tmp_path / "alone")).sum(dim=1)
+    assert float(cosines[cosines != 0].min()) > 0.999
+
+
+def test_counting_what_is_missing_renders_nothing(
+    pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["precompute-stats", "--relevance", "gradient", "--shard", "0/2", "--quiet"]) == 0
+    monkeypatch.setattr(gradient, "_see", None)
+    monkeypatch.setattr(gradient, "sample_styles", None)
+    (tmp_path / "other" / "relevance").mkdir(parents=True)
+    capsys.readouterr()
+    assert main(["merge", "other", "--models", str(pack), "--relevance", "gradient"]) == 0
+    assert "pieces are missing" in capsys.readouterr().out
+
+
+def test_what_is_not_finite_is_not_kept(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object) -> Tensor:
+        return torch.full((1, 4, 2), torch.nan)
+
+    monkeypatch.setattr(gradient, "_unit_effects", broken)
+    with pytest.raises(WeightsError, match="not finite"):
+        Engine(pack, relevance="gradient").relevance()
 
 
 def test_the_quick_way_is_taken_where_nothing_was_measured(pack: Path) -> None:

@@ -12,7 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from styleclip_cli import cache
+from styleclip_cli.errors import WeightsError
 from styleclip_cli.progress import Advance, nothing
 from styleclip_cli.shards import Shard
 
@@ -84,9 +87,16 @@ class Job:
         return found
 
     def _one(self, piece: Piece, report: Report) -> cache.Arrays:
-        if not self.keep:
-            return piece.compute(report)
-        return cache.cached(self.kind, piece.key, self.schema, lambda: (piece.compute(report), {}))[0]
+        def compute() -> tuple[cache.Arrays, cache.Json]:
+            arrays = piece.compute(report)
+            if not all(np.isfinite(array).all() for array in arrays.values()):
+                raise WeightsError(
+                    f"what was measured for the {self.kind} is not finite",
+                    "the weights may be damaged: styleclip models verify",
+                )
+            return arrays, {}
+
+        return cache.cached(self.kind, piece.key, self.schema, compute)[0] if self.keep else compute()[0]
 
     def _told(self, ahead: Sequence[int], part: float, began: float) -> str:
         """How long it takes in all, from beginning to end."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 import sys
 from contextlib import suppress
 from functools import cache
@@ -16,9 +17,10 @@ def keep_freed() -> None:
 
     Large pictures are otherwise given back to the system after each layer, and getting them anew, page by
     page and emptied, takes as long as rendering does. The process stays as large as it once was; nothing else
-    changes. Only where the C library is glibc.
+    changes. Only where the C library is glibc. A program that embeds an `Engine` and does not want that sets
+    the environment variable STYLECLIP_KEEP_FREED to 0.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or os.environ.get("STYLECLIP_KEEP_FREED") == "0":
         return
     with suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt

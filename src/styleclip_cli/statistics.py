@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,6 +20,7 @@ from styleclip_cli.settings import StatisticsSettings
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.stylegan2 import Generator
+    from styleclip_cli.nets.stylespace import StyleSpace
 
 SCHEMA = "styleclip.statistics/1"
 PIECE_SCHEMA = "styleclip.statistics-piece/1"
@@ -38,6 +40,8 @@ class StyleStatistics:
         n: Number of samples.
         seed: Seed of the samples.
         truncation_psi: Truncation of the samples.
+        measured: Whether anybody who measures with these settings gets them, but for rounding; and not what
+            somebody put into a file.
     """
 
     mean: Tensor
@@ -46,12 +50,37 @@ class StyleStatistics:
     n: int
     seed: int
     truncation_psi: float
+    measured: bool = False
 
     def __post_init__(self) -> None:
         size = sum(self.widths)
         if tuple(self.mean.shape) != (size,) or tuple(self.std.shape) != (size,):
             raise ValueError(
                 f"mean {tuple(self.mean.shape)} and std {tuple(self.std.shape)}, widths sum to {size}"
+            )
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """Where the numbers come from, as what depends on them is kept under.
+
+        Measured ones differ from machine to machine in their last bits, which is no other provenance.
+        """
+        settings = {"n": self.n, "seed": self.seed, "truncation_psi": self.truncation_psi}
+        if self.measured:
+            return settings
+        digest = hashlib.sha256(self.mean.numpy().tobytes() + self.std.numpy().tobytes())
+        return {**settings, "content": digest.hexdigest()}
+
+    def check(self, space: StyleSpace) -> None:
+        """Make sure that they are of a generator with this style space.
+
+        Raises:
+            UsageError: If they are not.
+        """
+        if self.widths != tuple(space.widths):
+            raise UsageError(
+                f"statistics of {len(self.mean)} style channels for a generator with {space.size}",
+                "measure the statistics of this generator",
             )
 
     def save(self, path: Path, fingerprint: str = "") -> None:
@@ -108,6 +137,15 @@ class StyleStatistics:
                 "measure them: leave them out of the model pack",
             )
         return cls(arrays["mean"], arrays["std"], tuple(widths), _DEFAULTS.n, _DEFAULTS.seed, 0.7)
+
+
+def sample_styles(generator: Generator, n: int, seed: int, truncation_psi: float) -> Tensor:
+    """Styles [n, size] of the first samples, on the generator's device; see `sample_w_plus`."""
+    space = generator.style_space
+    with torch.no_grad():
+        batches = sample_w_plus(generator, n, seed, truncation_psi, 256)
+        # Tensors of inference mode have no derivatives; copies have.
+        return torch.cat([space.concat(generator.styles(w_plus.clone())) for w_plus in batches])
 
 
 def sample_w_plus(
@@ -238,7 +276,8 @@ def measure_statistics(
         own = _Moments(piece.amount, torch.tensor(arrays["mean"]), torch.tensor(arrays["squares"]))
         found = found.joined(own)
     std = (found.squares / found.number).sqrt()
-    return StyleStatistics(found.mean.float(), std.float(), tuple(space.widths), n, seed, truncation_psi)
+    mean, widths = found.mean.float(), tuple(space.widths)
+    return StyleStatistics(mean, std.float(), widths, n, seed, truncation_psi, measured=True)
 
 
 def cached_statistics(
@@ -263,7 +302,8 @@ def cached_statistics(
         return _pack(measure_statistics(generator, n, seed, psi, batch, fingerprint, progress))
 
     key = _key(generator, fingerprint, settings)
-    return _unpack(*cache.cached("statistics", key, SCHEMA, compute), "cached statistics")
+    found = _unpack(*cache.cached("statistics", key, SCHEMA, compute), "cached statistics")
+    return replace(found, measured=True)
 
 
 def _key(generator: Generator, fingerprint: str, settings: StatisticsSettings) -> dict[str, Any]:

@@ -12,7 +12,6 @@ is enlarged and added to the face's own picture.
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -28,7 +27,7 @@ from styleclip_cli.nets import ops
 from styleclip_cli.nets.stylegan2 import Block, Features
 from styleclip_cli.progress import Advance, nothing
 from styleclip_cli.settings import RelevanceSettings
-from styleclip_cli.statistics import StyleStatistics, finite, sample_w_plus
+from styleclip_cli.statistics import StyleStatistics, finite, sample_styles
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.clip import Clip
@@ -106,13 +105,10 @@ def relevance_job(
             f"relevance from {settings.n_images} images at {settings.sigma} sigma",
             "use 100 images and 5 sigma",
         )
-    if statistics.widths != tuple(space.widths):
-        raise UsageError(
-            f"statistics of {len(statistics.mean)} style channels for a generator with {space.size}",
-            "measure the statistics of this generator",
-        )
+    statistics.check(space)
     chosen = sorted(space.editable(settings.layers) if layers is None else layers, key=lambda x: x.index)
     probe = _Probe(generator, clip, statistics, settings, batch)
+    provenance = statistics.provenance
 
     def piece(layer: StyleLayer, flat: range) -> Piece:
         def compute(report: Report) -> cache.Arrays:
@@ -127,14 +123,18 @@ def relevance_job(
             "sigma": float(settings.sigma),
             "seed": settings.seed,
             "stop_at": settings.stop_at,
-            "statistics": _content(statistics, flat),
+            "statistics": provenance,
         }
         return Piece(key, len(flat), compute)
 
     cut = [(layer, flat) for layer in chosen for flat in _cut(layer)]
 
+    works: list[float] = []
+
     def remaining(numbers: Sequence[int]) -> float | None:
-        return probe.remaining([cut[number] for number in numbers])
+        if not works:
+            works.extend(probe.work(*each) for each in cut)
+        return probe.seconds(sum(works[number] for number in numbers))
 
     pieces = [piece(layer, flat) for layer, flat in cut]
     return Job("relevance", PIECE_SCHEMA, pieces, fingerprint is not None, remaining)
@@ -178,7 +178,7 @@ class _Probe:
 
     def measure(self, layer: StyleLayer, channels: range, report: Report) -> Tensor:
         """Rows [len(channels), D] of a layer's channels (flat indices), float32 on the CPU."""
-        n = self._settings.n_images
+        n, cost = self._settings.n_images, self._cost(layer)
         sums = torch.zeros(len(channels), self._clip.embed_dim, dtype=torch.float64)
         # A channel that never varies has nothing to push; it is not rendered and its row stays zero.
         alive = self._alive(channels)
@@ -190,7 +190,7 @@ class _Probe:
                 faces, rows = batch.unbind(1)
                 began = time.perf_counter()
                 unit = self._differences(render, faces, rows + channels.start)
-                self._speed.work(time.perf_counter() - began, 2 * len(batch) * self._cost(layer))
+                self._speed.work(time.perf_counter() - began, 2 * len(batch) * cost)
                 sums.index_add_(0, rows, unit)
                 done += len(batch)
                 report(done / (n * len(alive)))
@@ -200,10 +200,13 @@ class _Probe:
         """Places of the channels that vary."""
         return (self._statistics.std[channels.start : channels.stop] > 0).nonzero().flatten().tolist()
 
-    def remaining(self, pieces: Sequence[tuple[StyleLayer, range]]) -> float | None:
-        """Seconds that some channels of some layers will take, by the speed so far; None before the first."""
-        work = (len(self._alive(channels)) * self._cost(layer) for layer, channels in pieces)
-        return self._speed.seconds(2 * self._settings.n_images * sum(work))
+    def work(self, layer: StyleLayer, channels: range) -> float:
+        """Multiplications that some channels of a layer take."""
+        return 2 * self._settings.n_images * len(self._alive(channels)) * self._cost(layer)
+
+    def seconds(self, work: float) -> float | None:
+        """How long so many multiplications will take, by the speed so far; None before the first."""
+        return self._speed.seconds(work)
 
     def _cost(self, layer: StyleLayer) -> float:
         """Multiplications for a picture with a channel of this layer pushed, CLIP's with them."""
@@ -233,9 +236,7 @@ class _Probe:
         """
         if self._styles is None:  # made when first needed: a run that finds all in the cache never does
             n, seed, psi = self._settings.n_images, self._settings.seed, self._statistics.truncation_psi
-            batches = sample_w_plus(self._generator, n, seed, psi, 256)
-            space = self._generator.style_space
-            self._styles = torch.cat([space.concat(self._generator.styles(w_plus)) for w_plus in batches])
+            self._styles = sample_styles(self._generator, n, seed, psi)
         groups = self._styles.split(2 * self._pairs)
         for number, styles in enumerate(groups):
             kept = self._kept.get(number)
@@ -315,11 +316,3 @@ class _Speed:
     def seconds(self, amount: float) -> float | None:
         """How long an amount of work will take; None if nothing was done yet."""
         return amount * self._seconds / self._done if self._done else None
-
-
-def _content(statistics: StyleStatistics, flat: range) -> str:
-    """Hash of what channels are set to and pushed by, wherever the numbers come from."""
-    part = slice(flat.start, flat.stop)
-    digest = hashlib.sha256(repr([statistics.n, statistics.seed, statistics.truncation_psi]).encode())
-    digest.update(statistics.mean[part].numpy().tobytes() + statistics.std[part].numpy().tobytes())
-    return digest.hexdigest()

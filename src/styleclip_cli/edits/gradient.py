@@ -11,8 +11,8 @@ prompt is free afterwards.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,7 +24,7 @@ from styleclip_cli.errors import UsageError
 from styleclip_cli.jobs import Job, Piece, Report
 from styleclip_cli.progress import Advance, nothing
 from styleclip_cli.settings import RelevanceSettings
-from styleclip_cli.statistics import StyleStatistics, sample_w_plus
+from styleclip_cli.statistics import StyleStatistics, sample_styles
 
 if TYPE_CHECKING:
     from styleclip_cli.nets.clip import Clip
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from styleclip_cli.nets.stylespace import StyleLayer
 
 BASIS_SCHEMA = "styleclip.relevance-basis/1"
-PIECE_SCHEMA = "styleclip.relevance-gradient/1"
+PIECE_SCHEMA = "styleclip.relevance-gradient/2"
 _DEFAULTS = RelevanceSettings(mode="gradient")
 _VARIANCE = 0.999
 _MOST = 64  # axes
 _SEEN = 64  # faces that they are found from, at the least: seeing is quick, and few faces differ in few ways
+_PIECE = 4  # faces
 _PIXELS = {"cpu": 2**17, "gpu": 2**20}  # of the pictures whose derivatives are taken together
 
 
@@ -66,12 +67,15 @@ def estimate_relevance(
         UsageError: If settings make no sense, or the statistics are of another generator.
     """
     job = gradient_job(generator, clip, statistics, settings, fingerprint=fingerprint)
-    found = job.run(advance=progress)
-    sums = sum((torch.tensor(arrays["rows"]).double() for arrays in found), torch.zeros(()))
-    axes = torch.tensor(found[0]["axes"]).double()
+    # Each piece says along which axes its rows are: those that another machine found differ in rounding.
+    sums = sum(
+        (torch.tensor(each["rows"]).double() @ torch.tensor(each["axes"]).double())
+        for each in job.run(advance=progress)
+    )
+    assert isinstance(sums, Tensor)
     layers = generator.style_space.editable(settings.layers)
     return Relevance(
-        matrix=unit_rows(sums / settings.n_images @ axes).float(),
+        matrix=unit_rows(sums / settings.n_images).float(),
         channels=torch.cat([torch.arange(x.offset, x.offset + x.width) for x in layers]),
         size=generator.style_space.size,
         n_images=settings.n_images,
@@ -94,11 +98,7 @@ def gradient_job(
     space = generator.style_space
     if settings.n_images < 2:
         raise UsageError(f"relevance from {settings.n_images} images", "use 100 images")
-    if statistics.widths != tuple(space.widths):
-        raise UsageError(
-            f"statistics of {len(statistics.mean)} style channels for a generator with {space.size}",
-            "measure the statistics of this generator",
-        )
+    statistics.check(space)
     layers = space.editable(settings.layers)
     side = _side(generator, clip, layers, settings.stop_at)
     device = next(generator.parameters()).device
@@ -111,41 +111,43 @@ def gradient_job(
         "truncation_psi": statistics.truncation_psi,
         "side": side,
     }
-    faces: list[Tensor] = []  # made when first needed: a run that finds all in the cache never does
+    keep = fingerprint is not None
 
-    def styles_of(first: int) -> Tensor:
-        if not faces:
-            n, seed, psi = max(settings.n_images, _SEEN), settings.seed, statistics.truncation_psi
-            with torch.no_grad():
-                batches = list(sample_w_plus(generator, n, seed, psi, 256))
-                # Tensors of inference mode have no derivatives; copies have.
-                faces.append(torch.cat([space.concat(generator.styles(w.clone())) for w in batches]))
-        return faces[0][first : min(first + together, settings.n_images)]
-
-    firsts = range(0, settings.n_images, together)
+    # Made when first needed: a run that finds all in the cache, or only counts, never does.
+    @lru_cache(maxsize=1)
+    def faces() -> Tensor:
+        n = max(settings.n_images, _SEEN)
+        return sample_styles(generator, n, settings.seed, statistics.truncation_psi)
 
     def find_axes(report: Report) -> cache.Arrays:
         with torch.no_grad():
-            styles_of(0)
-            seen = [_see(generator, clip, space.split(part), side) for part in faces[0].split(together)]
+            seen = [_see(generator, clip, space.split(part), side) for part in faces().split(together)]
         return {"axes": main_axes(torch.cat(seen)).numpy()}
 
-    keep = fingerprint is not None
-    basis = Job("relevance", BASIS_SCHEMA, [Piece({**shared, "what": "axes"}, 1, find_axes)], keep)
-    axes = torch.tensor(basis.run()[0]["axes"])
-    content = hashlib.sha256(statistics.std.numpy().tobytes() + axes.numpy().tobytes()).hexdigest()
+    @lru_cache(maxsize=1)
+    def axes() -> Tensor:
+        basis = Job("relevance", BASIS_SCHEMA, [Piece({**shared, "what": "axes"}, 1, find_axes)], keep)
+        return torch.tensor(basis.run()[0]["axes"])
 
     def piece(first: int) -> Piece:
+        count = min(_PIECE, settings.n_images - first)
+
         def compute(report: Report) -> cache.Arrays:
-            rows = _unit_effects(
-                generator, clip, styles_of(first), layers, statistics.std, axes, side, report
-            )
-            return {"rows": rows.sum(dim=0).float().numpy(), "axes": axes.numpy()}
+            rows, done = torch.zeros(()), 0
+            for styles in faces()[first : first + count].split(together):
 
-        count = min(together, settings.n_images - first)
-        key = {**shared, "layers": settings.layers, "first": first, "count": count, "content": content}
-        return Piece(key, count, compute)
+                def told(part: float, done: int = done, number: int = len(styles)) -> None:
+                    report((done + part * number) / count)
 
+                effects = _unit_effects(generator, clip, styles, layers, statistics.std, axes(), side, told)
+                rows = rows + effects.sum(dim=0)
+                done += len(styles)
+            return {"rows": rows.float().numpy(), "axes": axes().numpy()}
+
+        key = {**shared, "layers": settings.layers, "first": first, "count": count}
+        return Piece({**key, "statistics": statistics.provenance}, count, compute)
+
+    firsts = range(0, settings.n_images, _PIECE)
     return Job("relevance", PIECE_SCHEMA, [piece(first) for first in firsts], keep)
 
 
