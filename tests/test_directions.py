@@ -226,7 +226,7 @@ def test_relevance_is_kept_for_the_statistics_it_was_measured_with() -> None:
     generator = Generator.from_state_dict(generator_state()).eval()
     clip = Clip.from_state_dict(clip_state())
     statistics = measure_statistics(generator, n=50)
-    other = replace(statistics, mean=statistics.mean + 1, std=statistics.std * 4)
+    other = replace(statistics, mean=statistics.mean + 1, std=statistics.std * 4, measured=False)
     layers = generator.style_space.editable("fs3")[:1]
 
     def measured(what: StyleStatistics) -> torch.Tensor:
