@@ -15,6 +15,7 @@ from styleclip_cli.cli.doctor import doctor
 from styleclip_cli.cli.edit import edit
 from styleclip_cli.cli.evaluate import evaluate
 from styleclip_cli.cli.find_direction import find_direction
+from styleclip_cli.cli.helping import Command
 from styleclip_cli.cli.info import info
 from styleclip_cli.cli.invert import invert
 from styleclip_cli.cli.mappers import mappers
@@ -50,20 +51,20 @@ def root(
     """Edit pictures of faces from a sentence."""
 
 
-app.command("edit")(edit)
-app.command("studio")(studio)
-app.command("invert")(invert)
-app.command("sample")(sample)
-app.command("transfer")(transfer)
-app.command("find-direction")(find_direction)
-app.command("train-mapper")(train_mapper)
-app.command("precompute-stats")(precompute_stats)
-app.command("merge")(merge)
-app.command("info")(info)
-app.command("demo")(demo)
-app.command("evaluate")(evaluate)
-app.command("bench")(bench)
-app.command("doctor")(doctor)
+app.command("edit", cls=Command)(edit)
+app.command("studio", cls=Command)(studio)
+app.command("invert", cls=Command)(invert)
+app.command("sample", cls=Command)(sample)
+app.command("transfer", cls=Command)(transfer)
+app.command("find-direction", cls=Command)(find_direction)
+app.command("train-mapper", cls=Command)(train_mapper)
+app.command("precompute-stats", cls=Command)(precompute_stats)
+app.command("merge", cls=Command)(merge)
+app.command("info", cls=Command)(info)
+app.command("demo", cls=Command)(demo)
+app.command("evaluate", cls=Command)(evaluate)
+app.command("bench", cls=Command)(bench)
+app.command("doctor", cls=Command)(doctor)
 app.add_typer(models, name="models")
 app.add_typer(mappers, name="mappers")
 app.add_typer(cache, name="cache")

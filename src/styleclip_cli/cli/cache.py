@@ -13,6 +13,7 @@ import typer
 
 from styleclip_cli.atomic import abandoned
 from styleclip_cli.cli import options, report
+from styleclip_cli.cli.helping import Command
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
 
@@ -51,7 +52,7 @@ def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
     Reporter(quiet).table(table)
 
 
-@cache.command()
+@cache.command(cls=Command)
 def prune(
     older_than: Annotated[
         str | None,
@@ -94,7 +95,7 @@ def prune(
     Reporter(quiet).result(f"{removed} files removed, {freed / 1e6:.1f} MB freed")
 
 
-@cache.command()
+@cache.command(cls=Command)
 def where() -> None:
     """Print the folder.
 

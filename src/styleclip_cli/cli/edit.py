@@ -284,6 +284,10 @@ def edit(
     Example: styleclip edit examples/face.png --prompt "with glasses" --alpha 4
 
     Example: styleclip edit portraits/ --prompt smiling --prompt "with glasses" --alpha 3 --out edited/
+
+    Example: styleclip edit portraits/ --prompt "with a beard" --auto --out bearded/ --sheet sheet.png
+
+    Example: cat face.jpg | styleclip edit - --prompt smiling --out - > smiling.png
     """
     began = time.monotonic()
     profiled = profiling.start(time.perf_counter()) if profile else None

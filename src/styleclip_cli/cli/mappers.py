@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from styleclip_cli.cli import options, report
+from styleclip_cli.cli.helping import Command
 from styleclip_cli.cli.packs import accept, describe, network
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import (
@@ -80,7 +81,7 @@ def _told(one: Listed) -> dict[str, Any]:
     return {name: notes[name] for name in ("prompt", "neutral", "mapper", "steps", "loss") if notes.get(name)}
 
 
-@mappers.command()
+@mappers.command(cls=Command)
 def pull(
     names: Annotated[
         list[str], typer.Argument(metavar="NAME", help="Names of published mappers.", show_default=False)
@@ -132,7 +133,7 @@ def pull(
         raise PartialFailure(f"{len(problems)} of {len(missing)} mappers could not be had", "try again later")
 
 
-@mappers.command()
+@mappers.command(cls=Command)
 def remove(
     names: Annotated[list[str], typer.Argument(metavar="NAME", help="Names of mappers.", show_default=False)],
     models: options.Models = None,

@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from styleclip_cli.cli import options, report
+from styleclip_cli.cli.helping import Command
 from styleclip_cli.cli.packs import download, network
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, PartialFailure, StyleClipError, UsageError, WeightsError
@@ -70,7 +71,7 @@ def _row(pack: Pack) -> list[str]:
     return [pack.name, state, ", ".join(sizes), pack.title, licence, hosts[0]]
 
 
-@models.command()
+@models.command(cls=Command)
 def pull(
     names: Names,
     accept_licence: Annotated[
@@ -107,7 +108,7 @@ def pull(
         raise PartialFailure(message) if len(failures) < len(names) else type(failures[-1])(message)
 
 
-@models.command("import")
+@models.command("import", cls=Command)
 def import_(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A published weight file.", show_default=False)
@@ -202,7 +203,7 @@ def _readable(reporter: Reporter) -> list[Pack]:
     return list(packs.readable(lambda error: reporter.note(error.message)))
 
 
-@models.command()
+@models.command(cls=Command)
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new pack.", show_default=False)],
     generator: Annotated[
@@ -327,7 +328,7 @@ def add(
         reporter.note(f"not here yet: its {', '.join(missing)}; styleclip models pull {name}")
 
 
-@models.command()
+@models.command(cls=Command)
 def verify(
     names: Annotated[
         list[str] | None,
@@ -366,7 +367,7 @@ def verify(
         raise WeightsError(f"{bad} of {len(done)} files are damaged", "pull the pack again")
 
 
-@models.command()
+@models.command(cls=Command)
 def remove(
     names: Names,
     forget: Annotated[
@@ -409,7 +410,7 @@ def remove(
             reporter.result(f"{pack.name}: {count} files, {freed / 1e6:.0f} MB freed")
 
 
-@models.command()
+@models.command(cls=Command)
 def where(
     name: Annotated[
         str | None, typer.Argument(metavar="NAME", help="A pack.", show_default="the folders")
