@@ -1,14 +1,21 @@
-"""Make the pictures of the documentation: `python docs/pictures.py [photos] [methods]`."""
+"""Make the pictures of the documentation: `python docs/pictures.py [photos] [methods] [beside]`.
+
+Those of the studio are made by `docs/studio_pictures.py`.
+"""
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from PIL import Image, ImageOps
 
+from styleclip_cli.cli import main
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import Inversion
@@ -89,7 +96,33 @@ def _plain(u: torch.Tensor) -> torch.Tensor:
     return attributes
 
 
+def beside() -> None:
+    """What `styleclip edit` draws beside its results, and what `demo` does."""
+    with TemporaryDirectory() as name:
+        out = Path(name)
+        for number, (seed, wishes, _) in enumerate(SCENES[:3]):
+            photo = to_image(draw(make_scene(seed, sides=(420, 640), presence_rate=0.15, **wishes)))
+            save_image(out / "photos" / f"holiday-{number + 1}.jpg", photo)
+        edit = ["edit", "--models", "toy", "--overwrite", "--quiet"]
+        photos = [str(path) for path in sorted((out / "photos").iterdir())]
+        run(
+            [*edit, *photos, "seed:4-6", "-p", "with sunglasses", "--sheet", "sheet.jpg", "--out", f"{out}/s"]
+        )
+        grid = ["--alpha=-4:4:5", "--beta", "0.05:0.25:3", "--out", "grid.png"]
+        run([*edit, "seed:21", "-p", "smiling", *grid])
+        run([*edit, photos[1], "-p", "with sunglasses", "--diff", "--out", f"{out}/d.png"])
+        shutil.copy(out / "d_diff.png", FOLDER / "difference.png")
+        run(["demo", "--out", f"{out}/demo"])
+        shutil.copy(out / "demo" / "demo.png", FOLDER)
+
+
+def run(arguments: list[str]) -> None:
+    """Run a command in the folder of the documents."""
+    os.chdir(FOLDER)
+    if main(arguments) != 0:
+        sys.exit(f"styleclip {' '.join(arguments)} failed")
+
+
 if __name__ == "__main__":
-    wanted = sys.argv[1:] or ["photos", "methods"]
-    for name in wanted:
-        {"photos": photos, "methods": methods}[name]()
+    for name in sys.argv[1:] or ["photos", "methods", "beside"]:
+        {"photos": photos, "methods": methods, "beside": beside}[name]()
