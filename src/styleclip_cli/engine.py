@@ -30,13 +30,20 @@ from torch import Tensor
 from styleclip_cli import cache, inversion
 from styleclip_cli.device import choose_device
 from styleclip_cli.editing import Editing
-from styleclip_cli.edits.auto import KEEP_IDENTITY, Choice, candidates, choose
+from styleclip_cli.edits.auto import Choice, candidates, choose
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.inversion import Inversion, files
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.profile import stage
 from styleclip_cli.progress import Progress, silent
-from styleclip_cli.settings import InversionSettings, Inverter, LayerChoice, Precision, RelevanceMode
+from styleclip_cli.settings import (
+    KEEP_IDENTITY,
+    InversionSettings,
+    Inverter,
+    LayerChoice,
+    Precision,
+    RelevanceMode,
+)
 from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
 from styleclip_cli.weights.packs import find_pack, usual_name
 

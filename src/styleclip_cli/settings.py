@@ -7,6 +7,8 @@ from typing import Literal
 
 DEFAULT_NEUTRAL = "face"
 """What a face is before an edit, where nothing is said."""
+KEEP_IDENTITY = 0.8
+"""Least cosine of the face embeddings before and after, where a strength is chosen."""
 LayerChoice = Literal["fs3", "conv", "all"]
 RelevanceMode = Literal["exact", "preview", "gradient"]
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from styleclip_cli.cli import inputs as io
-from styleclip_cli.cli import options, report
+from styleclip_cli.cli import options
+from styleclip_cli.cli.numbers import Numbers
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 
@@ -26,16 +24,7 @@ def bench(
             rich_help_panel="Measurement",
         ),
     ] = False,
-    json_out: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            metavar="FILE|-",
-            help="Write the numbers as JSON; - for standard output, without the table.",
-            show_default=False,
-            rich_help_panel="Output",
-        ),
-    ] = None,
+    json_out: options.NumbersOut = None,
     overwrite: options.Overwrite = False,
     models: options.Models = None,
     offline: options.Offline = False,
@@ -53,13 +42,10 @@ def bench(
     """
     reporter = Reporter(quiet)
     options.check_device(device)
-    to_stdout = json_out is not None and str(json_out) == "-"
-    if json_out is not None and not to_stdout:
-        io.check_outputs([json_out], overwrite=overwrite)
+    numbers = Numbers(json_out, overwrite)
     name = "" if full else choose(models, reporter, offline)
 
     from styleclip_cli import bench as measured
-    from styleclip_cli.atomic import atomic
     from styleclip_cli.device import choose_device
     from styleclip_cli.engine import Engine
     from styleclip_cli.measure import machine, peak_megabytes, peaks
@@ -85,15 +71,9 @@ def bench(
         "peak_mb": peak_megabytes(where),
         "rows": [vars(row) | {"per_second": 1 / row.seconds} for row in rows],
     }
-    text = json.dumps(found, indent=2)
-    if to_stdout:
-        report.data(text)
-        return
-    _present(found, reporter)
-    if json_out is not None:
-        with atomic(json_out) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-        reporter.result(str(json_out))
+    if not numbers.on_stdout:
+        _present(found, reporter)
+    numbers.write(found, reporter)
 
 
 def _present(found: dict[str, Any], reporter: Reporter) -> None:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -14,6 +14,7 @@ from styleclip_cli import profile as profiling
 from styleclip_cli.cli import completion, methods, options
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import looks as looking
+from styleclip_cli.cli.asked import Asked, exclude, kept_identity
 from styleclip_cli.cli.batch import run_jobs
 from styleclip_cli.cli.gallery import Gallery
 from styleclip_cli.cli.interrupt import Interruptible, Stopped
@@ -22,11 +23,8 @@ from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.records import record
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import PartialFailure, UsageError
-from styleclip_cli.recipe import NAMES
+from styleclip_cli.recipe import Recipe, load
 from styleclip_cli.shards import Shard, own_device, processes, rank
-
-if TYPE_CHECKING:
-    from styleclip_cli.recipe import Recipe
 
 _EDIT, _PHOTOS, _OUTPUT, _BATCH, _PICTURES = "Edit", "Photos", "Output", "Many photos", "Pictures"
 _TOGETHER = 8  # photos that are edited and rendered at once, at the most
@@ -303,133 +301,64 @@ def edit(
         ("--keep-identity", keep_identity is not None, "no --auto", not auto),
         ("--auto", auto, "--alpha", bool(alpha)),
     )
-    prompts = list(prompt or ())
-    wanted = methods.Optimizing(
-        space=space,
-        iterations=iterations,
-        lr=lr,
-        lambda_l2=lambda_l2,
-        lambda_id=lambda_id,
-        crops=crops,
-        batch=batch,
-        free=free,
-        official=official,
-        save_steps=save_steps,
-    )
-    ways = bool(prompts) + (direction is not None) + (mapper is not None)
+    ways = bool(prompt) + (direction is not None) + (mapper is not None)
     if ways > 1 or (ways == 0 and recipe is None and manifest is None):
         raise UsageError(
             "say what to change, by one of --prompt, --direction, --mapper, --recipe or --manifest",
             'styleclip edit face.png --prompt "smiling"',
         )
-    chosen_inverter = options.check_inverter(inverter)
+    options.check_inversion(options.check_inverter(inverter), steps, noise)
     seconds = options.parse_budget(budget)
-    options.check_inversion(chosen_inverter, steps, noise)
-    options.check_face(face or "largest")
-    options.check_composite(composite or "residual")
     options.check_device(device)
-    if keep_identity is not None and not -1 <= keep_identity <= 1:
-        raise UsageError(f"--keep-identity is a cosine, not {keep_identity:g}", "--keep-identity 0.8")
+    kept = kept_identity(auto, keep_identity)
     naming = io.Naming(name, io.suffix_of(format))
-
-    before: Recipe | None = None
-    own_edits: Look | None = None
-    alphas = options.parse_alphas(alpha)
+    asked = Asked(
+        prompts=tuple(prompt or ()),
+        neutrals=tuple(neutral or ()),
+        method=method,
+        mapper=mapper,
+        direction=direction,
+        alphas=tuple(options.parse_alphas(alpha)),
+        betas=tuple(beta or ()),
+        channels=channels,
+        literal=literal,
+        auto=auto,
+        layers=layers,
+        relevance=relevance,
+        face=face,
+        composite=composite,
+        no_align=no_align,
+        inverter=inverter,
+        steps=steps,
+        noise=noise,
+        seed=seed,
+        models=models,
+        optimizing=methods.Optimizing(
+            space=space,
+            iterations=iterations,
+            lr=lr,
+            lambda_l2=lambda_l2,
+            lambda_id=lambda_id,
+            crops=crops,
+            batch=batch,
+            free=free,
+            official=official,
+            save_steps=save_steps,
+        ),
+    )
+    before = None
     if recipe is not None:
-        from styleclip_cli.recipe import load
-
         before = load(recipe)
-        if before.edits is not None:
-            asked: dict[str, Any] = {
-                "--prompt": prompts,
-                "--neutral": neutral,
-                "--mapper": mapper,
-                "--method": method,
-            }
-            asked |= {"--beta": beta, "--channels": channels, "--literal": literal, "--auto": auto}
-            given = [option for option, value in asked.items() if value]
-            if given:
-                raise UsageError(f"{', '.join(given)}: {recipe} says its own edits", "change the recipe")
-            factors = alphas or [a for a in before.alphas or () if a != 1]
-            own_edits = looking.of_steps(looking.beside(before.edits, recipe), factors)
-        else:
-            again = NAMES.get(before.method)
-            if method is None and mapper is None and not (again == "mapper" and prompts):
-                method = again
-            same = again == (method or ("mapper" if mapper is not None else "global"))
-            if not prompts:
-                if before.method not in NAMES or (before.prompt is None and before.mapper is None):
-                    raise UsageError(
-                        f"{recipe}: made by {before.method}, which a recipe cannot repeat",
-                        "the same command again",
-                    )
-                if method == "mapper":
-                    mapper = mapper or before.mapper
-                else:
-                    prompts, literal = [before.prompt or ""], literal or bool(before.literal)
-                if method == "global" and beta is None and channels is None and not auto:
-                    if before.beta is not None or before.betas is not None:
-                        beta = [repr(one) for one in before.betas or (before.beta,)]
-                    else:
-                        channels = before.channels
-            if method == "optimize" and same:
-                wanted = wanted.after(before)
-                free = wanted.free
-            if method != "mapper" and before.neutral is not None:
-                neutral = neutral or [before.neutral]
-            if same and not auto:  # another method means other things by them
-                alphas = alphas or list(before.alphas or ())
-            if same:
-                layers = layers or (before.layers if again != "mapper" else None)
-                relevance = relevance or before.relevance
-        face = before.face if face is None else face
-        composite = before.composite if composite is None else composite
-        no_align = no_align or before.align is False
-        noise = noise or bool(before.noise)
-        chosen_inverter = chosen_inverter or options.check_inverter(before.inverter)
-        steps = before.steps if steps is None else steps
-        seed = before.seed if seed is None else seed
-        models = io.pack_of_recipe(models, before.models)
-
-    how = methods.check_method(method, mapper, direction)
-    cut: dict[str, Any] = {"--prompt": prompts, "--neutral": neutral, "--beta": beta, "--channels": channels}
-    cut |= {"--seed": seed, "--layers": layers, "--relevance": relevance}
-    given = [option for option, value in cut.items() if value not in (None, [])] + ["--literal"] * literal
-    if direction is not None and given:
-        raise UsageError(f"{', '.join(given)}: fixed in a saved direction", "leave out what is not --alpha")
-    if how == "mapper":
-        methods.refuse(how, [option for option in given if recipe is None or option != "--seed"])
-        methods.refuse(how, wanted.given())
-    elif how == "global":
-        methods.refuse(how, wanted.given())
-    else:
-        automatic = ["--auto"] * auto
-        methods.refuse(how, [o for o in given if o in ("--beta", "--channels", "--relevance")] + automatic)
-        if len(prompts) > 1:
-            raise UsageError("--method optimize follows one prompt", 'one that says all: "a smiling old man"')
-        wanted = replace(wanted, layers=layers, seed=seed)
-        wanted.check()
-    chosen_layers = options.check_layers(layers) if how == "global" else None
-    mode = options.check_relevance(relevance)
+        asked = asked.over(before, recipe)
+    how, asked = asked.checked(repeated=before is not None)
+    wanted = asked.optimizing
+    chosen_layers = options.check_layers(asked.layers) if how == "global" else None
+    mode = options.check_relevance(asked.relevance)
     rendered_in = options.check_precision(precision)
-    chosen_face = options.check_face(face or "largest")
-    look = own_edits
-    if look is None and prompts:
-        texts = [repr(a) for a in alphas]
-        look = looking.of_options(
-            prompts, neutral or (), texts, beta or (), channels=channels, literal=literal
-        )
-        look = replace(look, method=how)
-    elif look is None and (mapper is not None or direction is not None):
-        saved = None if direction is None else str(direction)
-        look = Look((looking.step_of(mapper=mapper, direction=saved),), how, tuple(alphas))
-    if look is not None and not look.is_one_picture:
-        if chosen_face == "all":
-            raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 2,4")
-        if how == "optimize" and len(look.betas) > 1:
-            raise UsageError("--beta is not for --method optimize", "leave it out")
-    if auto and look is not None and len(look.betas) > 1:
-        raise UsageError("--auto chooses the threshold itself", "leave out --beta, or give one")
+    chosen_inverter = options.check_inverter(asked.inverter)
+    chosen_face = options.check_face(asked.face or "largest")
+    chosen_composite = options.check_composite(asked.composite or "residual")
+    look = asked.look(how)
     if out is not None and io.is_file_name(out) and format is None and not streamed:
         io.check_picture(out)
 
@@ -440,7 +369,7 @@ def edit(
             items = [replace(i, look=None if i.look is None else looking.optimized(i.look)) for i in items]
     elif inputs:
         items = io.expand(inputs, max_megapixels, recursive)
-    elif free:
+    elif wanted.free:
         items = [io.Item("average", "average", average=True)]
     else:
         raise UsageError("no INPUT is given", 'styleclip edit face.png --prompt "smiling"')
@@ -452,9 +381,9 @@ def edit(
         paths = [_stream(items, naming, save_latent)]
     else:
         paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True, given=own_names)
-        if manifest is None and len(kept := io.without_results(items, paths)) < len(items):
-            reporter.note(f"{len(items) - len(kept)} of {len(items)} inputs are results of others: left out")
-            items, own_looks = kept, own_looks[: len(kept)]  # without a manifest all have the same look
+        if manifest is None and len(left := io.without_results(items, paths)) < len(items):
+            reporter.note(f"{len(items) - len(left)} of {len(items)} inputs are results of others: left out")
+            items, own_looks = left, own_looks[: len(left)]  # without a manifest all have the same look
             paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True)
     work = [one for number, one in enumerate(zip(items, paths, strict=True)) if part.takes(number)]
     compared = ["--sheet"] * bool(sheet) + ["--slider"] * bool(slider) + ["--diff"] * diff
@@ -482,11 +411,11 @@ def edit(
         reporter.note("nothing to do")
         gallery.finish(_title(look, manifest), reporter)
         return
-    models = choose(models, reporter, offline)
+    pack = choose(asked.models, reporter, offline)
     if before is not None:
-        _compare(before, models, reporter)
+        _compare(before, pack, reporter)
     for one in {step.mapper for each in own_looks for step in each.steps if step.mapper is not None}:
-        methods.find_mapper(models, one)
+        methods.find_mapper(pack, one)
 
     with profiling.stage("start"):
         from styleclip_cli.cli.edit_job import EditJob, Writing
@@ -495,9 +424,9 @@ def edit(
         from styleclip_cli.synthesize import fitting
 
     engine = Engine(
-        models,
+        pack,
         device=own_device(device),
-        seed=seed,
+        seed=asked.seed,
         layers=chosen_layers,
         progress=reporter.progress,
         relevance=mode,
@@ -513,19 +442,19 @@ def edit(
         engine=engine,
         look=look,
         edits=looking.Edits(engine, optimize, watch, automatic=auto),
-        settings=engine.inversion(chosen_inverter, steps, noise or None, seconds),
+        settings=engine.inversion(chosen_inverter, asked.steps, asked.noise or None, seconds),
         face=chosen_face,
-        align=not no_align,
+        align=not asked.no_align,
         crop=crop,
-        mode="replace" if composite == "replace" else "residual",
+        mode="replace" if chosen_composite == "replace" else "residual",
         writing=Writing(format, quality, compression, not no_metadata, save_latent, streamed),
         max_megapixels=max_megapixels,
         keep_exif=keep_exif,
         reporter=reporter,
-        extra=_extra(how, wanted, (0.8 if keep_identity is None else keep_identity) if auto else None),
+        extra=_extra(how, wanted, kept),
         onlooker=onlooker if how == "optimize" else None,
         scored=scores or auto,
-        keep_identity=(0.8 if keep_identity is None else keep_identity) if auto else None,
+        keep_identity=kept,
         gallery=gallery or None,
         show=show,
     )
@@ -560,19 +489,6 @@ def edit(
 def _title(look: Look | None, manifest: str | None) -> str:
     """What a page of results is called."""
     return look.words if look is not None else Path(manifest or "edits").stem
-
-
-def exclude(*pairs: tuple[str, bool, str, bool]) -> None:
-    """Refuse options that do not go together: name and whether it is given, twice.
-
-    Raises:
-        UsageError: If both of a pair are.
-    """
-    for first, one, second, other in pairs:
-        if one and other:
-            if second.startswith("no "):
-                raise UsageError(f"{first} is for {second[3:]}", f"add {second[3:]}")
-            raise UsageError(f"{first} and {second} exclude each other", "give one of them")
 
 
 def _stream(items: list[io.Item], naming: io.Naming, save_latent: bool) -> Path:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from styleclip_cli.cli import inputs as io
-from styleclip_cli.cli import options, report
+from styleclip_cli.cli import options
+from styleclip_cli.cli.numbers import Numbers
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import UsageError
 from styleclip_cli.recipe import WORDS
@@ -46,16 +44,7 @@ def evaluate(
             rich_help_panel="Evaluation",
         ),
     ] = None,
-    json_out: Annotated[
-        Path | None,
-        typer.Option(
-            "--json",
-            metavar="FILE|-",
-            help="Write the numbers as JSON; - for standard output, without the table.",
-            show_default=False,
-            rich_help_panel="Output",
-        ),
-    ] = None,
+    json_out: options.NumbersOut = None,
     inverter: options.Inverter = None,
     relevance: options.Relevance = None,
     overwrite: options.Overwrite = False,
@@ -79,11 +68,8 @@ def evaluate(
     mode = options.check_relevance(relevance)
     if method not in (*WORDS, "all"):
         raise UsageError(f"unknown method {method!r}", "--method global, optimize, mapper or all")
-    to_stdout = json_out is not None and str(json_out) == "-"
-    if json_out is not None and not to_stdout:
-        io.check_outputs([json_out], overwrite=overwrite)
+    numbers = Numbers(json_out, overwrite)
 
-    from styleclip_cli.atomic import atomic
     from styleclip_cli.engine import Engine
     from styleclip_cli.toyworld.evaluate import METHODS, Faces, chosen_cases, load_judge
     from styleclip_cli.toyworld.evaluate import evaluate as judged
@@ -101,15 +87,9 @@ def evaluate(
         with reporter.progress(f"evaluating {WORDS[name]}") as progress:
             outcome = judged(engine, count, prompt or None, progress, method=name, faces=faces)
         outcomes[name] = {"rows": outcome.rows, "mean": outcome.mean}
-        if not to_stdout:
+        if not numbers.on_stdout:
             reporter.table(_table(outcome.rows, outcome.mean, WORDS[name]))
-    text = json.dumps(outcomes if method == "all" else outcomes[method], indent=2)  # type: ignore[index]
-    if to_stdout:
-        report.data(text)
-    elif json_out is not None:
-        with atomic(json_out) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-        reporter.result(str(json_out))
+    numbers.write(outcomes if method == "all" else outcomes[method], reporter)  # type: ignore[index]
 
 
 def _table(rows: list[dict[str, Any]], mean: dict[str, Any], title: str) -> Table:

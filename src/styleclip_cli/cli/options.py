@@ -261,6 +261,16 @@ Json = Annotated[
         "--json", help="Tell of results as JSON lines (styleclip.result/1).", rich_help_panel="Output"
     ),
 ]
+NumbersOut = Annotated[
+    Path | None,
+    typer.Option(
+        "--json",
+        metavar="FILE|-",
+        help="Write the numbers as JSON; - for standard output, without the table.",
+        show_default=False,
+        rich_help_panel="Output",
+    ),
+]
 Prompt = Annotated[
     str | None,
     typer.Option(

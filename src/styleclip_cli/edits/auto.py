@@ -28,6 +28,7 @@ from styleclip_cli.edits.scores import (
     way_of,
 )
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.settings import KEEP_IDENTITY
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
@@ -37,7 +38,6 @@ FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5)
 ENOUGH, NEARLY = 0.95, 0.8
 NOTHING = 0.05
 """Less progress than this is none: no edit of the toy world that was wanted made so little."""
-KEEP_IDENTITY = 0.8
 _PATIENCE = 2
 """Steps without a gain after which a face is left alone."""
 
