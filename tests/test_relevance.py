@@ -332,13 +332,13 @@ def test_counting_what_is_missing_renders_nothing(
     assert "pieces are missing" in capsys.readouterr().out
 
 
-def test_what_is_not_finite_is_not_kept(pack: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*args: object) -> Tensor:
-        return torch.full((1, 4, 2), torch.nan)
-
-    monkeypatch.setattr(gradient, "_unit_effects", broken)
+@pytest.mark.parametrize("mode", ["exact", "gradient"])
+def test_what_is_not_finite_is_not_kept(pack: Path, monkeypatch: pytest.MonkeyPatch, mode: str) -> None:
+    usual = Clip.encode_image
+    monkeypatch.setattr(Clip, "encode_image", lambda self, pictures: usual(self, pictures) * torch.nan)
     with pytest.raises(WeightsError, match="not finite"):
-        Engine(pack, relevance="gradient").relevance()
+        Engine(pack, relevance=mode).relevance()  # type: ignore[arg-type]
+    assert not list((cache.cache_dir() / "relevance").glob("*.npz"))
 
 
 def test_the_quick_way_is_taken_where_nothing_was_measured(pack: Path) -> None:

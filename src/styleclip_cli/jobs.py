@@ -89,11 +89,7 @@ class Job:
     def _one(self, piece: Piece, report: Report) -> cache.Arrays:
         def compute() -> tuple[cache.Arrays, cache.Json]:
             arrays = piece.compute(report)
-            if not all(np.isfinite(array).all() for array in arrays.values()):
-                raise WeightsError(
-                    f"what was measured for the {self.kind} is not finite",
-                    "the weights may be damaged: styleclip models verify",
-                )
+            check_finite(self.kind, *arrays.values())
             return arrays, {}
 
         return cache.cached(self.kind, piece.key, self.schema, compute)[0] if self.keep else compute()[0]
@@ -110,6 +106,19 @@ class Job:
 
     def _path(self, piece: Piece) -> Path:
         return cache.cache_path(self.kind, piece.key)
+
+
+def check_finite(kind: str, *arrays: np.ndarray) -> None:
+    """Make sure that what was measured are numbers.
+
+    Raises:
+        WeightsError: If they are not.
+    """
+    if not all(np.isfinite(array).all() for array in arrays):
+        raise WeightsError(
+            f"what was measured for the {kind} is not finite",
+            "the weights may be damaged: styleclip models verify",
+        )
 
 
 def duration(seconds: float) -> str:

@@ -21,7 +21,7 @@ from torch import Tensor
 from styleclip_cli import cache
 from styleclip_cli.edits.relevance import Relevance, unit_rows
 from styleclip_cli.errors import UsageError
-from styleclip_cli.jobs import Job, Piece, Report
+from styleclip_cli.jobs import Job, Piece, Report, check_finite
 from styleclip_cli.progress import Advance, nothing
 from styleclip_cli.settings import RelevanceSettings
 from styleclip_cli.statistics import StyleStatistics, sample_styles
@@ -121,8 +121,10 @@ def gradient_job(
 
     def find_axes(report: Report) -> cache.Arrays:
         with torch.no_grad():
-            seen = [_see(generator, clip, space.split(part), side) for part in faces().split(together)]
-        return {"axes": main_axes(torch.cat(seen)).numpy()}
+            parts = faces().split(together)
+            seen = torch.cat([_see(generator, clip, space.split(part), side) for part in parts])
+        check_finite("relevance", seen.numpy())  # what is not has no axes
+        return {"axes": main_axes(seen).numpy()}
 
     @lru_cache(maxsize=1)
     def axes() -> Tensor:

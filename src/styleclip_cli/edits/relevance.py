@@ -161,6 +161,9 @@ class Relevance:
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Bring rows [..., D] to unit length; those that are nothing but rounding become zero."""
+    """Bring rows [..., D] to unit length; those that are nothing but rounding become zero.
+
+    What is not finite stays so, to be refused: as zero it would be taken for a channel without effect.
+    """
     lengths = rows.norm(dim=-1, keepdim=True)
-    return torch.where(lengths > DEAD, rows / lengths.clamp_min(DEAD), rows.new_zeros(()))
+    return torch.where(lengths <= DEAD, rows.new_zeros(()), rows / lengths.clamp_min(DEAD))
