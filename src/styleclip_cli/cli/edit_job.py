@@ -236,7 +236,8 @@ class EditJob:
             faces = [face for one in group for face in one.faces]
             if self.keep_identity is not None:
                 usual = float(group[0].alphas[0])
-                choices = choose(self.engine, faces, group[0].edits, usual, self.keep_identity)
+                with self.reporter.progress("choosing strengths") as advance:
+                    choices = choose(self.engine, faces, group[0].edits, usual, self.keep_identity, advance)
                 results: list[list[Inversion] | None] = [[choice.edited] for choice in choices]
             else:
                 choices = []

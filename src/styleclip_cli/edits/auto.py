@@ -28,6 +28,7 @@ from styleclip_cli.edits.scores import (
     way_of,
 )
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.progress import Advance, nothing
 from styleclip_cli.settings import KEEP_IDENTITY
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def choose(
     edits: Sequence[Edit],
     usual_alpha: float,
     keep_identity: float = KEEP_IDENTITY,
+    advance: Advance = nothing,
 ) -> list[Choice]:
     """Choose an edit and its strength for each face.
 
@@ -126,13 +128,15 @@ def choose(
         usual_alpha: Strength where none is chosen.
         keep_identity: Least cosine of the face embeddings before and after; without an identity network
             nothing is kept.
+        advance: Called with (done, total) steps.
     """
     before = engine.show_each(faces)
     seen, known = seen_by_clip(engine, before), seen_by_identity(engine, before)
     way = way_of(engine, edits[0])
     factors = [factor for factor in FACTORS if way is not None or factor <= 1]
     climbs = [[_Climb([], [], [], [], []) for _ in edits] for _ in faces]
-    for factor in factors:
+    for step, factor in enumerate(factors):
+        advance(step, len(factors))
         alpha = factor * usual_alpha
         for number, edit in enumerate(edits):
             going = [i for i in range(len(faces)) if not climbs[i][number].over]
