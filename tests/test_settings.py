@@ -46,6 +46,22 @@ def test_options_have_defaults_in_config_toml(here: Path, capsys: pytest.Capture
     assert main(["sample", "--seed", "1"]) == 6
 
 
+def test_what_is_typed_overrules_defaults_that_it_excludes(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings(here, "[edit]\nalpha = 3\nskip-existing = true\nbeta = 0.0\njson = true\n")
+    command = ["edit", "seed:1", "-p", "smiling", "--out", "a.png"]
+    assert main(command) == 0
+    assert main(command) == 0
+    first, second = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (first["alpha"], first["status"], second["status"]) == (3.0, "ok", "skipped")
+    assert main([*command, "--overwrite", "--auto", "--channels", "2"]) == 0
+    third = json.loads(capsys.readouterr().out)
+    assert (third["status"], third["channels"]) == ("ok", 2)
+    settings(here, "[edit]\nskip-existing = true\noverwrite = true\n")
+    assert main(command) == 2, "two defaults that exclude each other are a mistake in the file"
+
+
 @pytest.mark.parametrize(
     ("text", "words"),
     [

@@ -59,6 +59,27 @@ def option_defaults(app: typer.Typer) -> dict[str, Any]:
     return {name: values for name, values in found.items() if values}
 
 
+def overruled(context: typer.Context, *pairs: tuple[str, str]) -> set[str]:
+    """Options of config.toml that give way, as ones that were typed exclude them.
+
+    Args:
+        context: Of the command.
+        pairs: Names of parameters that exclude each other.
+    """
+    values = context.params
+
+    def is_default(name: str) -> bool:
+        source = context.get_parameter_source(name)
+        return source is not None and source.name == "DEFAULT_MAP"
+
+    found = set()
+    for pair in pairs:
+        for name, other in (pair, pair[::-1]):
+            if values.get(name) and values.get(other) and is_default(name) and not is_default(other):
+                found.add(name)
+    return found
+
+
 def _commands(group: Any) -> dict[str, dict[str, Any]]:
     """The options of each command, by their long names."""
     found = {}

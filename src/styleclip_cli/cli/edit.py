@@ -16,6 +16,7 @@ from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import looks as looking
 from styleclip_cli.cli.asked import Asked, exclude, kept_identity
 from styleclip_cli.cli.batch import run_jobs
+from styleclip_cli.cli.config import overruled
 from styleclip_cli.cli.gallery import Gallery
 from styleclip_cli.cli.interrupt import Interruptible, Stopped
 from styleclip_cli.cli.looks import Look
@@ -32,6 +33,7 @@ _PIXELS = 2**24  # of photos that are worked on together; as many are read meanw
 
 
 def edit(
+    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -292,6 +294,11 @@ def edit(
     streamed = out is not None and str(out) == io.STREAM
     reporter = Reporter(quiet, notes=rank() == 0, json=json, aside=streamed)
     part = Shard.parse(shard).divided(rank(), processes())
+    less = overruled(context, ("alpha", "auto"), ("beta", "channels"), ("skip_existing", "overwrite"))
+    alpha, beta = None if "alpha" in less else alpha, None if "beta" in less else beta
+    channels, auto = None if "channels" in less else channels, auto and "auto" not in less
+    skip_existing = skip_existing and "skip_existing" not in less
+    overwrite = overwrite and "overwrite" not in less
     exclude(
         ("--skip-existing", skip_existing, "--overwrite", overwrite),
         ("--manifest", manifest is not None, "INPUT", bool(inputs)),
