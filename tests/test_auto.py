@@ -131,3 +131,18 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
 
     with Image.open("again.png") as one, Image.open("o/seed2_with-a-hat.png") as other:
         assert max(high for _, high in ImageChops.difference(one, other).getextrema()) <= 1
+
+
+def test_an_animation_goes_as_far_as_was_chosen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from PIL import Image, ImageChops
+
+    monkeypatch.chdir(tmp_path)
+    command = ["edit", "seed:3", "-p", "with a hat", "--auto", "--models", "toy", "-q"]
+    assert main([*command, "--out", "a.png", "--animation", "a.webp"]) == 0
+    with Image.open("a.png") as result, Image.open("a.webp") as film:
+        film.seek((film.n_frames) // 2)
+        turned = film.convert("RGB")
+        film.seek(0)
+        first = film.convert("RGB")
+        mean = [sum(ImageChops.difference(x, result).convert("L").getdata()) for x in (turned, first)]
+    assert mean[0] < 0.2 * mean[1]

@@ -270,13 +270,7 @@ class EditJob:
             picture = self._picture(one, own)
             one.picture = picture if isinstance(picture, Image.Image) else to_image(picture)
             one.recipe = self._recipe(one) if self.writing.metadata else None
-            if (
-                self.gallery is not None
-                and one.before is None
-                and one.is_one_picture
-                and one.photo
-                and not self.crop
-            ):
+            if self.gallery is not None and one.photo is not None and one.is_one_picture and not self.crop:
                 one.before = one.photo.image
             if self.onlooker is not None:
                 one.frames = self.onlooker.frames()
@@ -362,14 +356,15 @@ class EditJob:
         from styleclip_cli.animate import eased
         from styleclip_cli.save import to_image
 
-        strengths = eased(max(one.alphas, key=abs))
+        parts = eased(1.0)
+        full = [one.alpha_of(n) if one.choices else max(one.alphas, key=abs) for n in range(len(one.faces))]
         with self.reporter.progress("drawing the animation") as advance:
-            for done, alpha in enumerate(strengths):
-                moved = [one.edit_of(n).edited(face, [alpha])[0] for n, face in enumerate(one.faces)]
-                step = replace(one, edited=[[face] for face in moved], alphas=[alpha], edits=one.edits[:1])
+            for done, part in enumerate(parts):
+                moved = [one.edit_of(n).edited(face, [part * full[n]])[0] for n, face in enumerate(one.faces)]
+                step = replace(one, edited=[[face] for face in moved], alphas=[part], edits=one.edits[:1])
                 picture = self._picture(step, self.engine.show_each(self._plain_shown(step)))
                 yield picture if isinstance(picture, Image.Image) else to_image(picture)
-                advance(done + 1, len(strengths))
+                advance(done + 1, len(parts))
 
     def _plain_shown(self, one: Opened) -> list[Inversion]:
         from styleclip_cli.portrait import shown
