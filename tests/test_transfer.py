@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from styleclip_cli.cache import cache_dir
 from styleclip_cli.cli import main
 from styleclip_cli.edits.parts import PARTS, phrases_of
 from styleclip_cli.edits.prompts import resolve_prompt
@@ -317,3 +318,15 @@ def test_one_bad_picture_of_a_set_is_told_and_left_out(here: Path, capsys) -> No
     assert "without the pictures that failed" in err
     with np.load(here / "whole.npz") as whole, np.load(here / "partly.npz") as partly:
         np.testing.assert_array_equal(whole["delta"], partly["delta"])
+
+
+def test_how_channels_are_found_can_be_said(
+    tmp_path: Path, pack: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    command = ["transfer", "seed:1", "--from", "seed:2", "--models", str(pack), "--out", "a.png"]
+    assert main([*command, "--prompt", "hair", "--relevance", "gradient", "-q"]) == 0
+    assert list((cache_dir() / "relevance").glob("*.npz"))
+    assert main([*command, "--layers", "coarse", "--relevance", "gradient"]) == 2
+    assert main([*command, "--prompt", "hair", "--relevance", "guess"]) == 2
+    assert "guess" in capsys.readouterr().err

@@ -27,6 +27,8 @@ from styleclip_cli.cli.studio import studio
 from styleclip_cli.cli.train_mapper import train_mapper
 from styleclip_cli.cli.transfer import transfer
 
+_FACES, _KEEP, _PACKS, _HERE = "Faces", "To be used again", "Model packs", "Files and this machine"
+
 app = typer.Typer(
     name="styleclip",
     no_args_is_help=True,
@@ -51,20 +53,20 @@ def root(
     """Edit pictures of faces from a sentence."""
 
 
-app.command("edit", cls=Command)(edit)
-app.command("studio", cls=Command)(studio)
-app.command("invert", cls=Command)(invert)
-app.command("sample", cls=Command)(sample)
-app.command("transfer", cls=Command)(transfer)
-app.command("find-direction", cls=Command)(find_direction)
-app.command("train-mapper", cls=Command)(train_mapper)
-app.command("precompute-stats", cls=Command)(precompute_stats)
-app.command("merge", cls=Command)(merge)
-app.command("info", cls=Command)(info)
-app.command("demo", cls=Command)(demo)
-app.command("evaluate", cls=Command)(evaluate)
-app.command("bench", cls=Command)(bench)
-app.command("doctor", cls=Command)(doctor)
-app.add_typer(models, name="models")
-app.add_typer(mappers, name="mappers")
-app.add_typer(cache, name="cache")
+app.command("edit", cls=Command, rich_help_panel=_FACES)(edit)
+app.command("studio", cls=Command, rich_help_panel=_FACES)(studio)
+app.command("transfer", cls=Command, rich_help_panel=_FACES)(transfer)
+app.command("sample", cls=Command, rich_help_panel=_FACES)(sample)
+app.command("demo", cls=Command, rich_help_panel=_FACES)(demo)
+app.command("invert", cls=Command, rich_help_panel=_KEEP)(invert)
+app.command("find-direction", cls=Command, rich_help_panel=_KEEP)(find_direction)
+app.command("train-mapper", cls=Command, rich_help_panel=_KEEP)(train_mapper)
+app.add_typer(mappers, name="mappers", rich_help_panel=_KEEP)
+app.add_typer(models, name="models", rich_help_panel=_PACKS)
+app.command("precompute-stats", cls=Command, rich_help_panel=_PACKS)(precompute_stats)
+app.command("merge", cls=Command, rich_help_panel=_PACKS)(merge)
+app.command("evaluate", cls=Command, rich_help_panel=_PACKS)(evaluate)
+app.command("info", cls=Command, rich_help_panel=_HERE)(info)
+app.add_typer(cache, name="cache", rich_help_panel=_HERE)
+app.command("doctor", cls=Command, rich_help_panel=_HERE)(doctor)
+app.command("bench", cls=Command, rich_help_panel=_HERE)(bench)

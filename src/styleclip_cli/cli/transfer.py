@@ -87,6 +87,7 @@ def transfer(
         ),
     ] = None,
     literal: options.Literal = False,
+    relevance: options.Relevance = None,
     face: options.Face = "largest",
     from_face: Annotated[
         str,
@@ -136,6 +137,7 @@ def transfer(
     if layers is not None:
         methods.parse_layers(layers)
         fine = {"--beta": beta, "--channels": channels, "--neutral": neutral, "--literal": literal or None}
+        fine["--relevance"] = relevance
         given = [name for name, value in fine.items() if value is not None]
         if given:
             raise UsageError(f"{', '.join(given)}: not for --layers", "leave out one of them")
@@ -151,6 +153,7 @@ def transfer(
     if face == "all" and len(alphas) > 1:
         raise UsageError("--face all takes one --alpha: a strip shows one face", "--face 1 --alpha 0.5,1")
     options.check_device(device)
+    mode = options.check_relevance(relevance)
     suffix = io.suffix_of(format)
     if out is not None and io.is_file_name(out) and format is None:
         io.check_picture(out)
@@ -170,7 +173,7 @@ def transfer(
     from styleclip_cli.cli.edit_job import EditJob, Writing
     from styleclip_cli.engine import Engine
 
-    engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
+    engine = Engine(models, device=device, seed=seed, progress=reporter.progress, relevance=mode)
     settings = engine.inversion(chosen_inverter, steps, noise or None, seconds)
 
     def taken_over() -> Edit:
