@@ -382,6 +382,8 @@ def test_recipes_that_make_no_sense(
         (["-p", "a", "--out", "x.png", "--sheet", "x.png"], "already"),
         (["-p", "a", "--animation", "x.gif", "--beta", "0.1,0.2"], "one threshold"),
         (["-p", "a", "--alpha", "1,2", "--sheet", "x.png", "--diff"], "--sheet, --diff"),
+        (["-p", "a", "--sheet", "x.png", "--shard", "0/2"], "show all results"),
+        (["-p", "a", "--diff", "--out", "-"], "exclude"),
     ],
 )
 def test_options_that_do_not_go_together(

@@ -305,6 +305,7 @@ def edit(
         ("--manifest", manifest is not None, "--recipe", recipe is not None),
         ("--direction", direction is not None, "--recipe", recipe is not None),
         ("--json", json, "--out -", streamed),
+        ("--diff", diff, "--out -", streamed),
         ("--keep-identity", keep_identity is not None, "no --auto", not auto),
         ("--auto", auto, "--alpha", bool(alpha)),
     )
@@ -394,6 +395,10 @@ def edit(
             paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True)
     work = [one for number, one in enumerate(zip(items, paths, strict=True)) if part.takes(number)]
     compared = ["--sheet"] * bool(sheet) + ["--slider"] * bool(slider) + ["--diff"] * diff
+    if (sheet or slider) and part.count > 1:
+        raise UsageError(
+            "--sheet and --slider show all results", "afterwards, in one process: --skip-existing"
+        )
     if compared and any(not one.is_one_picture for one in own_looks):
         raise UsageError(f"{', '.join(compared)}: compare one picture with its original", "one --alpha")
     gallery = Gallery(len(work), sheet, slider, diff, _animation(animation, how, len(paths), own_looks))

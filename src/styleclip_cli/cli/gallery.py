@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io as streams
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -82,8 +83,9 @@ class Gallery:
             own += [difference_of(path) for path in paths]
         self._order = list(paths)
         names = [str(path.absolute()).lower() for path in [*own, *paths]]
+        times = Counter(names)
         for path, name in zip(own, names, strict=False):
-            if names.count(name) > 1:
+            if times[name] > 1:
                 raise UsageError(f"{path}: is written as something else already", "another name")
         return own
 
