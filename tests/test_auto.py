@@ -91,6 +91,16 @@ def test_without_texts_the_person_decides(engine: Engine) -> None:
     assert choice.alpha == 1.0
 
 
+def test_the_other_way(engine: Engine) -> None:
+    face = Inversion(engine.sample([3]))
+    (choice,) = choose(engine, [face], [engine.direction("smiling")], -engine.default_alpha)
+    assert choice.alpha < -FACTORS[0] * engine.default_alpha
+    assert (choice.scores.similarity or 0) > 0.4
+    chain = Chain(((engine.direction("smiling"), 3.0), (engine.direction("with glasses"), 0.0)))
+    alone = way_of(engine, engine.direction("smiling"))
+    assert torch.allclose(way_of(engine, chain), alone, atol=1e-6)
+
+
 def test_scores(engine: Engine) -> None:
     face = Inversion(engine.sample([2, 3]))
     edit = engine.direction("with glasses")

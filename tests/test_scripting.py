@@ -544,3 +544,112 @@ def test_results_among_the_inputs_are_no_inputs(here: Path, capsys: pytest.Captu
     ]
     # One that becomes itself is an input all the same.
     assert main(["edit", "photos/a.png", "-p", "smiling", "--out", "photos/a.png", "--overwrite", "-q"]) == 0
+
+
+# What an independent reading found
+
+
+def test_nothing_of_anybodys_is_written_over(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = (here / "photos/a.png").read_bytes()
+    command = ["edit", "photos/a.png", "-p", "old", "--out", "o"]
+    for more in (["--skip-existing"], ["--overwrite"]):
+        assert main([*command, "--sheet", "photos/a.png", *more]) == 5
+        assert "is an input" in capsys.readouterr().err
+    assert main(["edit", "seed:1", "-p", "old", "--save-latent", "--out", "x.png", "-q"]) == 0
+    latent = (here / "x.npz").read_bytes()
+    (here / "x.png").unlink()
+    assert main(["edit", "x.npz", "-p", "old", "--save-latent", "--out", "x.png", "--skip-existing"]) == 5
+    assert (here / "x.npz").read_bytes() == latent
+    picture(here / "o/a_old_diff.png", 7)
+    foreign = (here / "o/a_old_diff.png").read_bytes()
+    assert main([*command, "--diff", "--skip-existing"]) == 5
+    assert (here / "o/a_old_diff.png").read_bytes() == foreign
+    assert (here / "photos/a.png").read_bytes() == before
+
+
+def test_what_is_missing_beside_results_is_made(here: Path) -> None:
+    command = ["edit", "seed:1-3", "-p", "old", "--out", "o", "-q"]
+    assert main([*command, "--slider", "p.html"]) == 0
+    whole = (here / "p.html").read_text().count("<img")
+    (here / "o/seed2_old.png").unlink()
+    for _ in range(2):
+        assert main([*command, "--slider", "p.html", "--skip-existing"]) == 0
+        assert (here / "p.html").read_text().count("<img") == whole == 6
+    assert main([*command, "--diff", "--skip-existing"]) == 0
+    assert len(list(here.glob("o/*_diff.png"))) == 3
+
+
+def test_own_products_in_the_folder_are_no_inputs(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "photos/bad.png").unlink()
+    command = ["edit", "photos", "-p", "old", "--out", "photos", "--diff", "--sheet", "photos/sheet.png"]
+    assert main([*command, "-q"]) == 0
+    made = names("photos")
+    assert main([*command, "--skip-existing"]) == 0
+    assert "5 of 7 inputs are results of others" in capsys.readouterr().err
+    assert names("photos") == made
+
+
+def test_a_row_takes_what_it_leaves_out_from_the_command(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def rows(manifest: str, *options: str) -> list[dict]:
+        (here / "m.csv").write_text(manifest)
+        command = ["edit", "--manifest", "m.csv", "--out", "o", "--json", "--overwrite"]
+        assert main([*command, *options]) == 0
+        return lines(capsys.readouterr().out)
+
+    (row,) = rows("input\nseed:1\n", "-p", "old", "--alpha", "3,4")
+    assert row["alpha"] == [3.0, 4.0]
+    (row,) = rows("input\nseed:1\n", "-p", "old", "--beta", "0.0,0.01", "--alpha", "2")
+    assert len(row["beta"]) == 2
+    (row,) = rows("input,channels\nseed:1,2\n", "-p", "old", "--beta", "0.0")
+    assert row["channels"] == 2
+    (row,) = rows("input,prompt\nseed:1,smiling\n", "--alpha", "9", "--neutral", "man")
+    assert (row["alpha"], row["neutral"]) == (9.0, "man")
+    (row,) = rows("input,prompt,alpha\nseed:1,smiling,2\n", "--alpha", "9", "-p", "old")
+    assert (row["alpha"], row["prompt"]) == (2.0, "smiling face")
+
+
+def test_recipes_of_chains_say_how_they_were_found(here: Path) -> None:
+    command = ["edit", "seed:5", "-p", "smiling", "-p", "old", "--relevance", "gradient", "--layers", "conv"]
+    assert main([*command, "--out", "a.png", "-q"]) == 0
+    assert main(["precompute-stats", "--relevance", "exact", "-q"]) == 0
+    assert main(["edit", "seed:5", "--recipe", "a.png", "--out", "b.png", "-q"]) == 0
+    (here / "l.toml").write_text('[[edit]]\nprompt = "old"\n[[edit]]\nprompt = "smiling"\n')
+    assert main(["edit", "seed:5", "--recipe", "l.toml", "--alpha", "0.5,1,2", "--out", "s.png", "-q"]) == 0
+    assert main(["edit", "seed:5", "--recipe", "s.png", "--out", "t.png", "-q"]) == 0
+    for one, other in (("a.png", "b.png"), ("s.png", "t.png")):
+        with Image.open(one) as first, Image.open(other) as second:
+            assert np.array_equal(np.asarray(first), np.asarray(second)), one
+
+
+@pytest.mark.parametrize(
+    ("command", "code"),
+    [
+        ("edit @- -p old <&-", 3),
+        ("edit --manifest - <&-", 3),
+        ("edit seed:1 -p old --out - >&- <&-", 2),
+        ("edit seed:1 -p old --out x.png >&- 2>&-", 0),
+        ("edit --manifest deep.csv", 3),
+        ("edit --manifest nul.jsonl", 3),
+        ("edit --manifest numbers.jsonl", 3),
+        ("edit --manifest twice.csv --save-latent", 2),
+        ("edit seed:1 -p old --name '{number:>99999999999}'", 2),
+    ],
+)
+def test_closed_streams_and_odd_manifests(here: Path, command: str, code: int) -> None:
+    (here / "deep.csv").write_text("input,edits\nseed:1," + "[" * 100_000 + "\n")
+    (here / "nul.jsonl").write_text('{"input": "seed:1", "prompt": "old", "output": "a\\u0000b.png"}')
+    (here / "numbers.jsonl").write_text('{"input": "seed:1", "edits": [1]}')
+    (here / "twice.csv").write_text("input,output,prompt\nseed:1,a.png,old\nseed:2,a.jpg,old\n")
+    done = subprocess.run(
+        ["bash", "-c", f'"{sys.executable}" -m styleclip_cli {command}'], capture_output=True, text=True
+    )
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "unexpected" not in done.stderr
+
+
+def test_lines_of_json_may_hold_any_letters(here: Path) -> None:
+    (here / "m.jsonl").write_text('{"input": "seed:1", "prompt": "old\u2028man"}\r\n\n', encoding="utf-8")
+    assert main(["edit", "--manifest", "m.jsonl", "--out", "o", "-q"]) == 0

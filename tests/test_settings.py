@@ -146,3 +146,27 @@ def test_the_doctor_finds_what_is_broken(
     assert told.err.startswith("styleclip: error: ")
     assert main(["doctor", "--device", "cuda:99"]) == 7
     assert "cuda:99" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "said"),
+    [
+        ("keep-identity = 0.9", ["-p", "smiling"], {"alpha": 4.0}),
+        ("auto = true\nkeep-identity = 0.9", ["-p", "smiling", "--alpha", "2"], {"alpha": 2.0}),
+        ("auto = true", ["-p", "smiling", "--method", "optimize", "--iterations", "1"], {"alpha": 1.0}),
+        ("channels = 3\nneutral = 'man'", ["--direction", "d.npz", "--alpha", "2"], {"alpha": 2.0}),
+        ("prompt = 'old'", ["--direction", "d.npz", "--alpha", "2"], {"prompt": "smiling face"}),
+        ("alpha = 9\nbeta = 0.0", ["--recipe", "r.toml"], {"alpha": 1.0}),
+        ("save-latent = true\ndiff = true", ["-p", "smiling"], {"latent": "o.npz"}),
+    ],
+)
+def test_defaults_that_do_not_fit_give_way(
+    here: Path, text: str, arguments: list[str], said: dict, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["find-direction", "-p", "smiling", "--out", "d.npz", "-q"]) == 0
+    (here / "r.toml").write_text('[[edit]]\nprompt = "old"\n[[edit]]\nprompt = "smiling"\n')
+    settings(here, f"[edit]\n{text}\n")
+    capsys.readouterr()
+    assert main(["edit", "seed:1", *arguments, "--json", "--out", "o.png"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert {name: row[name] for name in said} == said

@@ -398,6 +398,7 @@ def answered(host: str, headers: dict[str, str], kind: str = "http") -> bool:
         ("127.0.0.1", {"host": "127.0.0.1:8765", "origin": "http://127.0.0.1:9999"}, False),
         ("127.0.0.1", {"host": "127.0.0.1:8765", "origin": "https://evil.example"}, False),
         ("127.0.0.1", {"host": "127.0.0.1:8765", "origin": "null"}, False),
+        ("127.0.0.1", {"host": "127.0.0.1:8765", "origin": "http://[::1"}, False),
         ("studio.lan", {"host": "studio.lan:8765"}, True),
         ("studio.lan", {"host": "other.lan:8765"}, False),
         ("0.0.0.0", {"host": "192.168.1.5:8765"}, True),

@@ -8,7 +8,7 @@ from typing import Any
 
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import looks as looking
-from styleclip_cli.cli import methods
+from styleclip_cli.cli import methods, options
 from styleclip_cli.cli.looks import Look
 from styleclip_cli.errors import UsageError
 from styleclip_cli.recipe import NAMES, MethodName, Recipe
@@ -81,8 +81,13 @@ class Asked:
         given = [option for option, value in asked.items() if value]
         if given:
             raise UsageError(f"{', '.join(given)}: {where} says its own edits", "change the recipe")
-        factors = self.alphas or tuple(alpha for alpha in before.alphas or () if alpha != 1)
-        return replace(self, edits=looking.of_steps(looking.beside(before.edits or (), where), factors))
+        factors = self.alphas or (() if before.alphas == (1.0,) else before.alphas or ())
+        return replace(
+            self,
+            edits=looking.of_steps(looking.beside(before.edits or (), where), factors),
+            layers=self.layers or before.layers,
+            relevance=self.relevance or before.relevance,
+        )
 
     def _over_one(self, before: Recipe, where: Path) -> Asked:
         again = NAMES.get(before.method)
@@ -152,6 +157,15 @@ class Asked:
         optimizing = replace(self.optimizing, layers=self.layers, seed=self.seed)
         optimizing.check()
         return how, replace(self, optimizing=optimizing)
+
+    @property
+    def common(self) -> looking.Common:
+        """What is said of all rows of a manifest."""
+        entries = {"neutral": self.neutrals[0] if self.neutrals else None, "channels": self.channels}
+        entries["literal"] = self.literal or None
+        said = {name: value for name, value in entries.items() if value is not None}
+        betas = tuple(options.parse_betas(self.betas)) or (None,)
+        return looking.Common(self.alphas, betas, said)
 
     def look(self, how: MethodName) -> Look | None:
         """What inputs are to become; None if only a manifest says it.

@@ -59,25 +59,57 @@ def option_defaults(app: typer.Typer) -> dict[str, Any]:
     return {name: values for name, values in found.items() if values}
 
 
-def overruled(context: typer.Context, *pairs: tuple[str, str]) -> set[str]:
-    """Options of config.toml that give way, as ones that were typed exclude them.
+# Options that exclude each other, by the names of their parameters: if one was typed, a default of the other
+# gives way.
+_EXCLUDE = (
+    ("alpha", "auto"),
+    ("auto", "beta"),
+    ("auto", "method"),
+    ("beta", "channels"),
+    ("skip_existing", "overwrite"),
+    *((name, "recipe") for name in ("auto", "alpha", "beta", "channels", "method", "literal", "layers")),
+    *((name, "recipe") for name in ("prompt", "mapper", "direction", "neutral", "relevance", "manifest")),
+    *((name, "mapper") for name in ("prompt", "direction", "method")),
+    *((name, "direction") for name in ("prompt", "mapper", "method")),
+    *((name, "manifest") for name in ("recipe",)),
+)
+# Options of prompts alone.
+_OF_PROMPTS = ("neutral", "beta", "channels", "literal", "layers", "relevance", "seed")
+# Options of files alone.
+_OF_FILES = ("json", "save_latent", "diff", "name")
+
+
+def settle(context: typer.Context) -> None:
+    """Let options of config.toml give way where ones that were typed have no use for them.
 
     Args:
-        context: Of the command.
-        pairs: Names of parameters that exclude each other.
+        context: Of the command; its parameters are changed.
     """
     values = context.params
+    defaults = {name for name in values if _is_default(context, name)}
 
-    def is_default(name: str) -> bool:
-        source = context.get_parameter_source(name)
-        return source is not None and source.name == "DEFAULT_MAP"
+    def drop(name: str) -> None:
+        if name in defaults and values.get(name):
+            parameter = next(one for one in context.command.params if one.name == name)
+            values[name] = False if getattr(parameter, "is_flag", False) else None
 
-    found = set()
-    for pair in pairs:
+    for pair in _EXCLUDE:
         for name, other in (pair, pair[::-1]):
-            if values.get(name) and values.get(other) and is_default(name) and not is_default(other):
-                found.add(name)
-    return found
+            if values.get(other) and other not in defaults:
+                drop(name)
+    if "keep_identity" in values and not values.get("auto"):
+        drop("keep_identity")
+    if values.get("mapper") or values.get("direction"):
+        for name in _OF_PROMPTS:
+            drop(name)
+    if str(values.get("out")) == "-":
+        for name in _OF_FILES:
+            drop(name)
+
+
+def _is_default(context: typer.Context, name: str) -> bool:
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "DEFAULT_MAP"
 
 
 def _commands(group: Any) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,6 @@ from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import looks as looking
 from styleclip_cli.cli.asked import Asked, exclude, kept_identity
 from styleclip_cli.cli.batch import run_jobs
-from styleclip_cli.cli.config import overruled
 from styleclip_cli.cli.gallery import Gallery
 from styleclip_cli.cli.interrupt import Interruptible, Stopped
 from styleclip_cli.cli.looks import Look
@@ -33,7 +32,6 @@ _PIXELS = 2**24  # of photos that are worked on together; as many are read meanw
 
 
 def edit(
-    context: typer.Context,
     inputs: Annotated[
         list[str] | None,
         typer.Argument(
@@ -294,11 +292,6 @@ def edit(
     streamed = out is not None and str(out) == io.STREAM
     reporter = Reporter(quiet, notes=rank() == 0, json=json, aside=streamed)
     part = Shard.parse(shard).divided(rank(), processes())
-    less = overruled(context, ("alpha", "auto"), ("beta", "channels"), ("skip_existing", "overwrite"))
-    alpha, beta = None if "alpha" in less else alpha, None if "beta" in less else beta
-    channels, auto = None if "channels" in less else channels, auto and "auto" not in less
-    skip_existing = skip_existing and "skip_existing" not in less
-    overwrite = overwrite and "overwrite" not in less
     exclude(
         ("--skip-existing", skip_existing, "--overwrite", overwrite),
         ("--manifest", manifest is not None, "INPUT", bool(inputs)),
@@ -372,7 +365,7 @@ def edit(
 
     own_names: Sequence[str | None] = ()
     if manifest is not None:
-        items, own_names = looking.read_manifest(manifest, look, max_megapixels, recursive)
+        items, own_names = looking.read_manifest(manifest, look, asked.common, max_megapixels, recursive)
         if how == "optimize":
             items = [replace(i, look=None if i.look is None else looking.optimized(i.look)) for i in items]
     elif inputs:
@@ -385,11 +378,13 @@ def edit(
     if auto and any(not one.is_one_picture for one in own_looks):
         raise UsageError("--auto makes one picture of each face", "leave out --alpha and --beta")
     # Names are given out to all, whoever does the work; what exists already matters to those who do.
+    gallery = Gallery(sheet, slider, diff, _animation(animation, how, len(items), own_looks))
     if streamed:
         paths = [_stream(items, naming, save_latent)]
     else:
         paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True, given=own_names)
-        if manifest is None and len(left := io.without_results(items, paths)) < len(items):
+        left = items if manifest is not None else io.without_results(items, paths, gallery.planned(paths))
+        if len(left) < len(items):
             reporter.note(f"{len(items) - len(left)} of {len(items)} inputs are results of others: left out")
             items, own_looks = left, own_looks[: len(left)]  # without a manifest all have the same look
             paths = io.plan_outputs(items, own_looks, out, naming, overwrite=True)
@@ -401,11 +396,15 @@ def edit(
         )
     if compared and any(not one.is_one_picture for one in own_looks):
         raise UsageError(f"{', '.join(compared)}: compare one picture with its original", "one --alpha")
-    gallery = Gallery(len(work), sheet, slider, diff, _animation(animation, how, len(paths), own_looks))
     beside = gallery.files([path for _, path in work])
     latents = [path.with_suffix(".npz") for _, path in work] if save_latent else []
+    if len(set(latents)) < len(latents):
+        raise UsageError(
+            "two results would have the same file of latents", "names that differ before the dot"
+        )
+    io.check_results(items, paths)
     io.check_outputs([path for _, path in work], overwrite=overwrite or skip_existing or streamed)
-    io.check_outputs([*beside, *latents], overwrite=overwrite or skip_existing)
+    io.check_beside([*beside, *latents], items, overwrite=overwrite, again=skip_existing)
     if skip_existing:
         work = _unfinished(work, save_latent, gallery, reporter)
     film = methods.plan_frames(
@@ -415,11 +414,11 @@ def edit(
         overwrite or skip_existing,
     )
     if dry_run:
-        _tell_plan(work, reporter)
+        _tell_plan(work, streamed, reporter)
         return
     if out is None:
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
-    if not work and processes() == 1:
+    if not work and not gallery.missing and processes() == 1:
         reporter.note("nothing to do")
         gallery.finish(_title(look, manifest), reporter)
         return
@@ -488,6 +487,7 @@ def edit(
     except Stopped:
         _tell_stopped(job.done, len(work), reporter)
         raise
+    gallery.recall(engine)
     gallery.finish(_title(look, manifest), reporter)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
     if profiled is not None:
@@ -515,7 +515,9 @@ def _stream(items: list[io.Item], naming: io.Naming, save_latent: bool) -> Path:
         raise UsageError(f"{len(items)} results do not fit into standard output", "--out FOLDER")
     if save_latent:
         raise UsageError("--save-latent writes a file beside the picture", "--out FILE")
-    if sys.stdout is not None and sys.stdout.isatty():
+    if sys.stdout is None:
+        raise UsageError("standard output is closed", "--out FILE")
+    if sys.stdout.isatty():
         raise UsageError("a picture is nothing for a terminal", "styleclip edit ... --out - > face.png")
     return io.scratch() / f"picture{naming.suffix}"
 
@@ -541,7 +543,8 @@ def _unfinished(
     """Work whose results are not there yet; the gallery shows the others all the same."""
     left = []
     for item, path in work:
-        if path.exists() and not (save_latent and not path.with_suffix(".npz").exists()):
+        wanted = [path, *([path.with_suffix(".npz")] if save_latent else []), *gallery.of_one(path)]
+        if all(one.exists() for one in wanted):
             reporter.record(record("skipped", item.name, path))
             gallery.found(item, path)
         else:
@@ -550,7 +553,7 @@ def _unfinished(
     return left
 
 
-def _tell_plan(work: Sequence[tuple[io.Item, Path]], reporter: Reporter) -> None:
+def _tell_plan(work: Sequence[tuple[io.Item, Path]], streamed: bool, reporter: Reporter) -> None:
     """Say what would be done.
 
     Raises:
@@ -566,8 +569,8 @@ def _tell_plan(work: Sequence[tuple[io.Item, Path]], reporter: Reporter) -> None
         if item.error is not None:
             failures.add(item, path, item.error)
         else:
-            reporter.result(f"{item.name} -> {path}")
-            reporter.record(record("planned", item.name, path))
+            reporter.result(f"{item.name} -> {'standard output' if streamed else path}")
+            reporter.record(record("planned", item.name, None if streamed else path))
     failures.conclude()
 
 

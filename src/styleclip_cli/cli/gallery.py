@@ -17,6 +17,7 @@ from styleclip_cli.errors import BadInputError, UsageError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from styleclip_cli.engine import Engine
     from styleclip_cli.save import Mark
 
 _ON_PAGES = 1280
@@ -38,19 +39,19 @@ class Gallery:
     """What is drawn beside the results.
 
     Attributes:
-        count: How many results there will be.
         sheet: A contact sheet of all, or None.
         page: A page with a slider for each, or None.
         difference: Whether a heat map goes beside each result.
         animation: A morph of the only result, or None.
+        missing: Results of an earlier run whose originals have to be rendered.
     """
 
-    count: int
     sheet: Path | None = None
     page: Path | None = None
     difference: bool = False
     animation: Path | None = None
     pairs: dict[Path, Pair] = field(default_factory=dict)
+    missing: list[tuple[io.Item, Path]] = field(default_factory=list)
     _order: list[Path] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -61,6 +62,16 @@ class Gallery:
         """Whether pictures before the edit are needed."""
         return self.sheet is not None or self.page is not None or self.difference
 
+    def planned(self, paths: Sequence[Path]) -> list[Path]:
+        """All that is written beside results."""
+        own = [path for path in (self.sheet, self.page, self.animation) if path is not None]
+        return own + ([difference_of(path) for path in paths] if self.difference else [])
+
+    def of_one(self, path: Path) -> list[Path]:
+        """What belongs to one result alone."""
+        own = [difference_of(path)] if self.difference else []
+        return own + ([self.animation] if self.animation is not None else [])
+
     def files(self, paths: Sequence[Path]) -> list[Path]:
         """All that will be written beside results.
 
@@ -70,7 +81,7 @@ class Gallery:
         Raises:
             UsageError: If something would be written twice, or cannot be written.
         """
-        own = [path for path in (self.sheet, self.page, self.animation) if path is not None]
+        own = self.planned(paths)
         if self.sheet is not None:
             io.check_picture(self.sheet)
         if self.page is not None and self.page.suffix.lower() not in (".html", ".htm"):
@@ -79,8 +90,6 @@ class Gallery:
             from styleclip_cli.animate import check_animation
 
             check_animation(self.animation)
-        if self.difference:
-            own += [difference_of(path) for path in paths]
         self._order = list(paths)
         names = [str(path.absolute()).lower() for path in [*own, *paths]]
         times = Counter(names)
@@ -140,8 +149,11 @@ class Gallery:
             self.pairs[path] = pair
 
     def found(self, item: io.Item, path: Path) -> None:
-        """Keep a result of an earlier run, if its original is a photo that can be read again."""
-        if (self.sheet is None and self.page is None) or item.path is None or item.row is not None:
+        """Keep a result of an earlier run; what is no photo waits for `recall`."""
+        if self.sheet is None and self.page is None:
+            return
+        if item.path is None or item.row is not None:
+            self.missing.append((item, path))
             return
         from styleclip_cli.cli.faces import source_name
         from styleclip_cli.photo import read_image
@@ -149,6 +161,17 @@ class Gallery:
         with suppress(BadInputError):
             pictures = [self._kept(read_image(one)) for one in (item.path, path)]
             self.pairs[path] = Pair(source_name(item.name), True, *pictures)
+
+    def recall(self, engine: Engine) -> None:
+        """Render the originals of results of an earlier run that are no photos."""
+        from styleclip_cli.cli.faces import latent_of
+        from styleclip_cli.photo import read_image
+        from styleclip_cli.save import to_image
+
+        for item, path in self.missing:
+            with suppress(BadInputError):
+                before = to_image(engine.show(latent_of(engine, item)))
+                self.pairs[path] = Pair(item.name, False, self._kept(before), self._kept(read_image(path)))
 
     def finish(self, title: str, reporter: Reporter) -> None:
         """Write the sheet and the page of all that was kept.
@@ -181,7 +204,7 @@ class Gallery:
     def _kept(self, picture: Image.Image) -> bytes:
         from styleclip_cli.pictures.sheets import pair_side, thumbnail
 
-        side = _ON_PAGES if self.page is not None else pair_side(self.count)
+        side = _ON_PAGES if self.page is not None else pair_side(len(self._order))
         small = thumbnail(picture, side)
         buffer = streams.BytesIO()
         if max(small.size) > 300:  # a long batch of large ones is kept in the memory of a few

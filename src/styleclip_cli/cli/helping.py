@@ -1,4 +1,4 @@
-"""Help whose examples stand in a panel of their own, below the options."""
+"""Commands as all of ours are: help with examples in a panel, defaults that give way to what is typed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,19 @@ from typing import Any
 
 import typer.core
 
+from styleclip_cli.cli.config import settle
+
 
 class Command(typer.core.TyperCommand):
-    """A command that shows the lines of its help that begin with "Example:" in a panel."""
+    """A command that shows the lines of its help that begin with "Example:" in a panel.
+
+    Its options' defaults in config.toml give way to options that were typed.
+    """
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it."""
+        settle(ctx)
+        return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Print the help."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import shutil
 import string
 import sys
@@ -28,6 +29,7 @@ STREAM = "-"
 """Standard input or output, in the place of a file."""
 _MAX_LIST = 64 * 2**20
 _MAX_STREAM = 2**30
+_LOOK = 2**16
 _LONGEST = 255
 """Bytes in a file's name, on all file systems that are in use."""
 
@@ -123,6 +125,8 @@ def read_list(name: str) -> bytes:
         ValueError: If it is too large.
     """
     if name == STREAM:
+        if sys.stdin is None:
+            raise OSError("it is closed")
         data = sys.stdin.buffer.read(_MAX_LIST + 1)
     else:
         with Path(name).open("rb") as file:
@@ -263,9 +267,11 @@ class Naming:
             "seed": "" if item.seed is None else item.seed,
         }
         try:
-            for _, name, _, conversion in string.Formatter().parse(template):
+            for _, name, spec, conversion in string.Formatter().parse(template):
                 if name is not None and (name not in values or conversion):
                     raise ValueError(f"no {{{name}}} is known, only {', '.join(values)}")
+                if spec is not None and (len(spec) > 8 or re.search(r"\d{3}", spec)):
+                    raise ValueError(f"{spec[:20]!r} makes names too long")
             if Path(template).is_absolute():
                 raise ValueError("names are inside the folder; --out chooses another")
             filled = template.format_map(values).strip().lstrip("/")  # an empty field is no folder
@@ -326,19 +332,36 @@ def plan_outputs(
     return paths
 
 
-def without_results(items: Sequence[Item], paths: Sequence[Path]) -> list[Item]:
+def without_results(items: Sequence[Item], paths: Sequence[Path], beside: Iterable[Path] = ()) -> list[Item]:
     """Items that are no other item's result: those of an earlier run, in the folder that they were made of.
 
     Args:
         items: In order.
         paths: The result of each.
+        beside: What else is written.
     """
-    made = {os.path.realpath(path): number for number, path in enumerate(paths)}
+    made = {os.path.realpath(path): -1 for path in beside}
+    made |= {os.path.realpath(path): number for number, path in enumerate(paths)}
     return [
         item
         for number, item in enumerate(items)
-        if item.path is None or made.get(os.path.realpath(item.path), number) == number
+        if item.path is None
+        or made.get(os.path.realpath(item.path), number) == number
+        or not _is_ours(item.path)
     ]
+
+
+def check_results(items: Sequence[Item], paths: Sequence[Path]) -> None:
+    """Make sure that no result is written over the input of another one.
+
+    Raises:
+        OutputError: If one would be.
+    """
+    sources = {os.path.realpath(item.path): item for item in items if item.path is not None}
+    for item, path in zip(items, paths, strict=True):
+        other = sources.get(os.path.realpath(path))
+        if other is not None and other.path != item.path:
+            raise OutputError(f"{path}: is an input", "another --out, or --name")
 
 
 def pack_of_recipe(models: str | None, recipe: str | None) -> str | None:
@@ -405,6 +428,41 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
         folders.add(path.parent)
     for folder in sorted(folders):
         _check_writable(folder)
+
+
+def check_beside(paths: Iterable[Path], items: Sequence[Item], *, overwrite: bool, again: bool) -> None:
+    """Make sure that what goes beside results can be written, and is nobody's.
+
+    Args:
+        paths: What will be written.
+        items: The inputs, which are never written over.
+        overwrite: Whether files that exist may be replaced.
+        again: Whether a job goes on: what it wrote itself may be replaced.
+
+    Raises:
+        OutputError: If one is an input, exists, or cannot be written.
+    """
+    paths = list(paths)
+    sources = {os.path.realpath(item.path) for item in items if item.path is not None}
+    for path in paths:
+        if os.path.realpath(path) in sources:
+            raise OutputError(f"{path}: is an input", "another name")
+        if path.is_file() and not overwrite and not (again and _is_ours(path)):
+            raise OutputError(f"{path}: exists already", "--overwrite, or another name")
+    check_outputs(paths, overwrite=True)
+
+
+def _is_ours(path: Path) -> bool:
+    """Whether this program wrote a file: all of its formats say so near one of their ends."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(_LOOK)
+            file.seek(max(0, path.stat().st_size - _LOOK))
+            ends = head + file.read(_LOOK)
+            # Texts in .npz files are of four bytes a letter.
+            return any("styleclip".encode(coding) in ends for coding in ("ascii", "utf-32-le"))
+    except (OSError, ValueError):
+        return False
 
 
 def is_file_name(out: Path) -> bool:

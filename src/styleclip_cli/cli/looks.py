@@ -6,7 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -167,14 +167,34 @@ def optimized(look: Look) -> Look:
     return replace(look, method="optimize")
 
 
+@dataclass(frozen=True)
+class Common:
+    """What a command says of all rows of a manifest.
+
+    Attributes:
+        alphas: Strengths.
+        betas: Thresholds.
+        entries: What else of a step of theirs.
+    """
+
+    alphas: tuple[float, ...] = ()
+    betas: tuple[float | None, ...] = (None,)
+    entries: Mapping[str, Any] = field(default_factory=dict)
+
+
 def read_manifest(
-    path: str, usual: Look | None, max_megapixels: float = 100, recursive: bool = False
+    path: str,
+    usual: Look | None,
+    common: Common,
+    max_megapixels: float = 100,
+    recursive: bool = False,
 ) -> tuple[list[Item], list[str | None]]:
     """Read rows of inputs, each with what it is to become, from CSV or JSON lines.
 
     Args:
         path: The file; - for standard input. JSON lines begin with a brace.
         usual: What rows become that do not say it.
+        common: What is said of all rows.
         max_megapixels: As `expand` takes it.
         recursive: As `expand` takes it.
 
@@ -189,7 +209,7 @@ def read_manifest(
     outputs: list[str | None] = []
     for number, row in _rows(path, where):
         try:
-            source, output, look = _row(row, usual)
+            source, output, look = _row(row, usual, common)
         except UsageError as error:
             raise BadInputError(f"{where}: row {number}: {error.message}", error.hint) from None
         except (ValueError, TypeError) as error:
@@ -215,7 +235,7 @@ def _beside(name: str, manifest: str) -> str:
     return str(path) if path.exists() else ""
 
 
-def _row(row: Mapping[str, Any], usual: Look | None) -> tuple[str, str | None, Look]:
+def _row(row: Mapping[str, Any], usual: Look | None, common: Common) -> tuple[str, str | None, Look]:
     """One row's input, output and look.
 
     Raises:
@@ -231,25 +251,33 @@ def _row(row: Mapping[str, Any], usual: Look | None) -> tuple[str, str | None, L
     output = row.get("output")
     if output is not None and not isinstance(output, str):
         raise ValueError("output must be a name")
+    if output is not None and (not output or "\0" in output):
+        raise ValueError("output is no name")
     own = {name: row[name] for name in row if name not in ("input", "output", "edits")}
     if "edits" in row:
-        if own or not isinstance(row["edits"], list):
-            raise ValueError("edits is a list, in the place of prompt and the rest")
-        return source, output, of_steps([Step.from_mapping(one) for one in row["edits"]])
-    if not {"prompt", "mapper", "direction"} & own.keys():
-        if usual is None:
-            raise ValueError("says no prompt, and there is no --prompt for all")
-        first = usual.steps[0]
-        if len(usual.steps) > 1:
-            if own:
-                raise ValueError(f"{', '.join(own)}: the command's prompts are several")
-            return source, output, usual
-        strengths = usual.alphas if len(usual.alphas) == 1 else ()
-        start = {**first.entries(), "alpha": strengths[0] if strengths else None, "beta": usual.betas[0]}
-        return source, output, of_steps([Step(**{**start, **own})])
-    if "prompt" in own and "neutral" not in own and usual is not None:
-        own["neutral"] = usual.steps[0].neutral
-    return source, output, of_steps([Step(**own)])
+        edits = row["edits"]
+        if own or not isinstance(edits, list) or not all(isinstance(one, Mapping) for one in edits):
+            raise ValueError("edits is a list of edits, in the place of prompt and the rest")
+        return source, output, of_steps([Step.from_mapping(one) for one in edits])
+    says = {"prompt", "mapper", "direction"} & own.keys()
+    if not says and usual is None:
+        raise ValueError("says no prompt, and there is no --prompt for all")
+    if not says and usual is not None and len(usual.steps) > 1:
+        if own:
+            raise ValueError(f"{', '.join(own)}: the command's prompts are several")
+        return source, output, usual
+    # What a row leaves out is the command's.
+    start: Mapping[str, Any] = {}
+    if not says and usual is not None:
+        start = usual.steps[0].entries()
+    elif "prompt" in says:
+        start = common.entries
+    look = of_steps([Step(**{**start, **own})])
+    if "alpha" not in own:
+        look = replace(look, alphas=common.alphas)
+    if look.steps[0].prompt is not None and not {"beta", "channels"} & own.keys():
+        look = replace(look, betas=common.betas)
+    return source, output, look
 
 
 def _rows(path: str, where: str) -> list[tuple[int, dict[str, Any]]]:
@@ -261,7 +289,7 @@ def _rows(path: str, where: str) -> list[tuple[int, dict[str, Any]]]:
     try:
         text = read_list(path).decode("utf-8-sig")
         if text.lstrip().startswith("{"):
-            lines = [(n, line) for n, line in enumerate(text.splitlines(), start=1) if line.strip()]
+            lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
             return [(n, _plain(parse_json(line))) for n, line in lines]
         reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
         if reader.fieldnames is None or "input" not in reader.fieldnames:
@@ -274,7 +302,7 @@ def _rows(path: str, where: str) -> list[tuple[int, dict[str, Any]]]:
         return rows
     except FileNotFoundError:
         raise BadInputError(f"{where}: no such file") from None
-    except (OSError, ValueError, csv.Error) as error:
+    except (OSError, ValueError, RecursionError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or one_line(error, 120)
         raise BadInputError(f"{where}: not a usable manifest ({reason})") from None
 

@@ -125,7 +125,7 @@ def choose(
         engine: Renders, and its CLIP and identity network look.
         faces: Single ones.
         edits: The candidates.
-        usual_alpha: Strength where none is chosen.
+        usual_alpha: Strength where none is chosen; negative to go the other way.
         keep_identity: Least cosine of the face embeddings before and after; without an identity network
             nothing is kept.
         advance: Called with (done, total) steps.
@@ -133,6 +133,8 @@ def choose(
     before = engine.show_each(faces)
     seen, known = seen_by_clip(engine, before), seen_by_identity(engine, before)
     way = way_of(engine, edits[0])
+    if way is not None and usual_alpha < 0:
+        way = -way
     factors = [factor for factor in FACTORS if way is not None or factor <= 1]
     climbs = [[_Climb([], [], [], [], []) for _ in edits] for _ in faces]
     for step, factor in enumerate(factors):

@@ -46,7 +46,7 @@ def way_of(engine: Engine, edit: Edit) -> Tensor | None:
     """An edit's way in CLIP space, [D] of unit length; None if it has no texts that CLIP tells apart."""
     if isinstance(edit, Chain):
         ways = [(way_of(engine, step), alpha) for step, alpha in edit.steps]
-        signed = [way if alpha > 0 else -way for way, alpha in ways if way is not None]
+        signed = [way if alpha > 0 else -way for way, alpha in ways if way is not None and alpha != 0]
         if not signed:
             return None
         whole = torch.stack(signed).sum(dim=0)

@@ -75,9 +75,11 @@ class Guard:
         hosts, origins = values[b"host"], values[b"origin"]
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
             return "This address is not the studio's."
-        if any(urlsplit(origin).netloc != hosts[0] for origin in origins):
-            return "Other pages may not use the studio."
-        return None
+        try:
+            foreign = any(urlsplit(origin).netloc != hosts[0] for origin in origins)
+        except ValueError:
+            foreign = True
+        return "Other pages may not use the studio." if foreign else None
 
     def _is_ours(self, netloc: str) -> bool:
         try:

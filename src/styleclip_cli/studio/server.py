@@ -33,7 +33,8 @@ from styleclip_cli.studio.session import Edits, Session
 
 T = TypeVar("T")
 MAX_PAGES = 16
-_UPLOADS = 2  # at a time
+_UPLOADS = 2  # are opened at a time
+_ARRIVES = 60.0  # seconds within which a photo has to
 _PATIENCE = 10.0  # seconds until a page that lost touch is given up, with all that it holds
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" '
@@ -116,13 +117,17 @@ def build(studio: Studio, host: str, folder: Path, ready: Callable[[], None] = l
         name = Path(unquote(request.headers.get("x-name", ""))).name[-120:] or "photo"
         file = folder / secrets.token_hex(8)
         try:
+            async with asyncio.timeout(_ARRIVES):
+                fits = await _received(request, file, studio.max_bytes)
+            if not fits:
+                problem = f"{name}: larger than {studio.max_bytes / 2**20:g} MB"
+                return JSONResponse({"problem": problem}, 413)
             async with turns:
-                if not await _received(request, file, studio.max_bytes):
-                    problem = f"{name}: larger than {studio.max_bytes / 2**20:g} MB"
-                    return JSONResponse({"problem": problem}, 413)
                 return JSONResponse({"problem": await page.take(file, name)})
         except ClientDisconnect:
             return Response(status_code=400)
+        except TimeoutError:
+            return JSONResponse({"problem": f"{name}: did not arrive in time"}, 408)
         finally:
             file.unlink(missing_ok=True)
 
@@ -185,6 +190,7 @@ def serve(studio: Studio, listener: socket.socket, host: str, ready: Callable[[]
     """
     for name in ("nicegui", "uvicorn"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)  # it tells of what a signal cut off
     with TemporaryDirectory(prefix="styleclip-studio-") as folder:  # for the owner's eyes only
         app = build(studio, host, Path(folder), ready)
         config = uvicorn.Config(
