@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,31 @@ def test_an_animation_goes_as_far_as_was_chosen(tmp_path: Path, monkeypatch: pyt
         first = film.convert("RGB")
         mean = [sum(ImageChops.difference(x, result).convert("L").getdata()) for x in (turned, first)]
     assert mean[0] < 0.2 * mean[1]
+
+
+def test_each_face_of_a_photo_is_chosen_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from styleclip_cli.save import save_image, to_image
+    from styleclip_cli.toyworld.scenes import draw, make_scene
+
+    monkeypatch.chdir(tmp_path)
+    scene = make_scene(70_000_109, sides=(420, 640), count=2, size=(0.3, 0.5), out_of_frame=False)
+    save_image(tmp_path / "two.png", to_image(draw(scene)))
+    command = ["edit", "two.png", "-p", "with glasses", "--auto", "--face", "all", "--models", "toy"]
+    assert main([*command, "--json", "--out", "o.png"]) == 0
+    row = json.loads(capsys.readouterr().out)
+    assert len(row["faces"]) == 2
+    assert all(face["scores"]["identity"] is not None for face in row["faces"])
+
+
+def test_a_candidate_that_keeps_the_person_goes_first(engine: Engine) -> None:
+    face = Inversion(engine.sample([7]))
+    edits = [engine.direction("with a beard", channels=n) for n in candidates(engine)]
+    weakest = [e.edited(face, [FACTORS[0] * engine.default_alpha])[0] for e in edits]
+    before = engine.show(face)
+    same = [s.identity or 0 for e in weakest for s in scores(engine, before, engine.show(e), None)]
+    assert min(same) < max(same)
+    bar = (min(same) + max(same)) / 2
+    (choice,) = choose(engine, [face], edits, engine.default_alpha, keep_identity=bar)
+    assert (choice.scores.identity or 0) >= bar

@@ -65,6 +65,11 @@ def test_lists_patterns_and_folders_in_folders(here: Path, monkeypatch: pytest.M
     def found(*given: str, recursive: bool = False) -> list[str]:
         return [item.name for item in inputs.expand(given, recursive=recursive)]
 
+    (here / "bom.txt").write_bytes(b"\xef\xbb\xbfphotos/a.png\n")
+    assert found("@bom.txt") == ["photos/a.png"]
+    picture(here / "#1.png")
+    (here / "odd.txt").write_bytes(b"#1.png\0seed:1\0")
+    assert found("@odd.txt") == ["#1.png", "seed:1"]
     assert found("@list.txt") == ["photos/a.png", "seed:1", "seed:2"]
     assert found("@nul.txt", "photos/a.png") == ["photos/a.png", "photos/b.png"]
     assert found("photos/[ab].png") == ["photos/a.png", "photos/b.png"]
@@ -634,6 +639,8 @@ def test_recipes_of_chains_say_how_they_were_found(here: Path) -> None:
         ("edit --manifest nul.jsonl", 3),
         ("edit --manifest numbers.jsonl", 3),
         ("edit --manifest twice.csv --save-latent", 2),
+        (f"edit @{'x' * 300} -p old", 3),
+        ("edit --manifest long.csv -p old", 7),
         ("edit seed:1 -p old --name '{number:>99999999999}'", 2),
     ],
 )
@@ -642,6 +649,7 @@ def test_closed_streams_and_odd_manifests(here: Path, command: str, code: int) -
     (here / "nul.jsonl").write_text('{"input": "seed:1", "prompt": "old", "output": "a\\u0000b.png"}')
     (here / "numbers.jsonl").write_text('{"input": "seed:1", "edits": [1]}')
     (here / "twice.csv").write_text("input,output,prompt\nseed:1,a.png,old\nseed:2,a.jpg,old\n")
+    (here / "long.csv").write_text(f"input\n{'x' * 300}\nseed:x\nseed:1\n")
     done = subprocess.run(
         ["bash", "-c", f'"{sys.executable}" -m styleclip_cli {command}'], capture_output=True, text=True
     )
@@ -653,3 +661,9 @@ def test_closed_streams_and_odd_manifests(here: Path, command: str, code: int) -
 def test_lines_of_json_may_hold_any_letters(here: Path) -> None:
     (here / "m.jsonl").write_text('{"input": "seed:1", "prompt": "old\u2028man"}\r\n\n', encoding="utf-8")
     assert main(["edit", "--manifest", "m.jsonl", "--out", "o", "-q"]) == 0
+
+
+def test_the_only_input_that_fails_is_told_of_as_json(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["edit", "photos/bad.png", "-p", "old", "--json"]) == 3
+    (row,) = lines(capsys.readouterr().out)
+    assert (row["status"], row["error"]["code"]) == ("error", 3)

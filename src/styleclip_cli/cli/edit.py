@@ -22,7 +22,7 @@ from styleclip_cli.cli.looks import Look
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.records import record
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import PartialFailure, UsageError
+from styleclip_cli.errors import BadInputError, PartialFailure, UsageError
 from styleclip_cli.recipe import Recipe, load
 from styleclip_cli.shards import Shard, own_device, processes, rank
 
@@ -369,7 +369,11 @@ def edit(
         if how == "optimize":
             items = [replace(i, look=None if i.look is None else looking.optimized(i.look)) for i in items]
     elif inputs:
-        items = io.expand(inputs, max_megapixels, recursive)
+        try:
+            items = io.expand(inputs, max_megapixels, recursive)
+        except BadInputError as error:  # the only input, or a list
+            reporter.record(record("error", inputs[0], None, error=error))
+            raise
     elif wanted.free:
         items = [io.Item("average", "average", average=True)]
     else:

@@ -187,7 +187,8 @@ class EditJob:
         if photo is None:
             one.faces = [latent_of(self.engine, item)]
         else:
-            which = "largest" if self.face == "all" and len(edits) * len(alphas) > 1 else self.face
+            strip = self.keep_identity is None and len(edits) * len(alphas) > 1
+            which = "largest" if self.face == "all" and strip else self.face
             one.found = find_faces(self.engine, photo.image, which, self.align, self.settings)
             one.faces = [found.face for found in one.found]
         for face in one.faces if photo is not None and self.settings.inverter != "encoder" else ():

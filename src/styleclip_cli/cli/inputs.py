@@ -102,7 +102,7 @@ def _listed(entry: str) -> list[str]:
     Raises:
         BadInputError: If it cannot be read.
     """
-    if not entry.startswith("@") or entry == "@" or Path(entry).exists():
+    if not entry.startswith("@") or entry == "@" or exists(entry):
         return [entry]
     name = entry[1:]
     where = "standard input" if name == STREAM else name
@@ -110,11 +110,22 @@ def _listed(entry: str) -> list[str]:
         text = read_list(name)
     except (OSError, ValueError) as error:
         raise BadInputError(f"{where}: the list cannot be read ({_reason(error)})") from None
-    lines = text.split(b"\0") if b"\0" in text else text.splitlines()
-    found = [os.fsdecode(line) for line in lines if line.strip() and not line.startswith(b"#")]
+    if b"\0" in text:  # no person wrote this: nothing in it is a remark
+        found = [os.fsdecode(name) for name in text.split(b"\0") if name]
+    else:
+        lines = text.removeprefix(b"\xef\xbb\xbf").splitlines()
+        found = [os.fsdecode(line) for line in lines if line.strip() and not line.startswith(b"#")]
     if not found:
         raise BadInputError(f"{where}: the list is empty", "one input a line")
     return found
+
+
+def exists(name: str) -> bool:
+    """Whether there is a file of this name; one that cannot be a name is none."""
+    try:
+        return Path(name).exists()
+    except (OSError, ValueError):
+        return False
 
 
 def read_list(name: str) -> bytes:
@@ -256,7 +267,7 @@ class Naming:
     def _filled(self, template: str, number: int, item: Item, look: Look) -> str:
         alphas = look.alphas
         values: dict[str, object] = {
-            "stem": item.stem,
+            "stem": item.stem if item.error is None else item.stem[:80],  # nothing is written for it
             "edit": slug(look.words),
             "prompt": slug(look.words),
             "neutral": slug(look.steps[0].neutral or "") if look.steps else "",

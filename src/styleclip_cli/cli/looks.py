@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from styleclip_cli.cli.inputs import STREAM, Item, expand, read_list
+from styleclip_cli.cli.inputs import STREAM, Item, exists, expand, read_list
 from styleclip_cli.cli.options import DEFAULT_NEUTRAL, parse_alphas, parse_betas
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
 from styleclip_cli.recipe import MAX_ALPHAS, MethodName, Step, parse_json
@@ -216,8 +216,9 @@ def read_manifest(
             raise BadInputError(f"{where}: row {number}: {one_line(error)}") from None
         try:
             found = expand([_beside(source, path) or source], max_megapixels, recursive)
-        except StyleClipError as error:  # one bad photo does not stop the others
-            found = [Item(source, Path(source).stem, error=error)]
+        except StyleClipError as error:  # one bad input does not stop the others
+            bad = BadInputError(error.message, error.hint)
+            found = [Item(source, Path(source).stem, error=bad)]
         if output is not None and len(found) > 1:
             raise BadInputError(f"{where}: row {number}: {len(found)} faces do not fit into {output}")
         items += [replace(item, look=look) for item in found]
@@ -229,10 +230,10 @@ def read_manifest(
 
 def _beside(name: str, manifest: str) -> str:
     """A bare name that lies beside the manifest, and not in the current folder; empty if it does not."""
-    if manifest == STREAM or Path(name).exists():
+    if manifest == STREAM or exists(name):
         return ""
-    path = Path(manifest).parent / name
-    return str(path) if path.exists() else ""
+    path = str(Path(manifest).parent / name)
+    return path if exists(path) else ""
 
 
 def _row(row: Mapping[str, Any], usual: Look | None, common: Common) -> tuple[str, str | None, Look]:

@@ -93,6 +93,11 @@ class _Climb:
         lost = identity is not None and identity < keep
         self.over = lost or len(self.progress) - 1 - best >= _PATIENCE
 
+    def keeps(self, keep: float) -> bool:
+        """Whether the person stays the same at the chosen strength."""
+        identity = self.identity[self.chosen]
+        return identity is None or identity >= keep
+
     @property
     def chosen(self) -> int:
         """The smallest strength that makes nearly the most progress."""
@@ -152,7 +157,7 @@ def choose(
                 same = None if embedded is None or known is None else float(embedded[at] @ known[i])
                 climb = climbs[i][number]
                 climb.add(alpha, moved[at], float(progress[at]), float(similarity[at]), same, keep_identity)
-    return [_best(each, edits, way is not None) for each in climbs]
+    return [_best(each, edits, way is not None, keep_identity) for each in climbs]
 
 
 def _seen(
@@ -164,9 +169,12 @@ def _seen(
     return similarity_and_progress(before, seen_by_clip(engine, pictures), way)
 
 
-def _best(climbs: Sequence[_Climb], edits: Sequence[Edit], has_texts: bool) -> Choice:
+def _best(climbs: Sequence[_Climb], edits: Sequence[Edit], has_texts: bool, keep: float) -> Choice:
     most = max(max(climb.progress) for climb in climbs)
     able = [n for n, climb in enumerate(climbs) if max(climb.progress) >= NEARLY * most] or [0]
+    # Even the weakest step of a candidate may change the person too much: others go first.
+    keeping = [n for n, climb in enumerate(climbs) if climb.keeps(keep)]
+    able = [n for n in able if n in keeping] or keeping or able
     number = max(able, key=lambda n: climbs[n].similarity[climbs[n].chosen])
     climb = climbs[number]
     at = climb.chosen if has_texts else len(climb.alphas) - 1
