@@ -519,7 +519,7 @@ def _stream(items: list[io.Item], naming: io.Naming, save_latent: bool) -> Path:
         raise UsageError(f"{len(items)} results do not fit into standard output", "--out FOLDER")
     if save_latent:
         raise UsageError("--save-latent writes a file beside the picture", "--out FILE")
-    if sys.stdout is None:
+    if sys.__stdout__ is None:
         raise UsageError("standard output is closed", "--out FILE")
     if sys.stdout.isatty():
         raise UsageError("a picture is nothing for a terminal", "styleclip edit ... --out - > face.png")

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from types import FrameType
 
 from styleclip_cli.cli import report
@@ -25,6 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code, one of `ExitCode`.
     """
+    _occupy_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not debugging():
         warnings.simplefilter("ignore")  # they speak to programmers, in the middle of a person's terminal
@@ -39,6 +41,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         report.error("interrupted" if code == ExitCode.INTERRUPTED else "terminated")
     report.close_streams()
     return int(code)
+
+
+def _occupy_streams() -> None:
+    """Open what was closed by who started this: else the next file would be taken for a standard stream."""
+    for number in (0, 1, 2):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+    # Libraries flush them without asking.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)
 
 
 def debugging() -> bool:
