@@ -13,7 +13,7 @@ from PIL import Image
 
 from styleclip_cli.atomic import atomic
 from styleclip_cli.errors import OutputError, UsageError, one_line
-from styleclip_cli.save import PROGRAM, Mark, to_image, xmp_packet
+from styleclip_cli.save import PROGRAM, Mark, picture_of, xmp_packet
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -150,7 +150,7 @@ class _Advance(Protocol):
 
 
 def _small(frame: Image.Image | Tensor) -> Image.Image:
-    image = frame.convert("RGB") if isinstance(frame, Image.Image) else to_image(frame)
+    image = picture_of(frame).convert("RGB")
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
     image.info.clear()
     return image

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 from pathlib import Path
 
 import torch
@@ -196,6 +196,19 @@ class Editing(Networks):
         self.statistics().save(folder / "statistics.npz", self.pack.fingerprint_of("generator"))
         self.relevance().save(folder / "relevance.npz", self.pack.fingerprint_of("generator", "clip"))
 
+    def way(self, target: str, neutral: str) -> Tensor:
+        """The way in CLIP space from one text to another, [D] of unit length; CLIP is asked once.
+
+        Raises:
+            UsageError: If CLIP sees no difference between the texts.
+            BadInputError: If a text is too long for CLIP.
+        """
+        return self._ways(target, neutral)
+
+    @cached_property
+    def _ways(self) -> Callable[[str, str], Tensor]:
+        return lru_cache(256)(partial(prompts.text_direction, self.clip))
+
     @stage("direction")
     def direction(
         self,
@@ -220,7 +233,7 @@ class Editing(Networks):
             BadInputError: If a text is too long for CLIP.
         """
         target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
-        way = prompts.text_direction(self.clip, target, neutral)
+        way = self.way(target, neutral)
         return self.direction_along(way, target, neutral, beta=beta, channels=channels)
 
     def direction_between(

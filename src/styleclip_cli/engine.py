@@ -273,12 +273,12 @@ class Engine(Editing):
         """
         from styleclip_cli.photo import read_image
         from styleclip_cli.portrait import edit_photo
-        from styleclip_cli.save import to_image
+        from styleclip_cli.save import picture_of
 
         image = read_image(Path(photo)) if isinstance(photo, (str, Path)) else photo.convert("RGB")
         settings = self.inversion(inverter)
         edited = edit_photo(self, image, edit, alpha, which=which, align=align, settings=settings, mode=mode)
-        return to_image(edited.image) if isinstance(edited.image, Tensor) else edited.image
+        return picture_of(edited.image)
 
     def choose(
         self,

@@ -84,6 +84,11 @@ def to_image(tensor: Tensor) -> Image.Image:
     return Image.fromarray(np.ascontiguousarray(pixels.permute(1, 2, 0).cpu().numpy()))
 
 
+def picture_of(image: Image.Image | Tensor) -> Image.Image:
+    """A picture, or what `to_image` makes of a tensor."""
+    return image if isinstance(image, Image.Image) else to_image(image)
+
+
 def format_of(path: Path, format: str | None = None) -> str:
     """Pillow's name of the format to write: the one named ("jpg", "PNG" ...), else that of the suffix.
 
@@ -133,7 +138,7 @@ def save_image(
         OutputError: If it cannot be written.
         UsageError: If the format is none of these, or the tensor is not finite.
     """
-    picture = (image if isinstance(image, Image.Image) else to_image(image)).convert("RGB")
+    picture = picture_of(image).convert("RGB")
     kind = format_of(path, format)
     if alpha is not None:
         picture = _with_alpha(picture, alpha, kind)

@@ -155,7 +155,6 @@ def run_jobs(
             for item, path, one in _edited(job, opened, failures):
                 unwritten.append((item, path, one, writers.submit(job.write, one, path)))
                 settle(max(size, _UNWRITTEN))
-            settle(max(size, _UNWRITTEN))
             if stopped is not None and stopped():
                 break
         settle(0)

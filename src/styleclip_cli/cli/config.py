@@ -71,7 +71,6 @@ _EXCLUDE = (
     *((name, "recipe") for name in ("prompt", "mapper", "direction", "neutral", "relevance", "manifest")),
     *((name, "mapper") for name in ("prompt", "direction", "method")),
     *((name, "direction") for name in ("prompt", "mapper", "method")),
-    *((name, "manifest") for name in ("recipe",)),
 )
 # Options of prompts alone.
 _OF_PROMPTS = ("neutral", "beta", "channels", "literal", "layers", "relevance", "seed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -15,7 +16,7 @@ from styleclip_cli.cli import completion, methods, options
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import looks as looking
 from styleclip_cli.cli.asked import Asked, exclude, kept_identity
-from styleclip_cli.cli.batch import run_jobs
+from styleclip_cli.cli.batch import Failures, run_jobs
 from styleclip_cli.cli.gallery import Gallery
 from styleclip_cli.cli.interrupt import Interruptible, Stopped
 from styleclip_cli.cli.looks import Look
@@ -513,8 +514,6 @@ def _stream(items: list[io.Item], naming: io.Naming, save_latent: bool) -> Path:
     Raises:
         UsageError: If it cannot go there.
     """
-    import sys
-
     if len(items) > 1:
         raise UsageError(f"{len(items)} results do not fit into standard output", "--out FOLDER")
     if save_latent:
@@ -563,7 +562,6 @@ def _tell_plan(work: Sequence[tuple[io.Item, Path]], streamed: bool, reporter: R
     Raises:
         StyleClipError: As the work itself would, of inputs that cannot be read.
     """
-    from styleclip_cli.cli.batch import Failures
 
     def told(item: io.Item, path: Path, error: Any) -> None:
         reporter.record(record("error", item.name, None, error=error))

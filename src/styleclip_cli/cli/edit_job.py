@@ -256,9 +256,7 @@ class EditJob:
 
     def _render(self, opened: Sequence[Opened]) -> None:
         """Make the pictures of some inputs."""
-        from PIL import Image
-
-        from styleclip_cli.save import to_image
+        from styleclip_cli.save import picture_of
 
         if not opened:
             return
@@ -268,8 +266,7 @@ class EditJob:
             if self._draws_originals(one):
                 own, originals = own.split([len(own) - len(one.faces), len(one.faces)])
                 self._compare(one, own, originals)
-            picture = self._picture(one, own)
-            one.picture = picture if isinstance(picture, Image.Image) else to_image(picture)
+            one.picture = picture_of(self._picture(one, own))
             one.recipe = self._recipe(one) if self.writing.metadata else None
             if self.gallery is not None and one.photo is not None and one.is_one_picture and not self.crop:
                 one.before = one.photo.image
@@ -292,12 +289,9 @@ class EditJob:
 
     def _shown(self, one: Opened) -> list[Inversion]:
         """What has to be rendered for one input."""
-        from styleclip_cli.portrait import shown
-
         if not one.is_one_picture:  # the face as it was found, then at each threshold and strength
             return [one.faces[0], *one.edited[0]]
-        edited = [strengths[0] for strengths in one.edited]
-        faces = edited if one.photo is None else shown(one.found, edited)
+        faces = self._edited_shown(one)
         return [*faces, *one.faces] if self._draws_originals(one) else faces
 
     def _compare(self, one: Opened, pictures: Tensor, originals: Tensor) -> None:
@@ -352,10 +346,8 @@ class EditJob:
 
     def _morph(self, one: Opened) -> Iterator[Image.Image]:
         """Pictures of the way from nothing to the whole edit."""
-        from PIL import Image
-
         from styleclip_cli.animate import eased
-        from styleclip_cli.save import to_image
+        from styleclip_cli.save import picture_of
 
         parts = eased(1.0)
         full = [one.alpha_of(n) if one.choices else max(one.alphas, key=abs) for n in range(len(one.faces))]
@@ -363,11 +355,11 @@ class EditJob:
             for done, part in enumerate(parts):
                 moved = [one.edit_of(n).edited(face, [part * full[n]])[0] for n, face in enumerate(one.faces)]
                 step = replace(one, edited=[[face] for face in moved], alphas=[part], edits=one.edits[:1])
-                picture = self._picture(step, self.engine.show_each(self._plain_shown(step)))
-                yield picture if isinstance(picture, Image.Image) else to_image(picture)
+                yield picture_of(self._picture(step, self.engine.show_each(self._edited_shown(step))))
                 advance(done + 1, len(parts))
 
-    def _plain_shown(self, one: Opened) -> list[Inversion]:
+    def _edited_shown(self, one: Opened) -> list[Inversion]:
+        """What one picture of each face needs rendered."""
         from styleclip_cli.portrait import shown
 
         edited = [strengths[0] for strengths in one.edited]

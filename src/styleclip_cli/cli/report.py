@@ -91,7 +91,7 @@ class Reporter:
         """Show a picture on stderr, if that is a terminal with true colours."""
         from styleclip_cli.pictures.terminal import can_show, to_text
 
-        if not self.quiet and sys.stderr is not None and can_show(sys.stderr):
+        if not self.quiet and can_show(sys.stderr):
             with suppress(OSError):
                 sys.stderr.write(to_text(picture) + "\n")
                 sys.stderr.flush()
@@ -188,19 +188,16 @@ def close_streams() -> None:
     """Flush at exit; a reader that left early (`styleclip ... | head`) is no error."""
     for stream in (sys.stdout, sys.stderr):
         try:
-            if stream is not None:  # closed by who started this
-                stream.flush()
+            stream.flush()
         except (OSError, ValueError):
             _silence(stream)
 
 
 def _is_terminal(stream: TextIO) -> bool:
-    return stream is not None and stream.isatty() and os.environ.get("TERM") != "dumb"
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
 def _write(stream: TextIO, line: str) -> None:
-    if stream is None:  # closed by who started this
-        return
     try:
         stream.write(_printable(line, stream) + "\n")
         stream.flush()

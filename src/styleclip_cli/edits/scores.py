@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,7 +10,6 @@ from torch import Tensor
 
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.edit import Edit
-from styleclip_cli.edits.prompts import text_direction
 from styleclip_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -54,13 +52,8 @@ def way_of(engine: Engine, edit: Edit) -> Tensor | None:
         return whole / length if length > 0 else None
     if not edit.target or not edit.neutral:
         return None
-    return _way(engine, edit.target, edit.neutral)
-
-
-@lru_cache(maxsize=64)
-def _way(engine: Engine, target: str, neutral: str) -> Tensor | None:
     try:
-        return text_direction(engine.clip, target, neutral)
+        return engine.way(edit.target, edit.neutral)
     except UsageError:  # CLIP sees no difference
         return None
 

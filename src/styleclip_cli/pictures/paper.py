@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
-from styleclip_cli.save import to_image
+from styleclip_cli.save import picture_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,7 +40,7 @@ _NO_LETTER = "\uffff"
 
 def as_image(picture: Image.Image | Tensor) -> Image.Image:
     """Any picture as RGB; what is transparent is laid on paper."""
-    image = picture if isinstance(picture, Image.Image) else to_image(picture)
+    image = picture_of(picture)
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
         image = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", image.size, PAPER), image).convert("RGB")

@@ -26,7 +26,7 @@ from styleclip_cli.pictures.paper import (
     text_width,
     wrap,
 )
-from styleclip_cli.save import to_image
+from styleclip_cli.save import picture_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -52,7 +52,7 @@ def contact_sheet(
         column_labels: Captions above the columns (may be empty).
         cell: Side of a picture on the sheet in pixels; that of the first picture by default.
     """
-    pictures = [[p if isinstance(p, Image.Image) else to_image(p) for p in row] for row in rows]
+    pictures = [[picture_of(picture) for picture in row] for row in rows]
     side = cell or pictures[0][0].width
     gap = max(4, side // 24)
     margin = 2 * gap

@@ -14,11 +14,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import torch
 from PIL import Image
 from torch import Tensor
 
 from styleclip_cli import recipe as recipes
-from styleclip_cli.edits import prompts
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.directions import Direction
 from styleclip_cli.edits.edit import Edit
@@ -27,7 +27,7 @@ from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.photo import Photo, read_photo
 from styleclip_cli.portrait import Found, find_faces, put_back
-from styleclip_cli.save import save_image, to_image
+from styleclip_cli.save import picture_of, save_image, to_image
 from styleclip_cli.settings import Inverter
 from styleclip_cli.studio.look import History, Look, Method, Wish, command_line, recipe_text
 from styleclip_cli.weights import mappers
@@ -50,10 +50,7 @@ class Edits:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.mappers = [one.name for one in mappers.listed(engine.pack) if one.path is not None]
-        self._way = lru_cache(256)(
-            lambda target, neutral: prompts.text_direction(engine.clip, target, neutral)
-        )
-        self._direction = lru_cache(1024)(self._find_direction)
+        self._direction = lru_cache(1024)(engine.direction)
         self._mapper = lru_cache(16)(engine.mapper)
 
     def of(self, wish: Wish) -> Edit:
@@ -70,12 +67,7 @@ class Edits:
             return self._mapper(wish.mapper)
         if max(len(wish.prompt), len(wish.neutral)) > _LONGEST:
             raise BadInputError("the text is too long", "a few words")
-        return self._direction(wish.prompt, wish.neutral, wish.beta)
-
-    def _find_direction(self, prompt: str, neutral: str, beta: float | None) -> Direction:
-        """As `Engine.direction`, which asks CLIP again each time; here it is asked once for a text."""
-        target, base = prompts.resolve_prompt(prompt, neutral)
-        return self.engine.direction_along(self._way(target, base), target, base, beta=beta)
+        return self._direction(wish.prompt, wish.neutral, beta=wish.beta)
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,15 +158,17 @@ class Subject:
         )
         if self.found is None:
             return to_image(picture)
-        pictures = picture if self.found.portrait.aligned else _stacked(picture, self._plain)
-        return _picture(put_back(self._engine, self.before, [self._small], [edited], pictures=pictures).image)
+        pictures = picture if self.found.portrait.aligned else torch.cat([picture, self._plain])
+        return picture_of(
+            put_back(self._engine, self.before, [self._small], [edited], pictures=pictures).image
+        )
 
     def finished(self, resolved: Resolved) -> Image.Image:
         """The edited picture in full, as `styleclip edit` makes it."""
         (edited,) = resolved.chain.edited(self.face, [1.0])
         if self.photo is None or self.found is None:
             return to_image(self._engine.show(edited))
-        return _picture(put_back(self._engine, self.photo.image, [self.found], [edited]).image)
+        return picture_of(put_back(self._engine, self.photo.image, [self.found], [edited]).image)
 
     def _edited(self, resolved: Resolved) -> Inversion:
         """All edits but the last are the same from move to move: their result is kept."""
@@ -409,13 +403,3 @@ def _step(edit: Edit, step: Wish) -> recipes.Step:
     return recipes.Step(
         prompt=edit.target, neutral=edit.neutral, alpha=step.alpha, beta=edit.beta, literal=True
     )
-
-
-def _stacked(*pictures: Tensor) -> Tensor:
-    import torch
-
-    return torch.cat(pictures)
-
-
-def _picture(image: Image.Image | Tensor) -> Image.Image:
-    return image if isinstance(image, Image.Image) else to_image(image)
