@@ -1,4 +1,4 @@
-"""Make the pictures of the documentation: `python docs/pictures.py [photos] [methods] [beside]`.
+"""Make the pictures of the documentation: `python docs/pictures.py [photos] [composite] [methods] [beside]`.
 
 Those of the studio are made by `docs/studio_pictures.py`.
 """
@@ -10,7 +10,7 @@ import shutil
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from PIL import Image, ImageOps
@@ -20,8 +20,9 @@ from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.pictures.sheets import contact_sheet
-from styleclip_cli.portrait import edit_photo, numbered, portraits
-from styleclip_cli.save import save_image, to_image
+from styleclip_cli.portrait import edit_photo, find_faces, numbered, portraits, put_back, shown
+from styleclip_cli.save import picture_of, save_image, to_image
+from styleclip_cli.settings import CompositeMode
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals
 from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.toyworld.scenes import draw, make_scene
@@ -64,6 +65,40 @@ def photos() -> None:
     labels = ["photo", "faces found", "crop", "encoder", "refine", "pivotal", "edited", "put back"]
     prompts = [prompt for _, _, prompt in SCENES]
     save_image(FOLDER / "photos.png", contact_sheet(rows, prompts, labels, cell=CELL), mark="generated")
+
+
+def composite() -> None:
+    """Eight photos by eight sentences, put back in two ways: only adding what changed, and the default."""
+    prompts = (
+        "smiling",
+        "sad",
+        "a bald head",
+        "with bangs",
+        "with blond hair",
+        "with glasses",
+        "with a beard",
+    )
+    prompts = (*prompts, "with red lipstick")
+    engine = Engine("toy")
+    directions = [engine.direction(p, "a head with hair" if "bald" in p else "face") for p in prompts]
+    rows = []
+    for seed in range(74_000_000, 74_000_008):
+        scene = make_scene(seed, count=1, size=(0.55, 0.75), sides=(420, 640), out_of_frame=False)
+        for name in ("glasses", "sunglasses", "hat", "beard", "moustache", "fringe", "mouth_open"):
+            scene = scene.with_attribute(0, name, 0.0)
+        photo = to_image(draw(scene.with_attribute(0, "hair_length", 0.5)))
+        found = find_faces(engine, photo)
+        row = [cell(photo)]
+        for direction in directions:
+            edited = direction.edited(found[0].face, [engine.default_alpha])
+            pictures = engine.show_each(shown(found, edited))
+            for mode in get_args(CompositeMode)[1::-1]:
+                back = put_back(engine, photo, found, edited, mode, pictures)
+                row.append(cell(picture_of(back.image)))
+        rows.append(row)
+    labels = ["photo", *(f"{prompt}: {how}" for prompt in prompts for how in ("residual", "adaptive"))]
+    sheet = contact_sheet(rows, [], labels, cell=128)
+    save_image(FOLDER / "composite.jpg", sheet, mark="generated", quality=80)
 
 
 def methods() -> None:
@@ -124,5 +159,5 @@ def run(arguments: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    for name in sys.argv[1:] or ["photos", "methods", "beside"]:
-        {"photos": photos, "methods": methods, "beside": beside}[name]()
+    for name in sys.argv[1:] or ["photos", "composite", "methods", "beside"]:
+        {"photos": photos, "composite": composite, "methods": methods, "beside": beside}[name]()

@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -37,7 +37,9 @@ from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.profile import stage
 from styleclip_cli.progress import Progress, silent
 from styleclip_cli.settings import (
+    DEFAULT_COMPOSITE,
     KEEP_IDENTITY,
+    CompositeMode,
     InversionSettings,
     Inverter,
     LayerChoice,
@@ -255,7 +257,7 @@ class Engine(Editing):
         which: str | int = "largest",
         align: bool = True,
         inverter: Inverter | None = None,
-        mode: Literal["residual", "replace"] = "residual",
+        mode: CompositeMode = DEFAULT_COMPOSITE,
     ) -> Image.Image:
         """Edit faces of a photo, and put them back where they were: what `styleclip edit` does.
 
@@ -266,7 +268,7 @@ class Engine(Editing):
             which: Which face: "largest", "all", or a number from left to right.
             align: Look for faces; else the middle square is taken.
             inverter: How latents are found; None takes the pack's.
-            mode: "residual" adds what the edit changed, "replace" pastes the generator's picture.
+            mode: How the edit is put back; see `paste_back.paste`.
 
         Raises:
             BadInputError: If the photo cannot be read, or there is no such face.

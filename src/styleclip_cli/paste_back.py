@@ -15,7 +15,8 @@ by bicubic interpolation in a crop that was first scaled down, if it has more pi
 
 from __future__ import annotations
 
-from typing import Literal, NamedTuple
+from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,9 +25,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from styleclip_cli.blend import Composite, adaptive, ramp, window
 from styleclip_cli.errors import BadInputError
-
-Mode = Literal["residual", "replace"]
+from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode
 
 THRESHOLD = 0.03
 """Where |after - before|, smoothed, is below this, in [-1, 1] units, a face counts as unchanged: 4 of 255."""
@@ -46,6 +47,7 @@ _FLAT = 1e-3
 _BAND = 512
 """Rows that are computed at a time: keeps the memory of a large photo low."""
 _NEWTON_STEPS = 8
+_TILE = 251  # no divisor of any usual width
 
 
 class _Box(NamedTuple):
@@ -60,13 +62,16 @@ def paste(
     quad: NDArray[np.float64],
     before: NDArray[np.float32] | Tensor,
     after: NDArray[np.float32] | Tensor,
-    mode: Mode = "residual",
+    mode: CompositeMode = DEFAULT_COMPOSITE,
     *,
     threshold: float = THRESHOLD,
     feather: float = FEATHER,
-    match_colours: bool = False,
 ) -> tuple[Image.Image, NDArray[np.float32]]:
     """Lay an edit over a photo.
+
+    "adaptive" keeps the photo's own structure where the edit leaves it standing or recolours it. Where the
+    edit removes, moves or covers it, it takes the generator's, with the photo's colours, sharpness and grain
+    (`blend.adaptive`).
 
     "residual" adds what the edit changed, photo + mask (after - before), only where it changed something:
     what the generator cannot draw (freckles, earrings, grain) stays. Where the edit covers up what was
@@ -82,8 +87,7 @@ def paste(
         after: What it draws of the edited face, [3, R, R] in [-1, 1].
         mode: How.
         threshold: Smaller changes, in [-1, 1] units, are left out ("residual").
-        feather: Width of the mask's soft border in sides of the crop, 0 to 0.5.
-        match_colours: Give the generator's picture the photo's colours along the border ("replace").
+        feather: Width of the mask's soft border in sides of the crop, 0 to 0.5 ("residual", "replace").
 
     Returns:
         The photo, a new one, and the mask [H, W] in [0, 1]; where that is 0, no pixel has changed.
@@ -92,38 +96,64 @@ def paste(
         BadInputError: If the quad has no inside.
     """
     new, old = _crop(after), _crop(before)
-    window = _window(min(_MASK_SIDE, new.shape[-1]), feather)
-    if mode == "residual":
-        mask = window * _changed((new - old).abs().amax(dim=0), threshold, feather)
-        covered = _covered(old, new)
+    if _touched(torch.ones(1, 1), quad, photo.size) is None:
+        return photo.copy(), np.zeros((photo.height, photo.width), np.float32)
+    if mode == "adaptive":
+        made = adaptive(photo, quad, old, new)
     else:
-        mask = window
-        covered = torch.ones_like(window)
-    picture, difference = 127.5 * (new + 1), 127.5 * (new - old)
+        mask = window(min(_MASK_SIDE, new.shape[-1]), feather)
+        replaced = torch.ones_like(mask)
+        if mode == "residual":
+            mask = mask * _changed((new - old).abs().amax(dim=0), threshold, feather)
+            replaced = _covered(old, new)
+        none = torch.zeros_like(mask)[None, None]
+        parts = (new - old, old) if mode == "residual" else (torch.zeros_like(new), new)
+        made = Composite(parts[0][None], parts[1][None], mask[None, None], replaced[None, None], none)
+    return _laid(photo, quad, made)
+
+
+def _laid(
+    photo: Image.Image, quad: NDArray[np.float64], made: Composite
+) -> tuple[Image.Image, NDArray[np.float32]]:
+    """A photo with what is made of its crop, and the mask, as `paste` returns them."""
     result, full = photo.copy(), np.zeros((photo.height, photo.width), np.float32)
-    box = _touched(mask, quad, photo.size)
+    box = _touched(made.mask[0, 0], quad, photo.size)
     if box is None:
         return result, full
-    picture, difference = _shrunk(picture, quad), _shrunk(difference, quad)
-    if mode == "replace" and match_colours:
-        picture = _matched(picture, mask, photo, quad, box)
+    pictures = _shrunk(torch.cat([127.5 * made.difference[0], 127.5 * (made.base[0] + 1)]), quad)
+    masks = torch.cat([made.replaced[0], made.grain[0]])
+    grainy = bool((made.grain > 0).any())
     for top in range(box.top, box.bottom, _BAND):
         band = box._replace(top=top, bottom=min(top + _BAND, box.bottom))
-        places = _places(quad, np.arange(band.left, band.right), np.arange(band.top, band.bottom))
-        strength = _sampled(mask[None], places, "bilinear")[0]
+        rows, columns = np.arange(band.top, band.bottom), np.arange(band.left, band.right)
+        places = _places(quad, columns, rows)
+        strength = _sampled(made.mask[0], places, "bilinear")[0]
         pixels = np.array(photo.crop(band))
         inside = strength > 0
+        where = places[inside][None]
+        difference, base = _sampled(pictures, where, "bicubic")[:, 0].split(3)
+        replaced, grain = _sampled(masks, where, "bilinear")[:, 0]
         shown = torch.from_numpy(pixels[inside.numpy()]).T  # [3, n]
-        values = _sampled(picture, places[inside][None], "bicubic")[:, 0]
-        change = values - shown
-        if mode == "residual":
-            added = _sampled(difference, places[inside][None], "bicubic")[:, 0]
-            change = added.lerp(change, _sampled(covered[None], places[inside][None], "bilinear")[0])
-        mixed = (shown + strength[inside] * change).round().clamp(0, 255).to(torch.uint8)
+        instead = base - shown
+        if grainy:
+            y, x = np.nonzero(inside.numpy())
+            instead += grain * torch.from_numpy(_noise()[rows[y] % _TILE, columns[x] % _TILE]).T
+        mixed = (
+            (shown + strength[inside] * (difference + replaced * instead))
+            .round()
+            .clamp(0, 255)
+            .to(torch.uint8)
+        )
         pixels[inside.numpy()] = mixed.T.numpy()
         result.paste(Image.fromarray(pixels), (band.left, band.top))
         full[band.top : band.bottom, band.left : band.right] = strength.numpy()
     return result, full
+
+
+@cache
+def _noise() -> NDArray[np.float32]:
+    """White noise [N, N, 3] of unit variance, laid side by side: a photo always gets the same grain."""
+    return np.random.default_rng(0).standard_normal((_TILE, _TILE, 3), dtype=np.float32)
 
 
 def _crop(picture: NDArray[np.float32] | Tensor) -> Tensor:
@@ -131,13 +161,6 @@ def _crop(picture: NDArray[np.float32] | Tensor) -> Tensor:
     if tensor.ndim != 3 or tensor.shape[0] != 3:
         raise ValueError(f"a picture of the shape {list(tensor.shape)}, expected [3, R, R]")
     return tensor.clamp(-1, 1)
-
-
-def _window(side: int, feather: float) -> Tensor:
-    """A mask [side, side] of the whole crop: 0 along its border, rising smoothly to 1."""
-    steps = torch.arange(side, dtype=torch.float32)
-    ramp = _ramp(torch.minimum(steps, steps.flip(0)), 0.0, max(side * feather, 1.0))
-    return ramp[:, None] * ramp[None, :]
 
 
 def _changed(difference: Tensor, threshold: float, feather: float) -> Tensor:
@@ -183,13 +206,7 @@ def _covered(before: Tensor, after: Tensor) -> Tensor:
     spread_a = (_smoothed(a * a, reach) - mean_a.square()).clamp(min=0) + _FLAT
     spread_b = (_smoothed(b * b, reach) - mean_b.square()).clamp(min=0) + _FLAT
     likeness = (_smoothed(a * b, reach) - mean_a * mean_b + _FLAT) / (spread_a * spread_b).sqrt()
-    return (_ramp(strength, *_MUCH) * _ramp(1 - likeness, *_UNLIKE))[0, 0]
-
-
-def _ramp(values: Tensor, start: float, end: float) -> Tensor:
-    """0 before start, 1 after end, smooth between."""
-    t = ((values - start) / (end - start)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
+    return (ramp(strength, *_MUCH) * ramp(1 - likeness, *_UNLIKE))[0, 0]
 
 
 def _smoothed(values: Tensor, reach: int) -> Tensor:
@@ -258,38 +275,10 @@ def _sampled(values: Tensor, places: Tensor, how: str) -> Tensor:
 
 
 def _shrunk(picture: Tensor, quad: NDArray[np.float64]) -> Tensor:
-    """Scale [3, R, R] down to the pixels that the quad has in the photo, without aliasing."""
+    """Scale [C, R, R] down to the pixels that the quad has in the photo, without aliasing."""
     _, e, f, g = _axes(quad)
     wanted = [max(np.hypot(*axis), np.hypot(*(axis + g))) for axis in (f, e)]
     size = [min(int(np.ceil(want)), extent) for want, extent in zip(wanted, picture.shape[1:], strict=True)]
     if tuple(size) == tuple(picture.shape[1:]):
         return picture
     return F.interpolate(picture[None], size, mode="bicubic", antialias=True)[0]
-
-
-def _matched(
-    picture: Tensor, mask: Tensor, photo: Image.Image, quad: NDArray[np.float64], box: _Box
-) -> Tensor:
-    """Give a picture the photo's mean and spread, per channel, along the soft border of its mask.
-
-    The statistics of Reinhard et al. 2001, in RGB, weighted by 4 m (1 - m).
-    """
-    step = max(int(np.hypot(*_axes(quad)[1])) // _MASK_SIDE, 1)
-    places = _places(quad, np.arange(box.left, box.right, step), np.arange(box.top, box.bottom, step))
-    strength = _sampled(mask[None], places, "bilinear")
-    weight = 4 * strength * (1 - strength)
-    if float(weight.sum()) < 1:
-        return picture
-    mean, spread = _moments(_sampled(picture, places, "bicubic"), weight)
-    shown = torch.from_numpy(np.array(photo.crop(box))[::step, ::step].astype(np.float32)).permute(2, 0, 1)
-    wanted_mean, wanted_spread = _moments(shown, weight)
-    gain = (wanted_spread / spread.clamp(min=1e-3)).clamp(0.5, 2.0)
-    return (picture - mean) * gain + wanted_mean
-
-
-def _moments(values: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
-    """Weighted mean and standard deviation per channel, each [3, 1, 1]."""
-    total = weight.sum()
-    mean = (values * weight).sum(dim=(1, 2), keepdim=True) / total
-    variance = ((values - mean).square() * weight).sum(dim=(1, 2), keepdim=True) / total
-    return mean, variance.sqrt()

@@ -14,12 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from styleclip_cli.align import OF_FACES, Face, Points, choose, cut, left_to_right, quad_for, square_quad
+from styleclip_cli.blend import SPILLED, spill
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.inversion import Inversion
-from styleclip_cli.paste_back import Mode, paste
+from styleclip_cli.paste_back import paste
 from styleclip_cli.photo import to_tensor
 from styleclip_cli.profile import stage
-from styleclip_cli.settings import InversionSettings
+from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode, InversionSettings
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit
@@ -69,11 +70,13 @@ class Edited:
         image: The whole photo with the edited faces in it; of an aligned one the generator's picture.
         faces: Each face after the edit.
         crops: Each face's edited picture, [1, 3, R, R].
+        spilled: Whether an edit changes what is along the border of a face's crop, and fades out there.
     """
 
     image: Image.Image | Tensor
     faces: Sequence[Inversion]
     crops: Sequence[Tensor]
+    spilled: bool = False
 
 
 def portraits(
@@ -172,7 +175,7 @@ def put_back(
     photo: Image.Image,
     found: Sequence[Found],
     edited: Sequence[Inversion],
-    mode: Mode = "residual",
+    mode: CompositeMode = DEFAULT_COMPOSITE,
     pictures: Tensor | None = None,
 ) -> Edited:
     """Render edited faces and put them back where they were.
@@ -182,12 +185,12 @@ def put_back(
         photo: Mode RGB.
         found: Its faces.
         edited: The same faces after an edit.
-        mode: How the edit is put back: "residual" adds what it changed, "replace" pastes the crop.
+        mode: How the edit is put back; see `paste_back.paste`.
         pictures: What `shown` names, rendered already [M, 3, R, R]; None renders it here.
     """
     rendered = iter(engine.show_each(shown(found, edited)) if pictures is None else pictures)
     image: Image.Image | Tensor = photo
-    crops = []
+    crops, spilled = [], False
     for one in found:
         after = next(rendered)
         crops.append(after[None])
@@ -195,9 +198,11 @@ def put_back(
             image = after
         else:
             assert isinstance(image, Image.Image)
+            before = next(rendered)
             with stage("paste back"):
-                image, _ = paste(image, one.portrait.quad, next(rendered), after, mode)
-    return Edited(image, edited, crops)
+                image, _ = paste(image, one.portrait.quad, before, after, mode)
+                spilled |= spill(before, after) > SPILLED
+    return Edited(image, edited, crops, spilled)
 
 
 def edit_photo(
@@ -209,7 +214,7 @@ def edit_photo(
     which: str | int = "largest",
     align: bool = True,
     settings: InversionSettings | None = None,
-    mode: Mode = "residual",
+    mode: CompositeMode = DEFAULT_COMPOSITE,
 ) -> Edited:
     """Edit faces of a photo and put them back where they were.
 

@@ -11,6 +11,9 @@ KEEP_IDENTITY = 0.8
 """Least cosine of the face embeddings before and after, where a strength is chosen."""
 LayerChoice = Literal["fs3", "conv", "all"]
 RelevanceMode = Literal["exact", "preview", "gradient"]
+CompositeMode = Literal["adaptive", "residual", "replace"]
+"""How an edited crop returns to its photo; see `paste_back.paste`."""
+DEFAULT_COMPOSITE: CompositeMode = "adaptive"
 
 
 @dataclass(frozen=True)

@@ -25,6 +25,7 @@ from styleclip_cli.cli.records import record
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, PartialFailure, UsageError
 from styleclip_cli.recipe import Recipe, load
+from styleclip_cli.settings import DEFAULT_COMPOSITE
 from styleclip_cli.shards import Shard, own_device, processes, rank
 
 _EDIT, _PHOTOS, _OUTPUT, _BATCH, _PICTURES = "Edit", "Photos", "Output", "Many photos", "Pictures"
@@ -150,9 +151,9 @@ def edit(
         str | None,
         typer.Option(
             "--composite",
-            metavar="residual|replace",
-            help="How the edit returns to the photo: what it changed is added; or the crop is pasted.",
-            show_default="residual",
+            metavar="adaptive|residual|replace",
+            help=options.COMPOSITE_HELP,
+            show_default=DEFAULT_COMPOSITE,
             rich_help_panel=_PHOTOS,
         ),
     ] = None,
@@ -359,7 +360,7 @@ def edit(
     rendered_in = options.check_precision(precision)
     chosen_inverter = options.check_inverter(asked.inverter)
     chosen_face = options.check_face(asked.face or "largest")
-    chosen_composite = options.check_composite(asked.composite or "residual")
+    chosen_composite = options.check_composite(asked.composite or DEFAULT_COMPOSITE)
     look = asked.look(how)
     if out is not None and io.is_file_name(out) and format is None and not streamed:
         io.check_picture(out)
@@ -462,7 +463,7 @@ def edit(
         face=chosen_face,
         align=not asked.no_align,
         crop=crop,
-        mode="replace" if chosen_composite == "replace" else "residual",
+        mode=chosen_composite,
         writing=Writing(format, quality, compression, not no_metadata, save_latent, streamed),
         max_megapixels=max_megapixels,
         keep_exif=keep_exif,

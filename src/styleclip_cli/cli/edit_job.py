@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from styleclip_cli.cli.batch import StopBatch
 from styleclip_cli.cli.faces import latent_of, quality_line, read_item, source_name, tell_notes
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from styleclip_cli.photo import Photo
     from styleclip_cli.portrait import Found
     from styleclip_cli.recipe import Recipe
-    from styleclip_cli.settings import InversionSettings
+    from styleclip_cli.settings import CompositeMode, InversionSettings
 
 
 class Edits(Protocol):
@@ -90,6 +90,7 @@ class Opened:
         frames: Pictures of the way there, by step.
         pair: What is kept of it for a sheet or page.
         notes: What there is to say when it is written.
+        warnings: What may be wrong with the result.
     """
 
     item: Item
@@ -109,6 +110,7 @@ class Opened:
     frames: Mapping[int, Image.Image] = field(default_factory=dict)
     pair: Pair | None = None
     notes: list[str] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     @property
     def is_one_picture(self) -> bool:
@@ -146,7 +148,7 @@ class EditJob:
     face: str
     align: bool
     crop: bool
-    mode: Literal["residual", "replace"]
+    mode: CompositeMode
     writing: Writing
     max_megapixels: float
     keep_exif: bool
@@ -339,6 +341,8 @@ class EditJob:
             return pictures[0]
         edited = [strengths[0] for strengths in one.edited]
         back = put_back(self.engine, one.photo.image, one.found, edited, self.mode, pictures)
+        if back.spilled and SPILL not in one.warnings:
+            one.warnings.append(SPILL)
         if not self.crop:
             return back.image
         crops = [crop[0] for crop in back.crops]
@@ -412,7 +416,7 @@ class EditJob:
             self.reporter.note(f"{name}: not edited, it had not begun")
             return
         self.done += 1
-        for note in opened.notes:
+        for note in [*opened.notes, *(f"{name}: {warning}" for warning in opened.warnings)]:
             self.reporter.note(note)
         if self.writing.stream:
             binary(path.read_bytes())
@@ -429,6 +433,7 @@ class EditJob:
                 prompt=opened.edits[0].target,
                 neutral=opened.edits[0].neutral or None,
                 seconds=opened.seconds,
+                warnings=opened.warnings,
             )
         )
         if self.show:
@@ -530,5 +535,6 @@ class EditJob:
         )
 
 
+SPILL = "the edit changes the background too; what reaches the border of the face's crop is left out"
 _ANNOUNCED = 20
 """Edits that are told of; a manifest may have thousands."""

@@ -15,8 +15,8 @@ from styleclip_cli.cli import completion
 from styleclip_cli.errors import DeviceError, UsageError
 from styleclip_cli.recipe import MAX_ALPHAS
 from styleclip_cli.settings import DEFAULT_NEUTRAL as DEFAULT_NEUTRAL
+from styleclip_cli.settings import CompositeMode, LayerChoice, Precision, RelevanceMode
 from styleclip_cli.settings import Inverter as InverterName
-from styleclip_cli.settings import LayerChoice, Precision, RelevanceMode
 
 _COMMON = "Common"
 AUTOMATIC = "auto"
@@ -194,12 +194,16 @@ Crop = Annotated[
         "--crop", help="Write the edited face alone, not the whole photo.", rich_help_panel="Photos"
     ),
 ]
+COMPOSITE_HELP = (
+    "How the edit returns to the photo: the photo's structure stays where the edit leaves it standing "
+    "(adaptive); what changed is added (residual); or the crop is pasted (replace)."
+)
 Composite = Annotated[
     str,
     typer.Option(
         "--composite",
-        metavar="residual|replace",
-        help="How the edit returns to the photo: what it changed is added; or the crop is pasted.",
+        metavar="adaptive|residual|replace",
+        help=COMPOSITE_HELP,
         rich_help_panel="Photos",
     ),
 ]
@@ -475,15 +479,15 @@ def check_face(text: str) -> str:
     return text
 
 
-def check_composite(text: str) -> str:
-    """Refuse an unknown way to put an edit back.
+def check_composite(text: str) -> CompositeMode:
+    """Read how an edit is put back.
 
     Raises:
-        UsageError: If it is not residual or replace.
+        UsageError: If it is not a known way.
     """
-    if text not in ("residual", "replace"):
-        raise UsageError(f"unknown composite {text!r}", "--composite residual or replace")
-    return text
+    if text not in get_args(CompositeMode):
+        raise UsageError(f"unknown composite {text!r}", "--composite adaptive, residual or replace")
+    return cast("CompositeMode", text)
 
 
 def parse_budget(text: str | None) -> float | None:

@@ -26,6 +26,7 @@ def record(
     prompt: str | None = None,
     neutral: str | None = None,
     seconds: float | None = None,
+    warnings: Sequence[str] = (),
     error: StyleClipError | None = None,
 ) -> dict[str, Any]:
     """What became of one input.
@@ -41,6 +42,7 @@ def record(
         prompt: As it was resolved.
         neutral: As it was resolved.
         seconds: Work for this input alone.
+        warnings: What may be wrong with the result, a sentence each.
         error: What went wrong.
     """
     first = faces[0] if faces else {}
@@ -62,5 +64,6 @@ def record(
         "channels": first.get("channels"),
         "scores": first.get("scores"),
         "seconds": None if seconds is None else round(seconds, 4),
+        "warnings": list(warnings),
         "error": failure,
     }

@@ -18,6 +18,7 @@ from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.edits.parts import CHANNELS
 from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.settings import DEFAULT_COMPOSITE
 
 if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit
@@ -100,7 +101,7 @@ def transfer(
     ] = "largest",
     no_align: options.NoAlign = False,
     crop: options.Crop = False,
-    composite: options.Composite = "residual",
+    composite: options.Composite = DEFAULT_COMPOSITE,
     max_megapixels: options.MaxMegapixels = 100,
     keep_exif: options.KeepExif = False,
     inverter: options.Inverter = None,
@@ -145,7 +146,7 @@ def transfer(
     options.check_face(face)
     if options.check_face(from_face) == "all":
         raise UsageError("--from-face takes one face", "--from-face 2, counted from the left")
-    options.check_composite(composite)
+    chosen_composite = options.check_composite(composite)
     chosen_inverter = options.check_inverter(inverter)
     seconds = options.parse_budget(budget)
     options.check_inversion(chosen_inverter, steps, noise)
@@ -194,7 +195,7 @@ def transfer(
         face=face,
         align=not no_align,
         crop=crop,
-        mode="replace" if composite == "replace" else "residual",
+        mode=chosen_composite,
         writing=Writing(format, quality, compression, not no_metadata, save_latent),
         max_megapixels=max_megapixels,
         keep_exif=keep_exif,

@@ -28,7 +28,7 @@ from styleclip_cli.inversion import Inversion
 from styleclip_cli.photo import Photo, read_photo
 from styleclip_cli.portrait import Found, find_faces, put_back
 from styleclip_cli.save import picture_of, save_image, to_image
-from styleclip_cli.settings import Inverter
+from styleclip_cli.settings import DEFAULT_COMPOSITE, Inverter
 from styleclip_cli.studio.look import History, Look, Method, Wish, command_line, recipe_text
 from styleclip_cli.weights import mappers
 
@@ -367,7 +367,7 @@ class Session:
             inverter=_INVERTER if photo else None,
             face="largest" if photo else None,
             align=True if photo else None,
-            composite="residual" if photo else None,
+            composite=DEFAULT_COMPOSITE if photo else None,
             literal=True,
             **{"layers": engine.relevance_settings.layers, **entries},
         )

@@ -1,0 +1,392 @@
+"""Which of a photo's structure survives an edit: the adaptive composite.
+
+The generator's pictures B before and A after an edit are softer than the photo P and a little misplaced.
+Adding A - B to P is right where the edit leaves standing what is there, and leaves a ghost of it where it
+vanishes or moves: P's own, sharper copy stays. So, in coordinates of the crop:
+
+1. Register. A smooth displacement carries B, and A with it, to where P has the same features (demons: Thirion
+   1998, "Image matching as a diffusion process"); not where A only adds structure (glasses, a hat).
+2. Weigh. Of two pictures' fine structure (a picture less its blur), the share is computed that a local linear
+   map of the other's colours explains. What of B's is not explained by A's vanishes; what explains each other
+   is at most recoloured. k is near 1 where much changes or structure vanishes, unless it is only recoloured.
+   It reaches on to what has the same colours in P near by, as hair does that is wider in P than in B.
+3. Fill. L, the photo's colours where its own structure goes: the mean of P - B over the rest of the crop,
+   weighted by nearness in place and in A's colours, so that skin takes its light from skin, background from
+   background, and what is new keeps its own.
+4. Compose. P + A - B - k' (P - B - L) - (k - k') blur(P - B - L), where k' is k but for structure of P that A
+   explains as well. What is taken from A is sharpened to the photo's sharpness and given its grain.
+
+What the edit changes along the crop's border is removed from A first, as far as the same colours change by
+the same amount inside: an edit that repaints the background ends without an edge.
+
+Pictures are in [-1, 1]; lengths are in sides of the crop.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+# Every constant was chosen on drawn scenes of the seeds from 73,000,000 on (benchmarks/ghosts.py).
+BORDER = 0.06
+"""Width of the band along the crop's border where an edit should change nothing."""
+SPILLED = 0.05
+"""Mean |A - B| over that band above which an edit has spilled: 6 of 255."""
+
+_SIDE, _COARSE = 128, 64
+"""Sides at which masks are made and structure is compared."""
+_KEYS = 16
+"""Cells a side between which colours are carried over (`_fill`)."""
+_GRAIN = 128
+"""Places a side where the photo's grain is measured."""
+_STEPS, _ELASTICITY, _FARTHEST = 8, 3.0, 0.05
+"""Registration: steps at 16, 32 and 64 pixels a side, blur of the displacement, its largest length."""
+_FINE, _SHARP = 2.5 / 128, 1.5 / 128
+"""Blur that fine structure is measured against: where pictures are compared, and for sharpness."""
+_FAINT = 0.08
+"""Root of the energy of fine structure below which it says nothing."""
+
+
+class Composite(NamedTuple):
+    """What an edit does to a crop p: p + mask (difference + replaced (base - p)), and grain where replaced.
+
+    Attributes:
+        difference: [1, 3, R, R].
+        base: What takes the place of the photo's own structure, [1, 3, R, R].
+        mask: [1, 1, M, M] in [0, 1]; 0 along the border.
+        replaced: [1, 1, M, M] in [0, 1].
+        grain: Standard deviation of the photo's grain, [1, 1, M, M] in 255ths.
+    """
+
+    difference: Tensor
+    base: Tensor
+    mask: Tensor
+    replaced: Tensor
+    grain: Tensor
+
+
+def spill(before: Tensor, after: Tensor) -> float:
+    """How much an edit changes along the crop's border; above `SPILLED` it repaints the background.
+
+    Args:
+        before: What the generator draws of the face unchanged, [3, R, R] in [-1, 1].
+        after: What it draws of the edited face.
+
+    Returns:
+        Mean of |after - before|, of the channel that changes most.
+    """
+    change = resize((after - before)[None].detach().cpu().float(), _COARSE).abs().amax(dim=1)[0]
+    return float(change[_depth(_COARSE) < BORDER].mean())
+
+
+def adaptive(photo: Image.Image, quad: NDArray[np.float64], before: Tensor, after: Tensor) -> Composite:
+    """Weigh what of a photo's structure survives an edit (see the module).
+
+    Args:
+        photo: Mode RGB.
+        quad: Corners [4, 2] of the crop in the photo, in pixels (see `align`).
+        before: What the generator draws of the face unchanged, [3, R, R] in [-1, 1].
+        after: What it draws of the edited face.
+    """
+    photo, quad = _surroundings(photo, quad)
+    full = before.shape[-1]
+    side = min(full, _SIDE)
+    finer = max(side, min(2 * side, math.ceil(np.linalg.norm(quad[3] - quad[0]))))
+    detailed = _cropped(photo, quad, finer)
+    p, old, new = resize(detailed, side), before[None], after[None]
+    new = new - resize(_drift(resize(old, side), resize(new, side)), full)
+    old, new = _registered(p, old, new)
+    b, a = resize(old, side), resize(new, side)
+
+    mask, k, recoloured = _weights(p, b, a)
+    edges = _along_edges(p, b, a, recoloured)
+    hp, ha = _structure(p), _structure(a)
+    agrees = resize(ramp(_explained(hp, ha, 2.0, 0.05), 0.2, 0.6), side)
+    replaced = k * (1 - agrees)
+    filled = _fill(torch.cat([p - b, resize(_grain(photo, quad), side)], dim=1), 1 - k, a)
+    light, grain = filled[:, :3], filled[:, 3:].clamp(min=0).expm1().sqrt()
+    # Where P's fine structure stays, its colours go all the same.
+    colours = (k - replaced) * blur(p - b - light, 2.5 * side / 128)
+
+    wide = resize(old, finer)
+    trusted = resize(agrees * (1 - k), finer) * window(finer, BORDER)
+    sharpness = _energy(detailed, trusted) / _energy(wide, trusted)
+    crisp = new - resize(blur(resize(new, finer), _SHARP * finer), full)
+    base = old + resize(light, full) + (min(max(sharpness, 1.0), 2.0) - 1) * crisp
+    return Composite(new - old + resize(edges - colours, full), base, mask, replaced, grain)
+
+
+def _surroundings(photo: Image.Image, quad: NDArray[np.float64]) -> tuple[Image.Image, NDArray[np.float64]]:
+    """The part of a photo about a quad, and the quad in it: large photos are not scaled down as a whole."""
+    left, top = np.clip(np.floor(quad.min(axis=0)).astype(int) - 2, 0, np.array(photo.size) - 1).tolist()
+    right, bottom = np.clip(np.ceil(quad.max(axis=0)).astype(int) + 3, 1, photo.size).tolist()
+    return photo.crop((left, top, right, bottom)), quad - (left, top)
+
+
+def _cropped(photo: Image.Image, quad: NDArray[np.float64], side: int) -> Tensor:
+    """What a quad shows of a photo, [1, 3, side, side] in [-1, 1]; its border goes on beyond it."""
+    factor = max(1, int(np.linalg.norm(quad[3] - quad[0]) / side))
+    small = torch.from_numpy(np.array(photo.reduce(factor))).permute(2, 0, 1)[None] / 127.5 - 1
+    steps = (np.arange(side) + 0.5) / side
+    where = (_places_in(quad, steps) + 0.5) / (factor * np.array([small.shape[-1], small.shape[-2]])) * 2 - 1
+    return F.grid_sample(
+        small, torch.from_numpy(where)[None].float(), "bilinear", "border", align_corners=False
+    )
+
+
+def _places_in(quad: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Places [n, n, 2] of a photo, in pixels, at steps [n] across a quad and down."""
+    s, t = steps[None, :, None], steps[:, None, None]
+    nw, sw, se, ne = quad
+    return (1 - s) * ((1 - t) * nw + t * sw) + s * ((1 - t) * ne + t * se)
+
+
+def _drift(b: Tensor, a: Tensor) -> Tensor:
+    """What an edit changes along the border, carried to where the same colours change by the same amount."""
+    side = b.shape[-1]
+    along = 1 - ramp(_depth(side), 0, BORDER)[None, None]
+    drift = _fill(a - b, along, b, reach=0.25)
+    other = blur((a - b - drift).abs().amax(dim=1, keepdim=True), 2 * side / 128)
+    return drift * (1 - ramp(other, 0.1, 0.3))
+
+
+def _registered(p: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
+    """Carry the pictures [1, 3, R, R] before and after to where the photo p has the same features."""
+    moved = _displacement(p, before)
+    old, new = _structure(resize(before, p.shape[-1])), _structure(resize(after, p.shape[-1]))
+    vanishing = _salience(old, 4.0) - _explained(old, new, 4.0)
+    appearing = _salience(new, 4.0) - _explained(new, old, 4.0)
+    only_appears = ramp(appearing * (1 - vanishing), 0.15, 0.4)
+    moved = moved * blur(1 - only_appears, 0.04 * _COARSE)
+    return _warped(before, moved), _warped(after, moved)
+
+
+def _displacement(p: Tensor, before: Tensor) -> Tensor:
+    """A smooth displacement [1, 2, h, w], in sides, so that `before` there looks like p."""
+    moved = torch.zeros(1, 2, 8, 8)
+    for side in (16, 32, 64):
+        wanted, source = resize(p, side), resize(before, side)
+        moved = resize(moved, side)
+        for _ in range(_STEPS):
+            seen = _warped(source, moved)
+            padded = F.pad(seen, (1,) * 4, mode="replicate")
+            across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
+            down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
+            error = wanted - seen
+            scale = (across.square() + down.square() + error.square() / 2).sum(dim=1, keepdim=True) + 0.02
+            force = torch.stack([(error * across).sum(dim=1), (error * down).sum(dim=1)], dim=1) / scale
+            moved = blur(moved + blur(force, 1.0) / side, _ELASTICITY)
+    length = moved.norm(dim=1, keepdim=True).clamp(min=1e-6)
+    moved = moved * _FARTHEST * torch.tanh(length / _FARTHEST) / length
+    wanted, source = resize(p, side), resize(before, side)
+    still, there = (
+        blur((wanted - seen).abs().sum(dim=1, keepdim=True), 3.0) for seen in (source, _warped(source, moved))
+    )
+    return blur(moved * ramp((still - there) / (still + 0.02), 0, 0.25), 1.5)
+
+
+def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Where anything changes; k, where the photo's own structure goes; where that is only recoloured."""
+    side = p.shape[-1]
+    pixel = side / 128
+    change = (a - b).abs().amax(dim=1, keepdim=True)
+    old, new = _structure(b), _structure(a)
+    kept = torch.minimum(_explained(old, new, 2.0), _explained(new, old, 2.0))
+    recoloured = resize(ramp(kept, 0.25, 0.6), side)
+    vanishes = resize(ramp(_salience(old, 1.5) - _explained(old, new, 1.5), 0.1, 0.35), side)
+    vanishes = _grown(vanishes * ramp(blur(change, 1.5 * pixel), 0.02, 0.1), round(pixel))
+    k = torch.maximum(ramp(blur(change, pixel), 0.05, 0.25), vanishes) * (1 - recoloured)
+    # What the photo has of the vanishing thing beyond where the generator draws it has its colours.
+    known = 1.02 - ramp(blur((p - b).abs().amax(dim=1, keepdim=True), 2.0), 0.2, 0.6)
+    alike = _fill(k, known, p, reach=0.1, doubt=1e-4, robust=False)
+    k = torch.maximum(k, ramp(alike, 0.4, 0.7) * (1 - recoloured))
+    mask = _grown(ramp(blur(change, 2 * pixel), 0.05, 0.15), round(3 * pixel))
+    return torch.maximum(mask, k) * window(side, 1 / 16), k, recoloured
+
+
+def _along_edges(p: Tensor, b: Tensor, a: Tensor, recoloured: Tensor) -> Tensor:
+    """What is to be added to a - b where the photo's edges are not quite the generator's.
+
+    There a place is recoloured as its neighbours of the same colours in the photo are: no halo round hair.
+    """
+    side = p.shape[-1]
+    pixel = side / 128
+    apart = ramp(blur((p - b).abs().amax(dim=1, keepdim=True), pixel), 0.3, 0.6)
+    strong = ramp(blur((a - b).abs().amax(dim=1, keepdim=True), pixel), 0.2, 0.5)
+    snapped = _fill(a - b, 1.02 - apart, p, reach=0.05, doubt=1e-4, robust=False)
+    return (snapped - (a - b)) * apart * _grown(strong * recoloured, round(4 * pixel))
+
+
+def _explained(y: Tensor, x: Tensor, reach: float, faint: float = _FAINT) -> Tensor:
+    """The share of y's energy about each place that a linear map of x's colours there explains.
+
+    Least squares with a small ridge in Gaussian windows: with S = blur(x x^T) and c = blur(x y), the sum over
+    y's channels of c^T S^-1 c, divided by blur(|y|^2).
+
+    Args:
+        y: Fine structure [1, 3, h, w].
+        x: The same of another picture.
+        reach: Standard deviation of the windows in pixels.
+        faint: Root of the energy that counts as none.
+
+    Returns:
+        [1, 1, h, w] in [0, 1].
+    """
+    energy = blur(y.square().sum(dim=1, keepdim=True), reach)
+    pairs = blur(torch.cat([x[:, i:] * x[:, i : i + 1] for i in range(3)], dim=1), reach)[0]
+    xx, xy, xz, yy, yz, zz = pairs
+    ridge = 0.02 * energy[0, 0] / 3 + 1e-5
+    xx, yy, zz = xx + ridge, yy + ridge, zz + ridge
+    # The inverse of a symmetric 3 x 3 matrix by its cofactors: thousands of calls to LAPACK take far longer.
+    rows = [
+        [yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy],
+        [xz * yz - xy * zz, xx * zz - xz * xz, xy * xz - xx * yz],
+        [xy * yz - xz * yy, xy * xz - xx * yz, xx * yy - xy * xy],
+    ]
+    inverse = torch.stack([torch.stack(row) for row in rows]) / (
+        xx * rows[0][0] + xy * rows[0][1] + xz * rows[0][2]
+    )
+    shared = blur(torch.cat([x[:, i : i + 1] * y for i in range(3)], dim=1), reach)[0]
+    shared = shared.reshape(3, 3, *y.shape[-2:])  # [of x, of y, h, w]
+    found = torch.einsum("iyhw,ijhw,jyhw->hw", shared, inverse, shared)[None, None]
+    return (found.clamp(min=0) / (energy + faint**2)).clamp(max=1)
+
+
+def _salience(structure: Tensor, reach: float) -> Tensor:
+    """The most that `_explained` could give: near 0 where there is hardly any structure."""
+    energy = blur(structure.square().sum(dim=1, keepdim=True), reach)
+    return energy / (energy + _FAINT**2)
+
+
+def _structure(picture: Tensor) -> Tensor:
+    """A picture's fine structure, at the size at which it is compared."""
+    return resize(picture - blur(picture, _FINE * picture.shape[-1]), _COARSE)
+
+
+def _fill(
+    values: Tensor,
+    known: Tensor,
+    guide: Tensor,
+    *,
+    reach: float = 0.2,
+    doubt: float = 0.3,
+    robust: bool = True,
+) -> Tensor:
+    """Carry values over from where they are known, to places of like colours (a cross bilateral filter).
+
+    Args:
+        values: [1, C, s, s].
+        known: How much they count, [1, 1, s, s].
+        guide: Whose colours are compared, [1, 3, s, s].
+        reach: Standard deviation in place, in sides.
+        doubt: Weight of the value 0, in cells: what is like nothing known gets that.
+        robust: Whether values unlike those of like places count less.
+    """
+    side, channels = values.shape[-1], values.shape[1]
+    weight = resize(known, _KEYS).clamp(min=1e-6)
+    cells, colours = ((resize(x * known, _KEYS) / weight)[0].flatten(1).T for x in (values, guide))
+    weight = weight.flatten()
+    keys = _features(colours, _KEYS, reach)
+    if robust:
+        near = torch.exp(-torch.cdist(keys, keys).square() / 2) * weight
+        usual = near @ cells / (near.sum(dim=1, keepdim=True) + 1e-6)
+        weight = weight / (1 + (cells - usual)[:, :3].square().sum(dim=1) / 0.2**2)
+    queries = _features(resize(guide, _COARSE)[0].flatten(1).T, _COARSE, reach)
+    near = torch.exp(-torch.cdist(queries, keys).square() / 2) * weight
+    filled = near @ cells / (near.sum(dim=1, keepdim=True) + doubt)
+    return blur(resize(filled.T.reshape(1, channels, _COARSE, _COARSE), side), 0.7)
+
+
+def _features(colours: Tensor, side: int, reach: float) -> Tensor:
+    """Place and colour of each pixel, [side^2, 5], in standard deviations."""
+    return torch.cat([_places(side)[0].flatten(0, 1) / (2 * reach), colours / 0.1], dim=1)
+
+
+def _grain(photo: Image.Image, quad: NDArray[np.float64]) -> Tensor:
+    """log(1 + variance) of a photo's grain about each place of the crop, in 255ths; [1, 1, keys, keys].
+
+    From second differences d of neighbouring pixels, whose variance is six times the grain's. Their geometric
+    mean is not moved by edges, as the mean is: E log d^2 = log(6 s^2) - 1.27 for normal grain.
+    """
+    places = _places_in(quad, (np.arange(_GRAIN) + 0.5) / _GRAIN)
+    pixels = np.pad(np.asarray(photo), ((0, 0), (1, 1), (0, 0)), "edge")
+    y = np.clip(places[..., 1].astype(int), 0, photo.height - 1)
+    x = np.clip(places[..., 0].astype(int), 0, photo.width - 1) + 1
+    near, here, far = (pixels[y, x + step].astype(np.float32) for step in (-1, 0, 1))
+    energy = np.log((near - 2 * here + far) ** 2 + 0.02).mean(axis=2)
+    cells = torch.from_numpy(energy).reshape(_KEYS, _GRAIN // _KEYS, _KEYS, -1).mean(dim=(1, 3))
+    rounding = 0.25  # what is left of a flat picture in whole numbers
+    return ((cells + 1.27).exp() / 6 - rounding).clamp(min=0).log1p()[None, None]
+
+
+def _energy(picture: Tensor, where: Tensor) -> float:
+    """Root of the energy of a picture's finest structure."""
+    fine = picture - blur(picture, _SHARP * picture.shape[-1])
+    return math.sqrt(float((where * fine.square()).sum()) + 1e-6)
+
+
+# ---- pictures ---------------------------------------------------------------------------------------
+
+
+def ramp(values: Tensor, start: float, end: float) -> Tensor:
+    """0 before start, 1 after end, smooth between."""
+    t = ((values - start) / (end - start)).clamp(0, 1)
+    return t * t * (3 - 2 * t)
+
+
+def window(side: int, feather: float) -> Tensor:
+    """A mask [side, side] of the whole crop: 0 along its border, rising smoothly to 1."""
+    steps = torch.arange(side, dtype=torch.float32)
+    rise = ramp(torch.minimum(steps, steps.flip(0)), 0.0, max(side * feather, 1.0))
+    return rise[:, None] * rise[None, :]
+
+
+def resize(picture: Tensor, side: int) -> Tensor:
+    """Scale a square picture [1, C, s, s], without aliasing."""
+    if picture.shape[-1] == side:
+        return picture
+    return F.interpolate(
+        picture, (side, side), mode="bilinear", align_corners=False, antialias=side < picture.shape[-1]
+    )
+
+
+def blur(picture: Tensor, sigma: float) -> Tensor:
+    """A Gaussian blur of [1, C, h, w], sigma in pixels; borders are repeated."""
+    reach = max(1, math.ceil(2.5 * sigma))
+    steps = torch.arange(-reach, reach + 1, dtype=picture.dtype)
+    kernel = torch.exp(-steps.square() / (2 * sigma**2))
+    kernel = kernel / kernel.sum()
+    planes = F.pad(picture, (reach,) * 4, mode="replicate").transpose(0, 1)  # channels as a batch
+    return F.conv2d(F.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1)).transpose(0, 1)
+
+
+def _grown(mask: Tensor, reach: int) -> Tensor:
+    """A mask grown by some pixels, with a soft border."""
+    return blur(F.max_pool2d(mask, 2 * reach + 1, 1, reach), reach / 2) if reach else mask
+
+
+def _depth(side: int) -> Tensor:
+    """How far each pixel [side, side] is from the border, in sides."""
+    steps = torch.arange(side) + 0.5
+    near = torch.minimum(steps, side - steps) / side
+    return torch.minimum(near[:, None], near[None, :])
+
+
+def _places(side: int) -> Tensor:
+    """The middles of pixels [1, side, side, 2] as `grid_sample` reads them."""
+    steps = (torch.arange(side) + 0.5) / side * 2 - 1
+    return torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)[None]
+
+
+def _warped(picture: Tensor, moved: Tensor) -> Tensor:
+    """A picture [1, C, s, s] read at places that are moved by [1, 2, h, w] sides."""
+    side = picture.shape[-1]
+    places = _places(side) + 2 * resize(moved, side).permute(0, 2, 3, 1)
+    return F.grid_sample(picture, places, "bilinear", "border", align_corners=False)
