@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import sys
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -337,6 +339,44 @@ def test_a_transparent_colour_is_transparency(tmp_path: Path) -> None:
     assert (read.alpha.getpixel((3, 3)), read.alpha.getpixel((15, 3))) == (0, 255)
     assert read.image.getpixel((3, 3)) == (255, 255, 255)
     assert read.image.info == {}
+
+
+def png(path: Path, rows: np.ndarray, bits: int, transparent: Sequence[int]) -> None:
+    """A PNG of any depth, grey or RGB, whose transparent colour is given in its own numbers."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = rows.shape[:2]
+    wide = rows.reshape(height, -1, 1).astype(">u2").view(np.uint8)
+    lines = np.packbits(np.unpackbits(wide, axis=2)[:, :, 16 - bits :].reshape(height, -1), axis=1)
+    colours = {2: 0, 3: 2}[rows.ndim]
+    head = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + line.tobytes() for line in lines))
+    key = struct.pack(f">{len(transparent)}H", *transparent)
+    chunks = ((b"IHDR", head), (b"tRNS", key), (b"IDAT", data), (b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks))
+
+
+@pytest.mark.parametrize(("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_transparent_colour_is_transparency_in_pngs_of_all_depths(
+    tmp_path: Path, bits: int, channels: int, share: float
+) -> None:
+    largest = 2**bits - 1
+    key = round(largest * share)
+    rows = np.full((20, 20, 3)[: 2 + channels // 3], 0 if key else largest)
+    rows[:10] = key
+    png(tmp_path / "a.png", rows, bits, [key] * channels)
+    read = photo.read_photo(tmp_path / "a.png")
+    assert read.alpha is not None
+    opacity = np.asarray(read.alpha)
+    assert (opacity[:10] == 0).all()
+    assert (opacity[10:] == 255).all()
+    assert (np.asarray(read.image)[:10] == 255).all()
+    rows[:10] = rows[10:]
+    png(tmp_path / "b.png", rows, bits, [key] * channels)
+    assert photo.read_photo(tmp_path / "b.png").alpha is None
 
 
 def test_what_the_file_said_does_not_stick_to_the_pixels(tmp_path: Path) -> None:

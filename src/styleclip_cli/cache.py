@@ -11,7 +11,6 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
@@ -19,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from styleclip_cli import __version__
 from styleclip_cli.atomic import atomic, locked
-from styleclip_cli.errors import BadInputError, OutputError
+from styleclip_cli.errors import BadInputError, OutputError, not_there
+from styleclip_cli.places import chosen
 
 Arrays = dict[str, np.ndarray]
 Json = dict[str, Any]
@@ -47,12 +46,12 @@ _DAMAGE = (
 
 
 def cache_dir() -> Path:
-    """Folder of everything measured: $STYLECLIP_CACHE_DIR, else the platform's cache folder."""
-    chosen = os.environ.get("STYLECLIP_CACHE_DIR")
-    try:
-        return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("styleclip")
-    except RuntimeError as error:  # ~nobody
-        raise OutputError(f"STYLECLIP_CACHE_DIR={chosen}: {error}") from None
+    """Folder of everything measured: $STYLECLIP_CACHE_DIR, else the platform's cache folder.
+
+    Raises:
+        OutputError: If there is none (`places.chosen`).
+    """
+    return chosen("STYLECLIP_CACHE_DIR", "cache")
 
 
 def cache_path(kind: str, key: Mapping[str, Any]) -> Path:
@@ -174,7 +173,7 @@ def cached(
 def _read(path: Path) -> tuple[Json, Arrays]:
     try:
         if not path.is_file():
-            raise BadInputError(f"{path}: no such file")
+            raise BadInputError(*not_there(path))
         if not zipfile.is_zipfile(path):
             raise ValueError("not an .npz archive")
         with np.load(path, allow_pickle=False) as file:

@@ -23,7 +23,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
-from styleclip_cli.errors import BadInputError, one_line
+from styleclip_cli.errors import BadInputError, not_there, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_GREY_BITS = {"1": 1, "L;2": 2, "L;4": 4, "L": 8}
+"""Bits of a grey PNG, by Pillow's name for how they lie."""
 _COLOURS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's mode for a profile's colour space."""
 
@@ -121,6 +123,7 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False
     notes: list[str] = []
     with opened(path, max_pixels) as image:
         try:
+            _scale_transparent_colour(image)
             image.load()
             exif = exif_of(image, notes)
             colours, alpha = _split(image)
@@ -186,7 +189,7 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
         except BadInputError:
             raise
         except FileNotFoundError:
-            raise BadInputError(f"{path}: no such file") from None
+            raise BadInputError(*not_there(path)) from None
         except Image.DecompressionBombError:
             raise _too_large(path, max_pixels) from None
         except Image.UnidentifiedImageError:
@@ -307,10 +310,27 @@ def _frames(image: Image.Image) -> list[str]:
         return ["the first of its frames is taken"]
 
 
+def _scale_transparent_colour(image: Image.Image) -> None:
+    """Bring a PNG's transparent colour to the scale of the pixels that Pillow makes of its own.
+
+    Colours of 16 bits become 8: what differs from the transparent colour only in the lower ones goes with it.
+    """
+    key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
+    raw = tiles[0].args if tiles else None
+    if image.format != "PNG" or not isinstance(raw, str):
+        return
+    if isinstance(key, tuple):
+        image.info["transparency"] = tuple(one >> 8 if raw == "RGB;16B" else one & 255 for one in key)
+    elif isinstance(key, int) and raw in _GREY_BITS:
+        bits = _GREY_BITS[raw]
+        image.info["transparency"] = (key & (1 << bits) - 1) * 255 // ((1 << bits) - 1)
+
+
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Part a picture into colours (RGB, L or CMYK) and transparency."""
     if image.mode.startswith(("I", "F")):
-        return _to_8_bit(image), None
+        opaque = np.asarray(image) != image.info.get("transparency")
+        return _to_8_bit(image), None if np.all(opaque) else Image.fromarray(np.uint8(255) * opaque)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         layer = image.convert("RGBA")
         alpha = layer.getchannel("A")

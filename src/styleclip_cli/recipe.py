@@ -15,7 +15,7 @@ from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
 from styleclip_cli import __version__
-from styleclip_cli.errors import BadInputError, one_line
+from styleclip_cli.errors import BadInputError, not_there, one_line
 
 SCHEMA = "styleclip.recipe/1"
 MAX_BYTES = 2**16
@@ -46,7 +46,10 @@ def _text(limit: int) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, str) or len(value) > limit:
             raise ValueError(f"must be a text of at most {limit} characters")
-        value.encode()  # half a surrogate pair could not be printed
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half of a character could not be printed
+            raise ValueError("is no text: it has bytes that are not UTF-8") from None
         return value
 
     return check
@@ -376,7 +379,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise BadInputError(f"{path}: no such file") from None
+        raise BadInputError(*not_there(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise BadInputError(f"{path}: cannot be read ({reason})") from None

@@ -12,8 +12,9 @@ from pathlib import Path
 from types import FrameType
 
 from styleclip_cli.cli import report
+from styleclip_cli.cli.given import like_option
 from styleclip_cli.cli.interrupt import Stopped
-from styleclip_cli.errors import ExitCode, StyleClipError, one_line
+from styleclip_cli.errors import ExitCode, StyleClipError, UsageError, one_line
 from styleclip_cli.memory import is_out_of_memory
 
 
@@ -27,6 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, one of `ExitCode`.
     """
     _occupy_streams()
+    report.soften_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not debugging():
         warnings.simplefilter("ignore")  # they speak to programmers, in the middle of a person's terminal
@@ -77,10 +79,11 @@ def _run(arguments: list[str]) -> int:
     except StyleClipError as error:
         if debugging():
             _print_traceback()
-        report.error(error.message, error.hint)
+        misread = like_option(arguments) if isinstance(error, UsageError) else ""
+        report.error(error.message, misread or error.hint)
         return error.exit_code
     except TyperException as error:
-        return _usage(error, TyperException)
+        return _usage(error, arguments)
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except SystemExit as error:  # Typer's own answer to a closed pipe, which is nobody's failure
@@ -91,14 +94,14 @@ def _run(arguments: list[str]) -> int:
         return _unexpected(error)
 
 
-def _usage(error: Exception, base: type[Exception]) -> int:
+def _usage(error: Exception, arguments: list[str]) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "styleclip"
     if type(error).__name__ == "NoArgsIsHelpError":
         report.data(message)
     else:
-        report.error(message, f"{command} --help")
+        report.error(message, like_option(arguments) or f"{command} --help")
     return ExitCode.USAGE
 
 

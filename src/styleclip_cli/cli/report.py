@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json as json_of
 import logging
 import os
@@ -20,6 +22,27 @@ if TYPE_CHECKING:
 
 _PLAIN_SECONDS = 5.0
 """Off a terminal a long step says so this often at most; a short one says nothing."""
+
+
+_PLAIN = {"\u2026": ".", "\u2013": "-", "\u2014": "-", "\u2019": "'", "\u2192": ">", "\u00d7": "x"}
+"""What is as wide as a letter that a stream's encoding may not have."""
+
+
+def soften_streams() -> None:
+    """Let libraries print on streams that are not UTF-8: what an encoding does not have is spelled out."""
+    codecs.register_error("styleclip", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="styleclip")
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    if all(letter in _PLAIN for letter in letters):
+        return "".join(_PLAIN[letter] for letter in letters), error.end
+    return codecs.backslashreplace_errors(error)
 
 
 def error(message: str, hint: str = "") -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from styleclip_cli.atomic import atomic, locked
-from styleclip_cli.errors import OutputError, StyleClipError, WeightsError, one_line
+from styleclip_cli.errors import OutputError, StyleClipError, WeightsError, not_there, one_line
 from styleclip_cli.progress import Progress
 from styleclip_cli.weights import packs, store
 from styleclip_cli.weights.fetch import Fetched, Network, Source, check, fetch
@@ -197,7 +197,7 @@ def source_of(path: Path) -> Source:
             raise WeightsError(f"{path}: is not a file")
         return Source(file=path.name, sha256=_sha256(path), size=path.stat().st_size)
     except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
+        raise WeightsError(*not_there(path)) from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
 

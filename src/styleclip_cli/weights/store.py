@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Iterator
@@ -23,32 +22,31 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from styleclip_cli import __version__
 from styleclip_cli.atomic import DAY, abandoned, atomic
 from styleclip_cli.errors import OutputError, WeightsError
+from styleclip_cli.places import chosen
 from styleclip_cli.weights.fetch import Source
 
 RECEIPT = "styleclip-receipt-1"
 
 
 def home() -> Path:
-    """Folder of the weights: $STYLECLIP_HOME, else the platform's data folder."""
-    return _folder(platformdirs.user_data_path("styleclip"))
+    """Folder of the weights: $STYLECLIP_HOME, else the platform's data folder.
+
+    Raises:
+        OutputError: If there is none (`places.chosen`).
+    """
+    return chosen("STYLECLIP_HOME", "data")
 
 
 def config_dir() -> Path:
-    """Folder of config.toml and of people's own packs: $STYLECLIP_HOME, else the platform's config folder."""
-    return _folder(platformdirs.user_config_path("styleclip"))
+    """Folder of config.toml and of people's own packs: $STYLECLIP_HOME, else the platform's config folder.
 
-
-def _folder(usual: Path) -> Path:
-    chosen = os.environ.get("STYLECLIP_HOME")
-    try:
-        return Path(chosen).expanduser() if chosen else usual
-    except RuntimeError as error:  # ~nobody
-        raise OutputError(f"STYLECLIP_HOME={chosen}: {error}") from None
+    Raises:
+        OutputError: If there is none (`places.chosen`).
+    """
+    return chosen("STYLECLIP_HOME", "config")
 
 
 @dataclass(frozen=True)

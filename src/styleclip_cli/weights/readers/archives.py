@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from styleclip_cli.errors import WeightsError, one_line
+from styleclip_cli.errors import WeightsError, not_there, one_line
 from styleclip_cli.weights.readers import inert, pickles
 from styleclip_cli.weights.readers.inert import Damaged, Record, Refused, checked_count
 from styleclip_cli.weights.readers.torch_files import (
@@ -84,7 +84,7 @@ def read(path: Path) -> Content:
         _check_sharing(content.value, size)
         return content
     except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
+        raise WeightsError(*not_there(path)) from None
     except Refused as error:
         raise WeightsError(
             f"{path}: refused: {error}", "reading weights needs nothing of the kind; do not trust this file"
