@@ -11,10 +11,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from styleclip_cli import process
 from styleclip_cli.cli import report
 from styleclip_cli.cli.interrupt import Stopped
 from styleclip_cli.errors import ExitCode, StyleClipError, one_line
 from styleclip_cli.memory import is_out_of_memory
+from styleclip_cli.process import debugging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -28,6 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     _occupy_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    process.chosen = process.Choices(keep_freed=True)
     if not debugging():
         warnings.simplefilter("ignore")  # they speak to programmers, in the middle of a person's terminal
     try:
@@ -54,11 +57,6 @@ def _occupy_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)
-
-
-def debugging() -> bool:
-    """Whether tracebacks and warnings are wanted (environment variable STYLECLIP_DEBUG)."""
-    return os.environ.get("STYLECLIP_DEBUG", "") not in ("", "0")
 
 
 def _run(arguments: list[str]) -> int:
@@ -96,7 +94,7 @@ def _usage(error: Exception, base: type[Exception]) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "styleclip"
     if type(error).__name__ == "NoArgsIsHelpError":
-        report.data(message)
+        report.data(message, lines=True)
     else:
         report.error(message, f"{command} --help")
     return ExitCode.USAGE

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import torch
 
+from styleclip_cli import process
 from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.cache import cache_dir
 from styleclip_cli.errors import OutputError
@@ -31,7 +32,7 @@ _FLAGS = ["-O3", "-march=native", "-fopenmp", "-std=c++17"]
 
 def switched_off() -> bool:
     """Whether all kernels are (--no-kernels)."""
-    return os.environ.get("STYLECLIP_NO_KERNELS", "") not in ("", "0")
+    return process.without_kernels()
 
 
 def library() -> ctypes.CDLL | None:
