@@ -36,11 +36,14 @@ def pack(tmp_path_factory):
 def _alone(tmp_path_factory, monkeypatch, _kernels):
     import torch
 
+    from styleclip_cli import process
+
     torch.set_num_threads(1)
     for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
         monkeypatch.delenv(name)
     # Where nothing can be kept in the cache, kernels lie there, and `cache prune` removes them.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+    monkeypatch.setattr(process, "chosen", process.Choices())
     cache = tmp_path_factory.mktemp("cache")
     (cache / "kernels").symlink_to(_kernels)
     monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(cache))

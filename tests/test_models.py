@@ -634,6 +634,9 @@ def test_a_real_terminal_is_asked(here: Path) -> None:
 # What packs say
 
 
+_CLIP = 'format = "styleclip-pack-1"\nname = "bad"\nresolution = 32\n[components.clip]\nfile = "a"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -655,6 +658,17 @@ def test_a_real_terminal_is_asked(here: Path) -> None:
             "SHA-256",
         ),
         ("not toml at all", "bad.toml"),
+        (_CLIP + 'urls = ["http://[::1"]\n', "is no address"),
+        (_CLIP + 'urls = ["nowhere"]\n', "is no address"),
+        (_CLIP + 'urls = ["https://host/\\u001b[31m"]\n', "is no address"),
+        (_CLIP + "urls = []\nclass = inf\n", "class"),
+        (_CLIP + "urls = []\nclass = -1\n", "class"),
+        (_CLIP + f"urls = []\nsize = 1{'0' * 400}\n", "size"),
+        (_CLIP + 'urls = []\ngit_sha1 = "../../../../x"\n', "no SHA-1"),
+        (_CLIP.replace('"a"', '"a\\u0000b"') + "urls = []\n", "file name"),
+        (_CLIP.replace('"bad"', '"../bad"') + "urls = []\n", "../bad"),
+        (_CLIP + "#" * 2**18, "over 256 kB"),
+        ("a." * 20_000 + "b = 1\n", "keys of too many parts"),
         ("a = " + "[" * 3000, "bad.toml"),
         ('format = "styleclip-pack-1"\nname = "other"\nresolution = 32\n', "other"),
         (
@@ -674,6 +688,27 @@ def test_a_pack_that_cannot_be_used_says_why(
     assert named in message
     assert "bad.toml" in message
     assert main(["models"]) == 0  # the others are listed all the same
+
+
+def test_odd_packs_are_a_line_each_beside_the_others(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packs.own_dir().mkdir(parents=True)
+    text = _CLIP.replace("resolution", 'title = "[/x] \\u001b[31m[bold]\\nred"\nlicence = "[/]"\nresolution')
+    text += "urls = ['https://[::1]/a']\nlicence = 'x'\n"
+    for name in ("odd", "[red]x", "esc\x1b[31m", "line\nbreak", "huge"):
+        (packs.own_dir() / f"{name}.toml").write_text(text.replace('"bad"', '"odd"'))
+    (packs.own_dir() / "huge.toml").write_text("a = 1\n" * 2**18)
+    (packs.own_dir() / "here.toml").mkdir()
+    assert main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert not set(said) & set(map(chr, (*range(10), *range(11, 32), 127)))
+    assert "[/x] \\x1b[31m[bold] red" in " ".join(said.replace("|", " ").split())
+    assert "[red]x" in said
+    assert "line\\x0abreak" in said
+    assert said.count("broken") == 5
+    assert main(["models", "pull", "odd", "--offline"]) == 4
+    assert "\x1b" not in capsys.readouterr().err
 
 
 def test_the_packs_that_come_with_the_program_are_sound() -> None:

@@ -7,9 +7,12 @@ import os
 import struct
 import sys
 import time
+import warnings
 import zlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +20,7 @@ import torch
 from PIL import Image, features
 from PIL.ExifTags import IFD
 
-from styleclip_cli import photo
+from styleclip_cli import decoders, photo
 from styleclip_cli.errors import BadInputError
 
 
@@ -586,6 +589,37 @@ def test_the_limit_can_be_raised_and_is_exact(tmp_path: Path) -> None:
         photo.probe(tmp_path / "large.png", max_pixels=299_999_000)
     assert photo.probe(tmp_path / "large.png", max_pixels=300_000_000) == (20_000, 15_000)
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_threads_read_side_by_side_and_change_nothing_they_share(tmp_path: Path) -> None:
+    gradient((600, 400)).save(tmp_path / "a.webp")
+    gradient((600, 400)).save(tmp_path / "a.jpg")
+    (tmp_path / "large.png").write_bytes(png_header(1000, 900))
+    before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    seen: set[Any] = set()
+
+    def read(number: int) -> None:
+        name = ("a.webp", "a.jpg")[number % 2]
+        assert photo.read_photo(tmp_path / name, max_pixels=240_000 + number).image.size == (600, 400)
+        with pytest.raises(BadInputError, match=r"over 0\.24 megapixels"):
+            photo.probe(tmp_path / "large.png", max_pixels=240_000)
+        with photo.opened(tmp_path / "large.png", 900_000 + number):
+            seen.add((Image.MAX_IMAGE_PIXELS, len(warnings.filters)))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(100)))
+    assert seen == {(before[0], len(before[1]))}
+    assert before == (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_is_refused_before_its_decoder_takes_memory(tmp_path: Path, lossless: bool) -> None:
+    gradient((640, 480)).save(tmp_path / "a.webp", lossless=lossless)
+    head = (tmp_path / "a.webp").read_bytes()[:64]
+    assert decoders.canvas(head) == 640 * 480
+    with pytest.raises(BadInputError, match="too large"):
+        photo.probe(tmp_path / "a.webp", max_pixels=640 * 480 - 1)
+    assert photo.probe(tmp_path / "a.webp", max_pixels=640 * 480) == (640, 480)
 
 
 def test_a_webp_that_claims_a_huge_canvas_takes_no_memory(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ import json
 import logging
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import numpy as np
 from styleclip_cli import __version__
 from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.errors import BadInputError, OutputError, not_there
+from styleclip_cli.fingerprints import Fingerprint, same
 from styleclip_cli.places import chosen
 
 Arrays = dict[str, np.ndarray]
@@ -57,6 +58,14 @@ def cache_dir() -> Path:
 def cache_path(kind: str, key: Mapping[str, Any]) -> Path:
     """Where the measurement of this kind with this key is kept."""
     return cache_dir() / kind / f"{hashlib.sha256(_canonical(key).encode()).hexdigest()[:20]}.npz"
+
+
+def places(kind: str, key: Mapping[str, Any]) -> Iterator[Path]:
+    """Where it can lie: its place, then those of the names that earlier versions had for its weights."""
+    yield cache_path(kind, key)
+    for name, value in key.items():
+        if isinstance(value, Fingerprint):
+            yield from (cache_path(kind, {**key, name: each}) for each in sorted(value.earlier))
 
 
 def save_npz(
@@ -110,9 +119,10 @@ def load_npz(path: Path, *, schema: str, expect: Mapping[str, Any] | None = None
             f"{path}: holds {header.get('schema')!r}, not {schema!r}", "make it again with this version"
         )
     key = header.get("key")
-    for name, wanted in json.loads(_canonical(expect or {})).items():
+    expected = expect or {}
+    for name, wanted in json.loads(_canonical(expected)).items():
         found = key.get(name) if isinstance(key, dict) else None
-        if found != wanted:
+        if found != wanted and not same(found, expected[name]):
             raise BadInputError(
                 f"{path}: made for another {name} ({_short(found)}, here {_short(wanted)})",
                 "make it again with these models and settings",
@@ -154,8 +164,9 @@ def cached(
         The arrays and the details.
     """
     path = cache_path(kind, key)
-    with contextlib.suppress(BadInputError):  # said once, below, by the process that holds the lock
-        return load_npz(path, schema=schema, expect=key)
+    for place in places(kind, key):
+        with contextlib.suppress(BadInputError):  # said once, below, by the process that holds the lock
+            return load_npz(place, schema=schema, expect=key)
     with locked(path, "making it"):
         if path.exists():
             try:

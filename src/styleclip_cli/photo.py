@@ -11,7 +11,6 @@ import io
 import logging
 import stat
 import struct
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
+from styleclip_cli import decoders
 from styleclip_cli.errors import BadInputError, not_there, one_line
 
 if TYPE_CHECKING:
@@ -140,8 +140,8 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False
             notes += _frames(image)
         except MemoryError:
             raise
-        except Image.DecompressionBombError:
-            raise _too_large(path, max_pixels) from None
+        except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
+            raise _too_large(path, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))) from None
         except Exception as error:  # decoders of damaged files raise anything; all of it is the file's fault
             raise BadInputError(
                 f"{path}: damaged or cut off ({one_line(error)})", "save it again from another program"
@@ -180,18 +180,20 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
         BadInputError: As `probe`; `UnknownFormatError` if it is no picture at all.
     """
     with ExitStack() as stack:
-        stack.enter_context(_limited_to(max_pixels))
         try:
             _check_file(path, max_pixels)
             # Not by its name: Pillow would map raw TIFF files into memory, and turned ones wrongly.
             file = stack.enter_context(path.open("rb"))
-            image = stack.enter_context(Image.open(file, formats=_formats(path, file.read(64))))
+            head = file.read(64)
+            if decoders.canvas(head) > max_pixels:
+                raise _too_large(path, max_pixels)
+            image = stack.enter_context(decoders.opened(file, _formats(path, head), head))
         except BadInputError:
             raise
         except FileNotFoundError:
             raise BadInputError(*not_there(path)) from None
-        except Image.DecompressionBombError:
-            raise _too_large(path, max_pixels) from None
+        except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
+            raise _too_large(path, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))) from None
         except Image.UnidentifiedImageError:
             raise UnknownFormatError(
                 f"{path}: not a picture in a known format", f"{', '.join(FORMATS)} and HEIC can be read"
@@ -257,19 +259,6 @@ def exif_block(exif: Image.Exif, thumbnail: bytes | None = None) -> bytes:
     tiff += struct.pack(f"{order}HHII", Base.JpegIFOffset, 4, 1, begin)
     tiff += struct.pack(f"{order}HHIII", Base.JpegIFByteCount, 4, 1, len(thumbnail), 0)
     return block[:6] + bytes(tiff) + thumbnail
-
-
-@contextmanager
-def _limited_to(max_pixels: int) -> Iterator[None]:
-    """Have Pillow itself refuse what is too large, which it does above twice its number, before decoding."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
 
 
 def _check_file(path: Path, max_pixels: int) -> None:

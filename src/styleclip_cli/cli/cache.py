@@ -37,20 +37,17 @@ def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.table import Table
-
     from styleclip_cli.cache import cache_dir
 
-    table = Table(title=str(cache_dir()))
-    for column in ("kind", "what it is", "files", "size"):
-        table.add_column(column, justify="left" if column in ("kind", "what it is") else "right")
     sizes: dict[str, list[int]] = {}
     for kind, path in _files(cache_dir()):
         with suppress(FileNotFoundError):  # another process was faster
             sizes.setdefault(kind, []).append(_size(path))
-    for kind, found in sorted(sizes.items()):
-        table.add_row(kind, _WHAT.get(kind, ""), str(len(found)), f"{sum(found) / 1e6:.1f} MB")
-    Reporter(quiet).table(table)
+    rows = [
+        (kind, _WHAT.get(kind, ""), str(len(found)), f"{sum(found) / 1e6:.1f} MB")
+        for kind, found in sorted(sizes.items())
+    ]
+    Reporter(quiet).table(("kind", "what it is", "files", "size"), rows, str(cache_dir()), numbers=2)
 
 
 @cache.command(cls=Command)

@@ -62,7 +62,8 @@ def info(
             if len(files) > 1:
                 report.error(error.message, error.hint)
         else:
-            report.data(json.dumps(found) if as_json else "\n".join(_lines(found)))
+            for line in [json.dumps(found)] if as_json else _lines(found):
+                report.data(line)
     if not failures:
         return
     if len(files) == 1:

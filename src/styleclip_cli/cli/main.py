@@ -11,11 +11,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from styleclip_cli import process
 from styleclip_cli.cli import report
 from styleclip_cli.cli.given import like_option
 from styleclip_cli.cli.interrupt import Stopped
 from styleclip_cli.errors import ExitCode, StyleClipError, UsageError, one_line
 from styleclip_cli.memory import is_out_of_memory
+from styleclip_cli.process import debugging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -30,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     _occupy_streams()
     report.soften_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    process.chosen = process.Choices(keep_freed=True)
     if not debugging():
         warnings.simplefilter("ignore")  # they speak to programmers, in the middle of a person's terminal
     try:
@@ -56,11 +59,6 @@ def _occupy_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)
-
-
-def debugging() -> bool:
-    """Whether tracebacks and warnings are wanted (environment variable STYLECLIP_DEBUG)."""
-    return os.environ.get("STYLECLIP_DEBUG", "") not in ("", "0")
 
 
 def _run(arguments: list[str]) -> int:
@@ -99,7 +97,7 @@ def _usage(error: Exception, arguments: list[str]) -> int:
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "styleclip"
     if type(error).__name__ == "NoArgsIsHelpError":
-        report.data(message)
+        report.data(message, lines=True)
     else:
         report.error(message, like_option(arguments) or f"{command} --help")
     return ExitCode.USAGE

@@ -32,20 +32,19 @@ def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.table import Table
-
     from styleclip_cli.weights import packs, store
 
-    table = Table(title="model packs")
-    for column in ("name", "installed", "size", "what it draws", "licence", "from"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for name in packs.names():
         try:
-            table.add_row(*_row(packs.find_pack(name)))
+            rows.append(_row(packs.find_pack(name)))
         except WeightsError as error:
-            table.add_row(name, "broken", "", error.message, "", "")
+            rows.append([name, "broken", "", error.message, "", ""])
+        except OSError as error:  # a folder that may not be searched
+            rows.append([name, "broken", "", f"cannot be read ({error.strerror})", "", ""])
     reporter = Reporter(quiet)
-    reporter.table(table)
+    columns = ("name", "installed", "size", "what it draws", "licence", "from")
+    reporter.table(columns, rows, "model packs")
     usual = packs.default_name()
     reporter.note(f"used when --models is left out: {usual or 'none yet'}; weights lie in {store.home()}")
 
@@ -423,9 +422,9 @@ def where(
     from styleclip_cli.weights import packs, store
 
     if name is None:
-        report.data(
-            f"weights\t{store.home()}\npacks\t{packs.own_dir()}\nconfig\t{store.config_dir() / 'config.toml'}"
-        )
+        report.data(f"weights\t{store.home()}")
+        report.data(f"packs\t{packs.own_dir()}")
+        report.data(f"config\t{store.config_dir() / 'config.toml'}")
         return
     pack = packs.find_pack(name)
     report.data(f"pack\t{pack.path}")

@@ -73,8 +73,9 @@ def _ask(usual: Pack, reporter: Reporter, offline: bool) -> str:
 
     reporter.note(
         f"No model pack is installed that knows photos. {usual.name} does; it has to be downloaded once "
-        f"({_size(_sizes(usual))}).\n{packs.TOY} is built in and draws cartoon faces."
+        f"({_size(_sizes(usual))})."
     )
+    reporter.note(f"{packs.TOY} is built in and draws cartoon faces.")
     answer = typer.prompt(f"Download {usual.name} (d), use {packs.TOY} this time (t), or quit (q)?", err=True)
     if answer.strip().lower() in ("d", "download", usual.name):
         download(usual, network(offline), reporter)
@@ -101,7 +102,8 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
     if not groups:
         reporter.note(f"{pack.name}: everything is installed already")
         return
-    reporter.note(f"{pack.name}: {pack.title}\nto be downloaded into {store.home()}, {_size(_sizes(pack))}:")
+    reporter.note(f"{pack.name}: {pack.title}")
+    reporter.note(f"to be downloaded into {store.home()}, {_size(_sizes(pack))}:")
     for entries in groups:
         reporter.note(f"  {describe(entries)}")
     accept(pack, reporter, accept_licence, f"styleclip models pull {pack.name}")
@@ -140,7 +142,7 @@ def accept(pack: Pack, reporter: Reporter, accepted: bool, command: str) -> None
     licences = {f"{pack.name}: {pack.licence}"} if pack.restricted else set()
     if not licences - store.accepted_licences():
         return
-    question = f"Licence: {pack.licence}\nDo you accept this?"
+    question = f"Licence: {report.plain(pack.licence)}\nDo you accept this?"
     if accepted or not at_terminal():
         reporter.note(f"licence: {pack.licence}")
     if not accepted and not (at_terminal() and typer.confirm(question, err=True)):

@@ -17,6 +17,7 @@ from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.errors import OutputError, StyleClipError, WeightsError, not_there, one_line
 from styleclip_cli.progress import Progress
 from styleclip_cli.weights import packs, store
+from styleclip_cli.weights.described import without_control
 from styleclip_cli.weights.fetch import Fetched, Network, Source, check, fetch
 from styleclip_cli.weights.packs import Entry, Pack
 from styleclip_cli.weights.store import Receipt
@@ -158,6 +159,7 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
                 sha256=_sha256(path),
                 size=0,
                 mtime_ns=0,
+                conversion=store.CONVERSION,
             )
             store.write_receipt(path, receipt)
         except BaseException as error:
@@ -195,7 +197,7 @@ def source_of(path: Path) -> Source:
     try:
         if path.exists() and not path.is_file():  # reading a pipe could wait for ever
             raise WeightsError(f"{path}: is not a file")
-        return Source(file=path.name, sha256=_sha256(path), size=path.stat().st_size)
+        return Source(file=without_control(path.name), sha256=_sha256(path), size=path.stat().st_size)
     except FileNotFoundError:
         raise WeightsError(*not_there(path)) from None
     except OSError as error:
@@ -279,12 +281,17 @@ def _write(path: Path, state: Mapping[str, Any], notes: Mapping[str, str]) -> No
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    from styleclip_cli.weights import header
+
     ordered = {name: np.require(state[name], requirements=["C", "A"]) for name in sorted(state)}
     with atomic(path) as part:
         try:
             save_file(ordered, part, dict(notes))
+            header.settle(part)
         except SafetensorError as error:  # a full disk, in its words
             raise OutputError(f"{path}: cannot be written ({one_line(error)})", "make room first") from None
+        except ValueError:
+            raise WeightsError(f"{path.name}: not usable (its tensors have too many names)") from None
 
 
 def _sha256(path: Path) -> str:

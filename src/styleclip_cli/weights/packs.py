@@ -31,13 +31,16 @@ Packs that come with the program lie in `published/` and in the toy world; peopl
 from __future__ import annotations
 
 import hashlib
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from styleclip_cli.errors import BadInputError, WeightsError, one_line
+from styleclip_cli import toml
+from styleclip_cli.errors import BadInputError, WeightsError, one_line, shortened
+from styleclip_cli.fingerprints import Fingerprint
+from styleclip_cli.weights import described as checked
 from styleclip_cli.weights import store
 from styleclip_cli.weights.fetch import Source
 from styleclip_cli.weights.store import PackFile
@@ -136,20 +139,26 @@ class Pack:
         return all(part in self.components for part in ESSENTIAL)
 
     @property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> Fingerprint:
         """SHA-256 over all installed components, in hex: what results of the whole pack are keyed by."""
         return self.fingerprint_of(*self.components)
 
-    def fingerprint_of(self, *parts: str) -> str:
-        """SHA-256 over the named components, in hex.
+    def fingerprint_of(self, *parts: str) -> Fingerprint:
+        """SHA-256 over what the named components are, in hex: the same wherever they were installed.
 
         Raises:
             WeightsError: If the pack has no such component, or it is not installed.
         """
-        digest = hashlib.sha256()
-        for part in sorted(parts):
-            digest.update(f"{part}={self._file(part).sha256}\n".encode())
-        return digest.hexdigest()
+        files = {part: self._file(part) for part in sorted(parts)}
+
+        def over(hashes: Iterable[str]) -> str:
+            lines = (f"{part}={each}\n" for part, each in zip(files, hashes, strict=True))
+            return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+        return Fingerprint(
+            over(file.identity for file in files.values()),
+            lambda: map(over, itertools.product(*(file.earlier for file in files.values()))),
+        )
 
     def component(self, part: str) -> Path:
         """Locate a weight file and make sure that it is the right one.
@@ -211,8 +220,8 @@ def find_pack(name: str) -> Pack:
     """
     path = _locate(name)
     try:
-        return _parse(tomllib.loads(path.read_text(encoding="utf-8")), path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _parse(toml.load(path), path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise WeightsError(
             f"{path}: not a usable model pack ({reason})", "install the pack again, or correct the file"
@@ -243,12 +252,12 @@ def default_name() -> str | None:
     """
     path = store.config_dir() / "config.toml"
     try:
-        chosen = tomllib.loads(path.read_text(encoding="utf-8")).get("models")
+        chosen = toml.load(path).get("models")
         if chosen is not None and not isinstance(chosen, str):
             raise ValueError("models is not a name")
     except FileNotFoundError:
         chosen = None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BadInputError(
             f"{path}: cannot be used ({one_line(error)})", 'such as: models = "toy"'
         ) from None
@@ -320,15 +329,17 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
             raise ValueError(f"a mapper named {mapper!r}")
         mappers[mapper] = _entry("mapper", described, path.parent)
     name = str(content["name"])
+    if not checked.is_plain(name):
+        raise ValueError(f"name {shortened(name, 80)!r}")
     if path.name != PACK_FILE and name != path.stem:
         raise ValueError(f"it is named {name!r}, but its file {path.stem!r}")
     return Pack(
         name=name,
         path=path,
-        title=str(content.get("title", "")),
+        title=checked.said(content, "title"),
         resolution=resolution,
         alignment=alignment,
-        licence=str(content.get("licence", "")),
+        licence=checked.said(content, "licence"),
         restricted=bool(content.get("restricted", False)),
         entries=entries,
         mappers=mappers,
@@ -339,25 +350,22 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
 
 def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
     name = str(described["file"])
-    if Path(name).name != name or not name.strip("."):  # a pack must not reach outside its folder
-        raise ValueError(f"file name {name!r}")
-    sha256 = described.get("sha256")
-    if sha256 is not None and (len(str(sha256)) != 64 or set(str(sha256).lower()) - set("0123456789abcdef")):
-        raise ValueError(f"{part}: {sha256!r} is no SHA-256")
+    if not checked.is_plain(name):  # a pack must not reach outside its folder
+        raise ValueError(f"file name {shortened(name, 80)!r}")
+    sha256 = checked.hash_of(part, described, "sha256", 64, "SHA-256")
     if "urls" not in described:
-        return Entry(part, None, PackFile(folder / name, str(described["sha256"]).lower()))
-    size = described.get("size")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ValueError(f"{part}: size {size!r}")
+        if sha256 is None:
+            raise ValueError(f"{part}: neither urls nor sha256")
+        return Entry(part, None, PackFile(folder / name, sha256))
     if not isinstance(described["urls"], list):
         raise ValueError(f"{part}: urls is not a list")
     source = Source(
         file=name,
-        urls=tuple(str(url) for url in described["urls"]),
-        sha256=None if sha256 is None else str(sha256).lower(),
-        git_sha1=None if described.get("git_sha1") is None else str(described["git_sha1"]).lower(),
-        size=size,
+        urls=tuple(checked.address(part, url) for url in described["urls"]),
+        sha256=sha256,
+        git_sha1=checked.hash_of(part, described, "git_sha1", 40, "SHA-1"),
+        size=checked.whole(part, described, "size", 1),
     )
-    class_index = int(described.get("class", 0))
+    class_index = checked.whole(part, described, "class", 0) or 0
     file = store.installed_file(source, part, class_index)
-    return Entry(part, source, file, str(described.get("licence", "")), class_index)
+    return Entry(part, source, file, checked.said(described, "licence"), class_index)

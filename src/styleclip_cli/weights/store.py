@@ -16,9 +16,10 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +27,12 @@ from styleclip_cli import __version__
 from styleclip_cli.atomic import DAY, abandoned, atomic
 from styleclip_cli.errors import OutputError, WeightsError
 from styleclip_cli.places import chosen
+from styleclip_cli.weights import header
 from styleclip_cli.weights.fetch import Source
 
 RECEIPT = "styleclip-receipt-1"
+CONVERSION = 1
+"""Counts up when a published file that could be read before becomes other tensors, and for nothing else."""
 
 
 def home() -> Path:
@@ -57,11 +61,24 @@ class PackFile:
         path: The file.
         sha256: SHA-256 of its content, in hex.
         checked: Its size and time (ns) when its SHA-256 was last found right; None if never.
+        origin: Hash of what an installed part was made from, the same wherever it is installed; None for a
+            file that lies beside the pack's, which is what it is.
     """
 
     path: Path
     sha256: str
     checked: tuple[int, int] | None = None
+    origin: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Hash of what the weights are."""
+        return self.origin or self.sha256
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """What earlier versions took for their identity: the SHA-256 of the converted file."""
+        return (self.sha256,) if self.origin is None else _hashes(self.path, self.sha256)
 
     def verify(self, pack: str, thorough: bool = False) -> None:
         """Make sure that the file is the right one.
@@ -107,6 +124,9 @@ class Receipt:
         size: Bytes of the converted file.
         mtime_ns: Its time when the SHA-256 was last found right.
         version: Of the program that converted it.
+        conversion: What `CONVERSION` was then.
+        hashes: SHA-256 that other conversions of the same file may have, by versions that wrote notes in
+            any order; empty until somebody asks.
     """
 
     part: str
@@ -120,6 +140,13 @@ class Receipt:
     size: int
     mtime_ns: int
     version: str = __version__
+    conversion: int = 1
+    hashes: Sequence[str] = ()
+
+    def origin(self, class_index: int) -> str:
+        """Hash of what the part was made from, by a SHA-256 that does not depend on how it is stored."""
+        what = f"{self.source_sha256} {self.part} {class_index} {self.conversion}"
+        return hashlib.sha256(what.encode()).hexdigest()
 
 
 def key(source: Source, class_index: int = 0) -> str:
@@ -152,7 +179,22 @@ def installed_file(source: Source, part: str, class_index: int = 0) -> PackFile 
     if receipt is None:
         return None
     path = weights_path(source, part, class_index)
-    return PackFile(path, receipt.sha256, (receipt.size, receipt.mtime_ns))
+    return PackFile(path, receipt.sha256, (receipt.size, receipt.mtime_ns), receipt.origin(class_index))
+
+
+@lru_cache
+def _hashes(path: Path, sha256: str) -> tuple[str, ...]:
+    """SHA-256 that an installed part has or could have; found once, and kept in its receipt."""
+    receipt = _read_receipt(path.with_suffix(".json"))
+    if receipt is not None and receipt.sha256 == sha256 and receipt.hashes:
+        return tuple(map(str, receipt.hashes))
+    with suppress(OSError, ValueError, AttributeError):
+        found = header.hashes(path)
+        if receipt is not None and found[:1] == [sha256]:  # it is whole, too
+            with suppress(OutputError):
+                write_receipt(path, replace(receipt, hashes=found))
+            return tuple(found)
+    return (sha256,)
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import torch
 
-from styleclip_cli import private
+from styleclip_cli import private, process
 from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.errors import OutputError, one_line
 from styleclip_cli.nets.ops import compiling
@@ -35,7 +35,7 @@ _HOUR = 3600
 
 def switched_off() -> bool:
     """Whether all kernels are (--no-kernels)."""
-    return os.environ.get("STYLECLIP_NO_KERNELS", "") not in ("", "0")
+    return process.without_kernels()
 
 
 def library() -> ctypes.CDLL | None:

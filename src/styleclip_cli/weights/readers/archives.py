@@ -19,6 +19,7 @@ from typing import Any, Literal
 import numpy as np
 
 from styleclip_cli.errors import WeightsError, not_there, one_line
+from styleclip_cli.weights.header import MAX_HEADER
 from styleclip_cli.weights.readers import inert, pickles
 from styleclip_cli.weights.readers.inert import Damaged, Record, Refused, checked_count
 from styleclip_cli.weights.readers.torch_files import (
@@ -34,7 +35,6 @@ from styleclip_cli.weights.readers.torch_files import (
 
 Container = Literal["torch", "torchscript", "pickle", "npy", "safetensors"]
 
-_MAX_HEADER = 2 * 2**20
 # Dictionaries of tensors or settings, and modules, have a few thousand entries at the most.
 _MAX_ENTRIES = 20_000
 
@@ -186,7 +186,7 @@ def _npy(mapped: mmap.mmap) -> np.ndarray:
 def _safetensors(mapped: mmap.mmap) -> Content:
     """Our own files, and others' of the same form (https://github.com/huggingface/safetensors)."""
     length = int.from_bytes(mapped[:8], "little")
-    if length > _MAX_HEADER:
+    if length > MAX_HEADER:
         raise Refused("it has a safetensors header of many megabytes")
     data = memoryview(mapped)[8 + length :]
     try:

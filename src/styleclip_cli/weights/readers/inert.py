@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 
 MAX_KEY = 2**40
+MAX_TEXT = 4096
+"""Characters of a name: every time that two equal texts meet, all of both are compared."""
 
 
 class Damaged(ValueError):
@@ -135,7 +137,11 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 def checked_key(key: Any) -> Any:
     """A key of a dictionary, or an entry of a set: a text or a number that others are quickly told from."""
-    if key is None or isinstance(key, str | bytes | float):
+    if isinstance(key, str | bytes):
+        if len(key) > MAX_TEXT:
+            raise Refused(f"it has keys of {len(key)} characters")
+        return key
+    if key is None or isinstance(key, float):
         return key
     if isinstance(key, int) and abs(key) < MAX_KEY:
         return key

@@ -8,7 +8,8 @@ Every other name ends the reading, as do opcodes that real checkpoints do not us
 What a file can cost is bounded by its size: lengths are checked by reading (a string that claims 2^40 bytes
 is cut off by the end of the file), the memo is a dictionary, operations are counted, keys are scalars (the
 hash of nested tuples can take for ever, and so can a dictionary of large numbers that share their hash),
-what functions are given is counted, and nothing here or in the readers recurses without a limit.
+keys and names are short (a few bytes have a text compared or copied again), what functions are given is
+counted, and nothing here or in the readers recurses without a limit.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from styleclip_cli.errors import WeightsError, one_line
 from styleclip_cli.weights.readers.inert import (
     ALLOWED,
     MAX_KEY,
+    MAX_TEXT,
     Array,
     Damaged,
     Dtype,
@@ -278,15 +280,18 @@ class _Machine:
     _binget = _long_binget = _get
 
     def _global(self, arg: str) -> None:
-        self._find(arg.replace(" ", ".", 1))
+        self._find(*arg.split(" ", 1))
 
     def _stack_global(self, arg: None) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise Refused("it asks for a name that is no text")
-        self._find(f"{module}.{name}")
+        self._find(module, name)
 
-    def _find(self, name: str) -> None:
+    def _find(self, *names: str) -> None:
+        if sum(map(len, names)) > MAX_TEXT:
+            raise Refused(f"it asks for {printable(names[0])}, a name without end")
+        name = ".".join(names)
         make = self.allowed.get(name)
         if make is None and self.classes is not None and name.startswith(self.classes):
             make = record(name)
@@ -330,7 +335,10 @@ class _Machine:
     def _binpersid(self, arg: None) -> None:
         if self.persistent is None:
             raise Refused("it refers to something outside the file")
-        self.stack.append(self.persistent(self.stack.pop()))
+        identity = self.stack.pop()
+        if isinstance(identity, tuple) and len(identity) > _MAX_ARGUMENTS:
+            raise Refused(f"it refers to something by {len(identity)} values")
+        self.stack.append(self.persistent(identity))
 
 
 # Opcodes that push the value pickletools has decoded; not STRING, which only text pickles have.

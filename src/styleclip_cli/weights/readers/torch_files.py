@@ -18,7 +18,7 @@ import numpy as np
 
 from styleclip_cli.errors import one_line
 from styleclip_cli.weights.readers import inert, pickles
-from styleclip_cli.weights.readers.inert import Damaged, Refused, checked_count
+from styleclip_cli.weights.readers.inert import MAX_TEXT, Damaged, Refused, checked_count
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -267,7 +267,7 @@ def read_legacy(
         _, kind, key, _, count, *rest = identity
         if rest and rest[0] is not None:
             raise Refused("it has storages that are views of others")
-        if not isinstance(key, str) or not isinstance(count, int):
+        if not isinstance(key, str) or not isinstance(count, int) or len(key) > MAX_TEXT:
             raise Damaged("an unknown reference")
         checked_count((count,))
         if kinds.setdefault(key, (_storage_kind(kind), count))[1] != count:
@@ -283,7 +283,7 @@ def read_legacy(
     shapes = {name: _nothing for name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")}
     pickles.load(stream, allowed | shapes, collect, budget=len(view), operations=operations)
     keys = pickles.load(stream, operations=operations)
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+    if not isinstance(keys, list) or not all(isinstance(key, str) and len(key) <= MAX_TEXT for key in keys):
         raise Damaged("storages without names")
     if sorted(keys) != sorted(kinds):
         raise Damaged("storages are missing")
