@@ -17,6 +17,8 @@ converts; those without lie beside the TOML:
     sha256 = "..."                     # or git_sha1; without either the first download's is recorded
     size = 381673535                   # bytes
     licence = "Nvidia Source Code License-NC"
+    class = 3                          # which class a conditional generator draws
+    activation = "gelu"                # of a CLIP that was trained with it, as LAION's; else quickgelu
 
     [data.relevance]                   # relevance, statistics
     ...
@@ -33,7 +35,7 @@ from __future__ import annotations
 import hashlib
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +49,7 @@ PACK_FILE = "pack.toml"
 COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge")
 DATA = ("relevance", "statistics")
 ALIGNMENTS = ("none", "square", "ffhq", "car", "frame")
+ACTIVATIONS = ("gelu", "quickgelu")
 ESSENTIAL = ("generator", "clip")
 """What no edit can do without."""
 
@@ -66,6 +69,7 @@ class Entry:
         file: Where it is; None if it is not installed.
         licence: Its licence.
         class_index: Which class a conditional generator draws.
+        activation: Of a CLIP whose file does not say it: gelu or quickgelu; empty for what the file says.
     """
 
     part: str
@@ -73,6 +77,14 @@ class Entry:
     file: PackFile | None
     licence: str = ""
     class_index: int = 0
+    activation: str = ""
+
+    @property
+    def variant(self) -> str:
+        """What tells it from others that are read from the same file."""
+        if self.class_index:
+            return f"class{self.class_index}"
+        return self.activation if self.activation == "gelu" else ""
 
 
 @dataclass(frozen=True)
@@ -358,6 +370,8 @@ def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
         git_sha1=None if described.get("git_sha1") is None else str(described["git_sha1"]).lower(),
         size=size,
     )
-    class_index = int(described.get("class", 0))
-    file = store.installed_file(source, part, class_index)
-    return Entry(part, source, file, str(described.get("licence", "")), class_index)
+    class_index, activation = int(described.get("class", 0)), described.get("activation", "")
+    if activation not in ("", *ACTIVATIONS):
+        raise ValueError(f"{part}: activation {activation!r}, expected {' or '.join(ACTIVATIONS)}")
+    entry = Entry(part, source, None, str(described.get("licence", "")), class_index, activation)
+    return replace(entry, file=store.installed_file(source, part, entry.variant))
