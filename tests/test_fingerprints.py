@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from checkpoints import GOLDEN, arrays, encoder_checkpoint, golden_generator, save, state
 from networks import clip_state
@@ -135,12 +136,17 @@ def test_fingerprints_tell_weights_classes_and_parts_apart(files: Path) -> None:
     prints = {one.fingerprint_of("generator"), one.fingerprint_of("clip"), one.fingerprint}
     prints |= {add(files, "class", "nvlabs_cond.pkl", "--class", "2").fingerprint_of("generator")}
     prints |= {add(files, "other", "nvlabs_uncond.pkl").fingerprint_of("generator")}
-    assert len(prints) == 5
+    gelu = add(files, "gelu", "nvlabs_cond.pkl", "--clip-activation", "gelu")
+    prints |= {gelu.fingerprint_of("clip")}
+    assert len(prints) == 6
+    usual = add(files, "usual", "nvlabs_cond.pkl", "--clip-activation", "quickgelu")
+    assert usual.fingerprint == one.fingerprint
     receipt = store.find(one.entries["generator"].source, "generator")
     assert receipt is not None
-    origin = receipt.origin(0)
-    assert origin != replace(receipt, conversion=receipt.conversion + 1).origin(0)
-    assert origin == replace(receipt, sha256="0" * 64, layout="said otherwise", source="x.pkl").origin(0)
+    origin = receipt.origin()
+    assert origin != replace(receipt, conversion=receipt.conversion + 1).origin()
+    assert origin != receipt.origin("gelu")
+    assert origin == replace(receipt, sha256="0" * 64, layout="said otherwise", source="x.pkl").origin()
 
 
 def test_what_earlier_versions_wrote_still_belongs_to_its_pack(files: Path, tmp_path: Path) -> None:
@@ -201,6 +207,17 @@ def test_measurements_of_earlier_versions_are_found_and_merged(
     assert sorted((tmp_path / "joined" / "relevance").glob("*.npz")) == [
         path for path in before if path.parent.name == "relevance"
     ]
+
+
+def test_what_earlier_versions_called_a_file_is_known_where_it_is_installed_anew(
+    files: Path, tmp_path: Path
+) -> None:
+    file = add(files).entries["clip"].file
+    weights, notes = load_weights(file.path)
+    assert set(notes) == {"part", "layout", "activation"}
+    notes = {name: notes[name] for name in ("part", "layout")}
+    save_file(weights, tmp_path / "before.safetensors", notes)  # in any order
+    assert sha256(tmp_path / "before.safetensors") in file.earlier
 
 
 def test_looking_for_earlier_names_does_not_bless_a_damaged_file(files: Path) -> None:

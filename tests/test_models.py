@@ -23,7 +23,8 @@ import pytest
 import tomli_w
 import torch
 
-from networks import clip_state
+from checkpoints import E4E_OPTIONS, encoder_checkpoint
+from networks import arcface_state, clip_state, encoder_state
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import WeightsError
@@ -672,6 +673,11 @@ _CLIP = 'format = "styleclip-pack-1"\nname = "bad"\nresolution = 32\n[components
         ("a = " + "[" * 3000, "bad.toml"),
         ('format = "styleclip-pack-1"\nname = "other"\nresolution = 32\n', "other"),
         (
+            'format = "styleclip-pack-1"\nname = "x"\nresolution = 32\n[components.clip]\nfile = "a"\n'
+            'activation = "relu"\nurls = []\n',
+            "relu",
+        ),
+        (
             'format = "styleclip-pack-1"\nname = "bad"\nresolution = 32\n[components.clip]\nfile = "a"\n'
             'size = "12"\nurls = []\n',
             "size",
@@ -749,15 +755,114 @@ def test_published_measurements_are_taken_over(here: Path, published: Path) -> N
     assert main([*EDIT, "--models", "full", "--quiet"]) == 0
 
 
-def test_measurements_of_another_generator_are_refused(
+def test_parts_of_another_generator_are_refused_before_anything_is_installed(
     here: Path, published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator, clip = str(published / "generator.pt"), str(published / "clip.pt")
     np.save(here / "fs3.npy", np.eye(24, dtype=np.float32))
-    arguments = ["--generator", generator, "--clip", clip, "--relevance", "fs3.npy", "--quiet"]
-    assert main(["models", "add", "odd", *arguments]) == 0
-    assert main([*EDIT, "--models", "odd"]) == 4
-    assert "24 rows" in last_error(capsys.readouterr().err)
+    np.save(here / "wide.npy", np.eye(140, dtype=np.float32))  # of the generator, but of another CLIP
+    halves = [[np.ones(w, np.float32) for w in (4, 4)] for _ in range(2)]
+    (here / "S_mean_std").write_bytes(pickle.dumps(halves))
+    torch.save(encoder_checkpoint(encoder_state(), torch.zeros(8, 16), E4E_OPTIONS), here / "e.pt")
+    many = encoder_checkpoint(encoder_state(), torch.zeros(8, 64), E4E_OPTIONS)
+    torch.save(many, here / "average.pt")
+    for option, file, said in [
+        (
+            "--relevance",
+            "fs3.npy",
+            "its relevance has 24 rows of 24 numbers; this generator and CLIP need 140",
+        ),
+        ("--relevance", "wide.npy", "140 rows of 140 numbers; this generator and CLIP need 140 of 24"),
+        ("--statistics", "S_mean_std", "its statistics are of 8 channels in 2 layers, the generator has"),
+        (
+            "--encoder",
+            "e.pt",
+            "its encoder gives 8 vectors of 16 numbers, the generator (32 pixels) takes 8 of 64",
+        ),
+        ("--encoder", "average.pt", "8 vectors of 16 and 64 numbers"),
+    ]:
+        assert main(["models", "add", "odd", "--generator", generator, "--clip", clip, option, file]) == 4
+        out, err = capsys.readouterr()
+        assert f"{file}: " in last_error(err)
+        assert said in last_error(err)
+        assert out == ""
+    assert "odd" not in packs.names()
+    assert not list((store.home() / "weights").glob("*"))
+
+
+def test_relevance_must_fit_the_usual_clip_too(here: Path, published: Path, capsys) -> None:
+    np.save(here / "fs3.npy", np.eye(140, dtype=np.float32))
+    generator = str(published / "generator.pt")
+    assert main(["models", "add", "odd", "--generator", generator, "--relevance", "fs3.npy"]) == 4
+    assert "need 140 of 512" in last_error(capsys.readouterr().err)
+
+
+def test_what_was_taken_and_made_up_is_told(here: Path, published: Path, capsys) -> None:
+    g = torch.load(published / "generator.pt", weights_only=True)["g_ema"]
+    plain = {name: tensor for name, tensor in g.items() if not name.startswith("noises.")}
+    torch.save({"g": plain}, here / "g.pt")
+    arguments = ["--generator", "g.pt", "--clip", str(published / "clip.pt")]
+    assert main(["models", "add", "mine", *arguments]) == 0
+    err = capsys.readouterr().err
+    assert "generator: taken: g; an averaged generator (g_ema)" in err
+    assert "generator: noise: drawn from a fixed seed" in err
+    assert "clip: activation: taken for quickgelu" in err
+    assert main(["models", "add", "mine", *arguments, "--overwrite", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_clip_may_have_been_trained_with_gelu(here: Path, published: Path, capsys) -> None:
+    arguments = ["--generator", str(published / "generator.pt"), "--clip", str(published / "clip.pt")]
+    assert main(["models", "add", "usual", *arguments, "--clip-activation", "quickgelu"]) == 0
+    assert main(["models", "add", "laion", *arguments, "--clip-activation", "gelu"]) == 0
+    assert "activation" not in capsys.readouterr().err
+    usual, laion = (packs.find_pack(name) for name in ("usual", "laion"))
+    assert laion.entries["clip"].activation == "gelu"
+    assert usual.fingerprint_of("generator") == laion.fingerprint_of("generator")
+    assert usual.fingerprint_of("clip") != laion.fingerprint_of("clip")
+    assert main(["info", str(laion.component("clip"))]) == 0
+    assert "activation: gelu" in capsys.readouterr().out
+    assert main(["models", "verify", "laion", "--quiet"]) == 0
+    block = Engine("laion").clip.model.visual.transformer.resblocks[0].mlp
+    assert torch.equal(block.gelu(torch.tensor([1.0])), torch.nn.functional.gelu(torch.tensor([1.0])))
+    pictures = torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)
+    vectors = [Engine(name).clip.encode_image(pictures) for name in ("usual", "laion")]
+    assert not torch.allclose(*vectors)
+    assert main(["models", "remove", "laion", "--quiet"]) == 0
+    assert packs.find_pack("usual").missing == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--clip-activation", "gelu"], ["--clip", "clip.pt", "--clip-activation", "relu"]],
+)
+def test_an_activation_that_makes_no_sense_is_refused(
+    published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.chdir(published)
+    assert main(["models", "add", "mine", "--generator", "generator.pt", *arguments]) == 2
+    assert "--clip-activation" in last_error(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("option", "change", "said"),
+    [
+        ("--identity", {"output_layer.0.bias": torch.zeros(3)}, "output_layer.0.bias is [3], expected [12]"),
+        ("--identity", {"output_layer.0.bias": None}, "the tensor output_layer.0.bias is missing"),
+        ("--identity", {"more": torch.zeros(3)}, "1 tensors are not its own: more"),
+        ("--clip", {"ln_final.bias": torch.zeros(3)}, "tensors are missing, or do not fit each other"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_in_plain_words(
+    here: Path, published: Path, capsys: pytest.CaptureFixture[str], option: str, change: dict, said: str
+) -> None:
+    state = (arcface_state() if option == "--identity" else clip_state()) | change
+    torch.save({name: tensor for name, tensor in state.items() if tensor is not None}, here / "odd.pt")
+    arguments = ["--generator", str(published / "generator.pt"), "--clip", str(published / "clip.pt")]
+    assert main(["models", "add", "odd", *arguments, option, "odd.pt"]) == 4
+    message = last_error(capsys.readouterr().err)
+    assert message.startswith("styleclip: error: odd.pt: not the weights of a")
+    assert said in message
 
 
 # StyleCLIP's own latent files are inputs

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 models = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
 
+_USUAL_CLIP = 512  # length of the vectors of ffhq's CLIP, ViT-B/32
+
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Names of packs.", show_default=False)]
 
 
@@ -140,7 +142,7 @@ def import_(
         fitting = _by_content(file, read_parts(file), entries, pack)
     for source in dict.fromkeys(entry.source for entry in fitting):
         assert source is not None
-        wanted = {(e.part, e.class_index): e for e in fitting if e.source == source}
+        wanted = {(e.part, e.variant): e for e in fitting if e.source == source}
         install.import_file(file, source, list(wanted.values()))
         uses = [p.name for p in chosen for e in p.entries.values() if e.source == source]
         parts = " and ".join(entry.part for entry in wanted.values())
@@ -242,6 +244,15 @@ def add(
     class_index: Annotated[
         int, typer.Option("--class", min=0, help="Which class a conditional generator is to draw.")
     ] = 0,
+    clip_activation: Annotated[
+        str | None,
+        typer.Option(
+            "--clip-activation",
+            metavar="gelu|quickgelu",
+            help="What the CLIP of --clip was trained with, if its file does not say; LAION's have gelu.",
+            show_default="quickgelu, as OpenAI's",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option("--title", help="What it draws.", show_default=False)] = "",
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -258,6 +269,11 @@ def add(
         raise UsageError(f"{name!r} cannot be the name of a pack of your own", "letters, digits, - and _")
     if alignment not in packs.ALIGNMENTS:
         raise UsageError(f"unknown alignment {alignment!r}", f"--alignment {', '.join(packs.ALIGNMENTS)}")
+    if clip_activation is not None and (clip is None or clip_activation not in packs.ACTIVATIONS):
+        raise UsageError(
+            f"--clip-activation {clip_activation} " + ("without --clip" if clip is None else "is not known"),
+            f"--clip FILE --clip-activation {' or '.join(packs.ACTIVATIONS)}",
+        )
     described = packs.own_dir() / f"{name}.toml"
     if described.exists() and not overwrite:
         raise OutputError(f"{described}: exists already", "--overwrite, or another name")
@@ -266,8 +282,10 @@ def add(
 
     from styleclip_cli.atomic import atomic
     from styleclip_cli.weights import install
+    from styleclip_cli.weights.fitting import misfits
     from styleclip_cli.weights.packs import Entry
     from styleclip_cli.weights.readers import read_parts
+    from styleclip_cli.weights.readers.parts import TOLD
 
     given = {
         "generator": generator,
@@ -289,22 +307,35 @@ def add(
         raise UsageError(f"{generator}: draws one kind of picture only", "leave out --class")
     if encoder is None and "encoder" in found:  # e4e's checkpoints hold both
         given["encoder"] = generator
+    parts: dict[str, Part] = {}
     for part, path in given.items():  # before anything is installed
         if path is None:
             continue
         held = found if path == generator else {p.name: p for p in read_parts(path)}
         if part not in held:
             raise WeightsError(f"{path}: holds no {part}, but {', '.join(p.layout for p in held.values())}")
+        parts[part] = held[part]
+    for misfit in misfits(parts, clip_width=_USUAL_CLIP):
+        raise WeightsError(f"{given[misfit.part]}: {misfit.problem}", misfit.hint)
     usual = packs.find_pack(packs.USUAL)
     borrowed = ("clip", *(("landmarks", "detector") if alignment == "ffhq" else ()))
     entries: dict[str, Entry] = {}
     for part, path in given.items():
         if path is not None:
             source = install.source_of(path)
-            entry = Entry(part, source, None, class_index=class_index if part == "generator" else 0)
+            entry = Entry(
+                part,
+                source,
+                None,
+                class_index=class_index if part == "generator" else 0,
+                activation=clip_activation or "" if part == "clip" else "",
+            )
             install.import_file(path, source, [entry])
             entries[part] = entry
             reporter.result(f"{part}: {path}")
+            for note in TOLD:
+                if note in parts[part].notes and not (note == "activation" and clip_activation):
+                    reporter.note(f"{part}: {note}: {parts[part].notes[note]}")
     entries |= {part: usual.entries[part] for part in borrowed if part not in entries}
     tables = {"components": packs.COMPONENTS, "data": packs.DATA}
     content = {

@@ -127,12 +127,14 @@ class Clip(nn.Module):
         """Build the network that a state dict of OpenAI's CLIP describes, ViT or ResNet.
 
         The token table may be sparse: `token_embedding.rows` [K + 1, width] for the tokens
-        `token_embedding.ids` [K], the last row standing for all other tokens.
+        `token_embedding.ids` [K], the last row standing for all other tokens. A tensor `gelu` says that it
+        was trained with GELU, as LAION's were, in place of OpenAI's approximation of it.
 
         Raises:
             WeightsError: If it is not such a state dict.
         """
         full = dict(state)
+        gelu = full.pop("gelu", None)
         with weights_of("a CLIP", AssertionError, AttributeError):
             if "token_embedding.rows" in full:
                 rows, ids = full.pop("token_embedding.rows"), full.pop("token_embedding.ids")
@@ -145,6 +147,9 @@ class Clip(nn.Module):
             for extra in ("input_resolution", "context_length", "vocab_size"):
                 full.pop(extra, None)
             fill(model, full)
+        for module in model.modules() if gelu is not None else ():
+            if hasattr(module, "gelu"):
+                module.gelu = nn.GELU()
         clip = cls(model, int(model.visual.input_resolution), int(model.text_projection.shape[1]))
         return channels_last(clip.eval().requires_grad_(False))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -67,6 +67,19 @@ def whole(part: str, values: Mapping[str, Any], name: str, least: int) -> int | 
     if isinstance(value, bool) or not isinstance(value, int) or not least <= value < 2**53:
         raise ValueError(f"{part}: {name} {shortened(str(value), 40)!r}")
     return value
+
+
+def one_of(part: str, values: Mapping[str, Any], name: str, known: Sequence[str]) -> str:
+    """One of several words; the first if nothing is said.
+
+    Raises:
+        ValueError: If it is another one.
+    """
+    value = values.get(name, known[0])
+    if value not in known:
+        choice = " or ".join(filter(None, known))
+        raise ValueError(f"{part}: {name} {shortened(str(value), 40)!r}, expected {choice}")
+    return str(value)
 
 
 def address(part: str, url: Any) -> str:

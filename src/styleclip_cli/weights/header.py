@@ -16,6 +16,8 @@ from typing import Any, BinaryIO
 MAX_HEADER = 2 * 2**20
 _NOTES = "__metadata__"
 _MAX_ORDERS = 6
+_LATER = frozenset(["activation"])
+"""Notes that earlier versions did not write of the same files."""
 
 
 def read(file: BinaryIO) -> bytes:
@@ -40,11 +42,14 @@ def settle(path: Path) -> None:
         header = read(file)
         content = json.loads(header)
         file.seek(8)
-        file.write(_written(content, dict(sorted(content.get(_NOTES, {}).items())), len(header)))
+        written = _written(content, dict(sorted(content.get(_NOTES, {}).items())))
+        if len(written) > len(header):
+            raise ValueError("its header is written in another way")
+        file.write(written.ljust(len(header)))
 
 
 def hashes(path: Path) -> list[str]:
-    """SHA-256 that a file has, and would have with its notes in another order.
+    """SHA-256 that a file has, and would have with the notes of earlier versions, in any order.
 
     Returns:
         The file's own first; nothing if the orders are too many to try.
@@ -58,21 +63,18 @@ def hashes(path: Path) -> list[str]:
         notes = content.get(_NOTES, {})
         if math.factorial(len(notes)) > _MAX_ORDERS:
             return []
-        start = len(header).to_bytes(8, "little")
-        digests = [
-            hashlib.sha256(start + _written(content, dict(order), len(header)))
-            for order in itertools.permutations(notes.items())
-        ]
+        before = [(name, text) for name, text in notes.items() if name not in _LATER]
+        orders = [*itertools.permutations(notes.items()), *itertools.permutations(before)]
+        written = [_written(content, dict(order)) for order in dict.fromkeys(orders)]
+        digests = [hashlib.sha256(len(each).to_bytes(8, "little") + each) for each in written]
         while block := file.read(2**20):
             for digest in digests:
                 digest.update(block)
     return [digest.hexdigest() for digest in digests]
 
 
-def _written(content: Mapping[str, Any], notes: Mapping[str, str], length: int) -> bytes:
+def _written(content: Mapping[str, Any], notes: Mapping[str, str]) -> bytes:
     """A header with these notes, as the library writes it."""
     ordered = {**content, _NOTES: notes} if _NOTES in content else content
     text = json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode()
-    if len(text) > length:
-        raise ValueError("its header is written in another way")
-    return text.ljust(length)
+    return text + b" " * (-len(text) % 8)

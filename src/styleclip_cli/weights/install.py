@@ -99,7 +99,7 @@ def pull_files(
         folder = store.downloads_dir(source)
         try:
             with locked(folder, "downloading it"):
-                left = [e for e in entries if store.find(source, e.part, e.class_index) is None]
+                left = [e for e in entries if store.find(source, e.part, e.variant) is None]
                 if left:
                     with progress(f"downloading {source.file}") as advance:
                         held = store.known(source)
@@ -134,6 +134,7 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
         OutputError: If they cannot be written.
     """
     from styleclip_cli.weights.readers import read_parts
+    from styleclip_cli.weights.readers.networks import with_gelu
 
     class_index = max(entry.class_index for entry in entries)  # only a generator has classes
     found: dict[str, Part] = {part.name: part for part in read_parts(fetched.path, class_index)}
@@ -143,7 +144,9 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
             raise WeightsError(
                 f"{fetched.path.name}: holds {', '.join(p.layout for p in found.values())}, no {entry.part}"
             )
-        path = store.weights_path(source, entry.part, entry.class_index)
+        if entry.activation == "gelu":
+            part = with_gelu(part)
+        path = store.weights_path(source, entry.part, entry.variant)
         notes = {**part.notes, "part": part.name, "layout": part.layout}
         _write(path, part.state, notes)
         try:
@@ -165,6 +168,8 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
         except BaseException as error:
             with contextlib.suppress(OSError):
                 path.unlink()
+            if isinstance(error, WeightsError):
+                raise WeightsError(f"{fetched.path}: {error.message}", error.hint) from None
             if isinstance(error, OSError):
                 raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
             raise
@@ -259,7 +264,7 @@ def clean(pack: Pack) -> tuple[int, int]:
             continue
         with locked(store.downloads_dir(entry.source), "downloading it"):
             shutil.rmtree(store.downloads_dir(entry.source), ignore_errors=True)
-            path = store.weights_path(entry.source, entry.part, entry.class_index)
+            path = store.weights_path(entry.source, entry.part, entry.variant)
             if path.is_file() and path not in others:  # it may have come while this waited
                 freed += store.delete(path)
                 removed += 1
@@ -310,5 +315,6 @@ def described(entry: Entry) -> dict[str, Any]:
         "size": entry.source.size,
         "licence": entry.licence,
         "class": entry.class_index or None,
+        "activation": entry.activation or None,
     }
     return {name: value for name, value in fields.items() if value is not None}

@@ -17,6 +17,8 @@ converts; those without lie beside the TOML:
     sha256 = "..."                     # or git_sha1; without either the first download's is recorded
     size = 381673535                   # bytes
     licence = "Nvidia Source Code License-NC"
+    class = 3                          # which class a conditional generator draws
+    activation = "gelu"                # of a CLIP that was trained with it, as LAION's; else quickgelu
 
     [data.relevance]                   # relevance, statistics
     ...
@@ -33,7 +35,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +52,7 @@ PACK_FILE = "pack.toml"
 COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge")
 DATA = ("relevance", "statistics")
 ALIGNMENTS = ("none", "square", "ffhq", "car", "frame")
+ACTIVATIONS = ("gelu", "quickgelu")
 ESSENTIAL = ("generator", "clip")
 """What no edit can do without."""
 
@@ -69,6 +72,7 @@ class Entry:
         file: Where it is; None if it is not installed.
         licence: Its licence.
         class_index: Which class a conditional generator draws.
+        activation: Of a CLIP whose file does not say it: gelu or quickgelu; empty for what the file says.
     """
 
     part: str
@@ -76,6 +80,14 @@ class Entry:
     file: PackFile | None
     licence: str = ""
     class_index: int = 0
+    activation: str = ""
+
+    @property
+    def variant(self) -> str:
+        """What tells it from others that are read from the same file."""
+        if self.class_index:
+            return f"class{self.class_index}"
+        return self.activation if self.activation == "gelu" else ""
 
 
 @dataclass(frozen=True)
@@ -367,5 +379,6 @@ def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
         size=checked.whole(part, described, "size", 1),
     )
     class_index = checked.whole(part, described, "class", 0) or 0
-    file = store.installed_file(source, part, class_index)
-    return Entry(part, source, file, checked.said(described, "licence"), class_index)
+    activation = checked.one_of(part, described, "activation", ("", *ACTIVATIONS))
+    entry = Entry(part, source, None, checked.said(described, "licence"), class_index, activation)
+    return replace(entry, file=store.installed_file(source, part, entry.variant))

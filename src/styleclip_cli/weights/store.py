@@ -143,22 +143,31 @@ class Receipt:
     conversion: int = 1
     hashes: Sequence[str] = ()
 
-    def origin(self, class_index: int) -> str:
-        """Hash of what the part was made from, by a SHA-256 that does not depend on how it is stored."""
-        what = f"{self.source_sha256} {self.part} {class_index} {self.conversion}"
+    def origin(self, variant: str = "") -> str:
+        """Hash of what the part was made from, by a SHA-256 that does not depend on how it is stored.
+
+        Args:
+            variant: As what the file was read (`packs.Entry.variant`).
+        """
+        what = f"{self.source_sha256} {self.part} {variant} {self.conversion}"
         return hashlib.sha256(what.encode()).hexdigest()
 
 
-def key(source: Source, class_index: int = 0) -> str:
-    """What a published file's parts are kept under: its name and hash, or its address if it has no hash."""
+def key(source: Source, variant: str = "") -> str:
+    """What a published file's parts are kept under: its name and hash, or its address if it has no hash.
+
+    Args:
+        source: The file.
+        variant: As what it is read, where it can be read in several ways (`packs.Entry.variant`).
+    """
     content = source.sha256 or source.git_sha1 or hashlib.sha256("\n".join(source.urls).encode()).hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source.file).stem)[:60] or "weights"
-    return f"{stem}-{content[:12]}" + (f"-class{class_index}" if class_index else "")
+    return f"{stem}-{content[:12]}" + (f"-{variant}" if variant else "")
 
 
-def weights_path(source: Source, part: str, class_index: int = 0) -> Path:
+def weights_path(source: Source, part: str, variant: str = "") -> Path:
     """Where the converted part of a published file lies, or would lie."""
-    return home() / "weights" / f"{key(source, class_index)}.{part}.safetensors"
+    return home() / "weights" / f"{key(source, variant)}.{part}.safetensors"
 
 
 def downloads_dir(source: Source) -> Path:
@@ -166,20 +175,20 @@ def downloads_dir(source: Source) -> Path:
     return home() / "downloads" / key(source)
 
 
-def find(source: Source, part: str, class_index: int = 0) -> Receipt | None:
+def find(source: Source, part: str, variant: str = "") -> Receipt | None:
     """The receipt of an installed part; None if it is not installed."""
-    path = weights_path(source, part, class_index)
+    path = weights_path(source, part, variant)
     receipt = _read_receipt(path.with_suffix(".json"))
     return receipt if receipt is not None and path.is_file() else None
 
 
-def installed_file(source: Source, part: str, class_index: int = 0) -> PackFile | None:
+def installed_file(source: Source, part: str, variant: str = "") -> PackFile | None:
     """An installed part as a pack's file; None if it is not installed."""
-    receipt = find(source, part, class_index)
+    receipt = find(source, part, variant)
     if receipt is None:
         return None
-    path = weights_path(source, part, class_index)
-    return PackFile(path, receipt.sha256, (receipt.size, receipt.mtime_ns), receipt.origin(class_index))
+    path = weights_path(source, part, variant)
+    return PackFile(path, receipt.sha256, (receipt.size, receipt.mtime_ns), receipt.origin(variant))
 
 
 @lru_cache
