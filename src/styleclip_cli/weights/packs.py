@@ -16,6 +16,7 @@ converts; those without lie beside the TOML:
     urls = ["https://..."]             # tried in order
     sha256 = "..."                     # or git_sha1; without either the first download's is recorded
     size = 381673535                   # bytes
+    others = [{urls = [...], ...}]     # other files of the same weights, with hashes of their own
     licence = "Nvidia Source Code License-NC"
 
     [data.relevance]                   # relevance, statistics
@@ -127,8 +128,13 @@ class Pack:
 
     @property
     def missing(self) -> list[str]:
-        """Parts that are not installed."""
-        return [part for part, entry in self.entries.items() if entry.file is None]
+        """Parts that are not installed; measurements without an address are made here where they lack."""
+        return [
+            part
+            for part, entry in self.entries.items()
+            if entry.file is None
+            and (part not in DATA or entry.source is None or bool(entry.source.all_urls))
+        ]
 
     @property
     def usable(self) -> bool:
@@ -357,6 +363,11 @@ def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
         sha256=None if sha256 is None else str(sha256).lower(),
         git_sha1=None if described.get("git_sha1") is None else str(described["git_sha1"]).lower(),
         size=size,
+        others=tuple(
+            found
+            for one in described.get("others", ())
+            if (found := _entry(part, {**one, "file": name}, folder).source) is not None
+        ),
     )
     class_index = int(described.get("class", 0))
     file = store.installed_file(source, part, class_index)

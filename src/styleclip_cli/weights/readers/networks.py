@@ -7,6 +7,7 @@ face-alignment's FAN and S3FD.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -48,6 +49,9 @@ def from_flat(state: Mapping[str, np.ndarray]) -> Part | None:
     for name, layout, keys in _FLAT:
         if all(key in state for key in keys):
             return Part(name, layout, _finite_types(state))
+    # A mapper without its generator, as other programs keep it.
+    if all(re.fullmatch(r"(course|medium|fine)_mapping\.mapping\.\d\.(weight|bias)", name) for name in state):
+        return _mapper(dict(state), {})
     return None
 
 
