@@ -10,25 +10,28 @@ import json
 import os
 import pickle
 import pty
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import tomli_w
 import torch
 
-from checkpoints import E4E_OPTIONS, encoder_checkpoint
+from checkpoints import E4E_OPTIONS, encoder_checkpoint, mapper_checkpoint, random_mapper, save
 from networks import arcface_state, clip_state, encoder_state
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import WeightsError
-from styleclip_cli.weights import packs, store
+from styleclip_cli.weights import install, packs, store
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -190,7 +193,7 @@ def test_a_licence_is_shown_and_accepted_once(
     here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     define(server, published, restricted=True)
-    assert main(["models", "pull", "tiny"]) == 2
+    assert main(["models", "pull", "tiny"]) == 4
     err = capsys.readouterr().err
     assert "research only" in err
     assert "--accept-licence" in err
@@ -318,6 +321,106 @@ def test_offline_says_what_to_fetch_by_hand(
     assert "styleclip models import" in err
     assert hashlib.sha256((published / "generator.pt").read_bytes()).hexdigest() in err
     assert server.seen == []
+
+
+def test_that_there_is_no_network_is_said_once_and_at_once(
+    here: Path, server, published: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    begun = time.monotonic()
+    for command in (
+        ["models", "pull", "ffhq"],
+        ["models", "pull", "ffhq", "car"],
+        ["mappers", "pull", "afro", "mohawk", "--models", "ffhq"],
+    ):
+        assert main([*command, "--accept-licence", "--quiet"]) == 4
+        told = capsys.readouterr().err
+        assert told.count("styleclip: error:") == 1
+        assert "no network: " in last_error(told)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_network_that_goes_away_is_noticed(
+    here: Path, server, published: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    define(server, published)
+    real = install.fetch
+
+    def fetched(*arguments: object) -> object:
+        if len(server.seen) == 1:
+            server.shutdown()
+            server.socket.close()
+            raise WeightsError("e4e.pt could not be downloaded")
+        return real(*arguments)
+
+    monkeypatch.setattr(install, "fetch", fetched)
+    assert main(["models", "pull", "tiny"]) == 4
+    told = capsys.readouterr().err
+    assert told.count("styleclip: error:") == 2
+    assert "no network" in last_error(told)
+
+
+def test_downloads_that_nobody_goes_on_with_are_told_and_removed(
+    here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    define(server, published)
+    begun = store.downloads_dir(packs.find_pack("tiny").entries["encoder"].source)
+    lost = begun.with_name("gone-0123456789ab")
+    for folder in (begun, lost):
+        folder.mkdir(parents=True)
+        (folder / "e4e.pt.part").write_bytes(b"?" * 200_000)
+        os.utime(folder, (1, 1))
+    assert main(["models"]) == 0
+    assert "0.2 MB of that begun" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert main(["models", "remove", "toy"]) == 0
+    assert (begun.exists(), lost.exists()) == (True, False)
+    assert main(["models", "import", str(published / "e4e.pt"), "--quiet"]) == 0
+    assert not begun.exists()  # nothing more is to come
+
+
+def test_files_without_a_published_hash_are_known_by_content_and_name(
+    here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    define(server, published, pinned=False)
+    more = define(server, published, "more", pinned=False)  # of another encoder that is called the same
+    more.write_text(more.read_text().replace("/e4e.pt", "/more/e4e.pt"))
+    for name in ("x.pt", "E4E (1).pt"):
+        (here / name).write_bytes((published / "e4e.pt").read_bytes())
+        assert main(["models", "import", name]) == 4
+    assert "--pack more or tiny, if" in capsys.readouterr().err
+    more.unlink()
+    assert main(["models", "import", "x.pt"]) == 4
+    assert main(["models", "import", "E4E (1).pt"]) == 0
+    assert list(packs.find_pack("tiny").components) == ["encoder"]
+
+
+def test_mappers_fetched_by_hand(
+    here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the hash of one that others keep on its own; else by name: what is in it does not tell which."""
+    state = random_mapper(("course_mapping", 64), ("medium_mapping", 64))
+    save(here / "whole.pt", mapper_checkpoint(state))
+    alone = {name.removeprefix("mapper."): tensor for name, tensor in state.items()}
+    content = save(here / "alone.pt", alone).read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    one, two = ({"file": f"{name}.pt", "urls": ["https://one.example/x"]} for name in ("red", "blue"))
+    one["others"] = [{"urls": ["https://two.example/x"], "git_sha1": blob}]
+    define(server, published, mappers={"red": one, "blue": two})
+    assert main(["models", "import", "alone.pt"]) == 0
+    assert "the mapper red of tiny" in capsys.readouterr().out
+    assert not store.known(packs.find_pack("tiny").mappers["red"].source).pinned  # not the file named first
+    assert main(["models", "import", "whole.pt", "--pack", "tiny"]) == 4
+    assert "which mapper" in last_error(capsys.readouterr().err)
+    (here / "whole.pt").rename(here / "blue(2).pt")
+    assert main(["models", "import", "blue(2).pt", "--quiet"]) == 0
+    assert main(["models", "pull", "tiny", "--quiet"]) == 0
+    for name in ("red", "blue"):
+        command = ["edit", "seed:1", "--mapper", name, "--models", "tiny", "--out", f"{name}.png", "--quiet"]
+        assert main(command) == 0
+    assert (here / "red.png").read_bytes()[-2000:] == (here / "blue.png").read_bytes()[-2000:]
 
 
 def test_files_fetched_by_hand_are_known_by_their_content(
@@ -668,6 +771,9 @@ _CLIP = 'format = "styleclip-pack-1"\nname = "bad"\nresolution = 32\n[components
         (_CLIP + 'urls = []\ngit_sha1 = "../../../../x"\n', "no SHA-1"),
         (_CLIP.replace('"a"', '"a\\u0000b"') + "urls = []\n", "file name"),
         (_CLIP.replace('"bad"', '"../bad"') + "urls = []\n", "../bad"),
+        (_CLIP + "urls = []\nothers = ['x']\n", "others is not a list"),
+        (_CLIP + "urls = []\nothers = [{sha256 = '12'}]\n", "urls is not a list"),
+        (_CLIP + "urls = []\nothers = [{urls = ['nowhere']}]\n", "is no address"),
         (_CLIP + "#" * 2**18, "over 256 kB"),
         ("a." * 20_000 + "b = 1\n", "keys of too many parts"),
         ("a = " + "[" * 3000, "bad.toml"),
@@ -719,9 +825,18 @@ def test_odd_packs_are_a_line_each_beside_the_others(
 
 def test_the_packs_that_come_with_the_program_are_sound() -> None:
     found = {name: packs.find_pack(name) for name in packs.names()}
-    assert {"toy", "ffhq", "afhqcat", "afhqdog", "afhqwild", "metfaces", "car", "church", "horse"} <= set(
-        found
-    )
+    assert {
+        "toy",
+        "ffhq",
+        "afhqcat",
+        "afhqdog",
+        "afhqwild",
+        "metfaces",
+        "car",
+        "cat",
+        "church",
+        "horse",
+    } <= set(found)
     for name, pack in found.items():
         assert pack.name == name
         assert pack.title
@@ -731,8 +846,43 @@ def test_the_packs_that_come_with_the_program_are_sound() -> None:
                 assert entry.licence
                 assert all(url.startswith("https://") for url in entry.source.urls)
     assert set(found["ffhq"].entries) == {
-        "generator", "clip", "encoder", "identity", "landmarks", "detector", "relevance"
+        "generator", "clip", "encoder", "identity", "landmarks", "detector", "relevance", "statistics"
     }  # fmt: skip
+
+
+def test_the_addresses_of_all_packs_are_well_formed() -> None:
+    """Whole https addresses of files, each once; hashes of the right length; nothing without either."""
+    for name in packs.names():
+        for entry in packs.find_pack(name).all_entries:
+            if entry.source is None:
+                continue
+            for source in (entry.source, *entry.source.others):
+                where = f"{name}: {source.file}"
+                assert source.urls or source.pinned, where
+                assert source.sha256 is None or re.fullmatch("[0-9a-f]{64}", source.sha256), where
+                assert source.git_sha1 is None or re.fullmatch("[0-9a-f]{40}", source.git_sha1), where
+                for url in source.urls:
+                    parts = urlsplit(url)
+                    assert (parts.scheme, parts.username, parts.fragment) == ("https", None, ""), where
+                    assert re.fullmatch(r"([a-z0-9-]+\.)+[a-z]+", parts.netloc), where
+                    drive = parts.netloc == "drive.usercontent.google.com"
+                    query = r"id=[\w-]{33}&export=download&confirm=t" if drive else ""
+                    assert re.fullmatch(query, parts.query), where
+                    assert parts.path == "/download" if drive else Path(parts.path).suffix, where
+                if source.file == "ViT-B-32.pt":
+                    assert all(source.sha256 in url for url in source.urls)
+                    assert urlsplit(source.urls[0]).hostname == "openaipublic.blob.core.windows.net"
+                    assert len(source.urls) == 3
+            assert len(set(entry.source.all_urls)) == len(entry.source.all_urls)
+
+
+def test_published_mappers_have_a_second_source_with_a_hash() -> None:
+    mappers = packs.find_pack("ffhq").mappers
+    assert len(mappers) == 14
+    for name, entry in mappers.items():
+        (other,) = entry.source.others
+        assert other.git_sha1
+        assert other.urls[0].endswith(f"/{name}.pt")
 
 
 def test_published_measurements_are_taken_over(here: Path, published: Path) -> None:

@@ -128,10 +128,12 @@ def pull(
     if problems:
         for problem in problems[:-1]:
             report.error(problem.message, problem.hint)
-        if len(problems) == len(missing):
+        pack = packs.find_pack(models if models is not None else packs.usual_name())
+        left = [name for name in chosen if pack.mappers[name].file is None]
+        if len(left) >= len(missing):
             raise problems[-1]
         report.error(problems[-1].message, problems[-1].hint)
-        raise PartialFailure(f"{len(problems)} of {len(missing)} mappers could not be had", "try again later")
+        raise PartialFailure(f"{len(left)} of {len(missing)} mappers could not be had", "try again later")
 
 
 @mappers.command(cls=Command)

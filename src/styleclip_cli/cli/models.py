@@ -11,6 +11,7 @@ import typer
 
 from styleclip_cli.cli import options, report
 from styleclip_cli.cli.helping import Command
+from styleclip_cli.cli.importing import import_, readable
 from styleclip_cli.cli.packs import download, network
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, PartialFailure, StyleClipError, UsageError, WeightsError
@@ -52,21 +53,25 @@ def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
 
 
 def _row(pack: Pack) -> list[str]:
+    from styleclip_cli.weights import store
+
     here = [entry.file.path for entry in pack.entries.values() if entry.file is not None]
     published = [entry.source for entry in pack.entries.values() if entry.source is not None]
-    to_come = [e.source for e in pack.entries.values() if e.source is not None and e.file is None]
+    to_come = [e.source for part in pack.missing if (e := pack.entries[part]).source is not None]
     sizes = []
     if here:
         sizes.append(f"{sum(path.stat().st_size for path in here if path.is_file()) / 1e6:.0f} MB")
     if to_come:
         more = "+" if any(not source.size for source in to_come) else ""
         sizes.append(f"{sum(source.size or 0 for source in to_come) / 1e6:.0f}{more} MB to download")
+        begun = sum(store.begun_bytes(store.downloads_dir(source)) for source in set(to_come))
+        sizes += [f"{begun / 1e6:.1f} MB of that begun"] if begun else []
     if not published:
         state = "built in"
     elif not here:
         state = "no"
     else:
-        state = "yes" if not to_come else f"{len(here)} of {len(pack.entries)} parts"
+        state = "yes" if not to_come else f"{len(here)} of {len(here) + len(to_come)} parts"
     hosts = [urlsplit(url).hostname or "" for url in (*(u for s in published for u in s.urls), "")]
     licence = "non-commercial use only" if pack.restricted else pack.licence
     return [pack.name, state, ", ".join(sizes), pack.title, licence, hosts[0]]
@@ -92,116 +97,30 @@ def pull(
     Example: styleclip models pull ffhq --accept-licence
     """
     from styleclip_cli.weights import packs
+    from styleclip_cli.weights.reach import NoNetwork
 
     reporter = Reporter(quiet)
     how = network(offline)
+    chosen = [packs.find_pack(name) for name in dict.fromkeys(names)]
     failures: list[StyleClipError] = []
-    for pack in [packs.find_pack(name) for name in dict.fromkeys(names)]:
+    pulled = 0
+    for pack in chosen:
         try:
             download(pack, how, reporter, accept_licence)
+            pulled += 1
         except StyleClipError as error:
-            if len(names) == 1:
+            if len(chosen) == 1 or (isinstance(error, NoNetwork) and not pulled):
                 raise
             report.error(error.message, error.hint)
             failures.append(error)
+            if isinstance(error, NoNetwork):
+                break
     if failures:
-        message = f"{len(failures)} of {len(names)} packs could not be pulled as a whole"
-        raise PartialFailure(message) if len(failures) < len(names) else type(failures[-1])(message)
+        message = f"{len(chosen) - pulled} of {len(chosen)} packs could not be pulled as a whole"
+        raise PartialFailure(message) if pulled else type(failures[-1])(message)
 
 
-@models.command("import", cls=Command)
-def import_(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A published weight file.", show_default=False)
-    ],
-    pack: Annotated[
-        str | None,
-        typer.Option(
-            "--pack", help="Which pack it is for, if its content does not tell.", show_default=False
-        ),
-    ] = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Install a published file that you downloaded yourself; it is recognised by its content.
-
-    Example: styleclip models import Downloads/e4e_ffhq_encode.pt
-    """
-    from styleclip_cli.weights import install, packs
-
-    reporter = Reporter(quiet)
-    known = install.source_of(file)
-    chosen = [packs.find_pack(pack)] if pack is not None else _readable(reporter)
-    entries = [
-        entry for candidate in chosen for entry in candidate.entries.values() if entry.source is not None
-    ]
-    fitting = [entry for entry in entries if _is(entry, file, known.sha256)]
-    if not fitting:
-        from styleclip_cli.weights.readers import read_parts
-
-        fitting = _by_content(file, read_parts(file), entries, pack)
-    for source in dict.fromkeys(entry.source for entry in fitting):
-        assert source is not None
-        wanted = {(e.part, e.variant): e for e in fitting if e.source == source}
-        install.import_file(file, source, list(wanted.values()))
-        uses = [p.name for p in chosen for e in p.entries.values() if e.source == source]
-        parts = " and ".join(entry.part for entry in wanted.values())
-        reporter.result(f"{file}: {parts} of {', '.join(dict.fromkeys(uses))}")
-
-
-def _is(entry: Entry, file: Path, sha256: str | None) -> bool:
-    """Whether a file is an entry's, by the hash that is published for it."""
-    from styleclip_cli.weights import fetch, store
-
-    source = entry.source
-    if source is None or not store.known(source).pinned:
-        return False
-    held = store.known(source)
-    if held.sha256 is not None:
-        return held.sha256 == sha256
-    if held.size is not None and held.size != file.stat().st_size:
-        return False
-    try:
-        fetch.check(held, file)
-    except WeightsError:
-        return False
-    return True
-
-
-def _by_content(file: Path, parts: list[Part], entries: list[Entry], pack: str | None) -> list[Entry]:
-    """Entries without a published hash that a file may be for.
-
-    Raises:
-        WeightsError: If there is none, or the pack's file is known to be another.
-    """
-    held = {part.name: part for part in parts}
-    what = ", ".join(f"{part.layout} ({part.name})" for part in parts)
-    of_kind = [entry for entry in entries if entry.part in held]
-    if pack is None or not of_kind:
-        raise WeightsError(
-            f"{file}: {what}; not a file that a pack knows by its hash",
-            "--pack NAME, if it is that pack's; or a pack of your own: styleclip models add --help",
-        )
-    open_ = [entry for entry in of_kind if entry.source is not None and not entry.source.pinned]
-    if not open_:
-        source = of_kind[0].source
-        assert source is not None
-        wanted = source.sha256 or f"git blob {source.git_sha1}"
-        raise WeightsError(
-            f"{file}: {what}, but not the file of {pack}: its hash must be {wanted}",
-            "use it in a pack of your own: styleclip models add NAME --generator ...",
-        )
-    named = [entry for entry in open_ if entry.source is not None and entry.source.file == file.name]
-    # An encoder's checkpoint holds its generator too; it is published as the encoder.
-    encoders = [entry for entry in open_ if entry.part == "encoder"]
-    return named or encoders or open_[:1]
-
-
-def _readable(reporter: Reporter) -> list[Pack]:
-    """All packs whose files can be used; the others are told of."""
-    from styleclip_cli.weights import packs
-
-    return list(packs.readable(lambda error: reporter.note(error.message)))
+models.command("import", cls=Command)(import_)
 
 
 @models.command(cls=Command)
@@ -374,7 +293,7 @@ def verify(
     from styleclip_cli.weights import install, packs
 
     reporter = Reporter(quiet)
-    chosen = [packs.find_pack(name) for name in names] if names else _readable(reporter)
+    chosen = [packs.find_pack(name) for name in names] if names else readable(reporter)
     bad = 0
     done: set[Path] = set()
     for pack in chosen:

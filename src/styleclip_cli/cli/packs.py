@@ -11,7 +11,7 @@ import typer
 
 from styleclip_cli.cli import report
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import PartialFailure, UsageError, WeightsError
+from styleclip_cli.errors import PartialFailure, WeightsError
 
 if TYPE_CHECKING:
     from styleclip_cli.weights.fetch import Network
@@ -89,9 +89,8 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
     """Announce what is missing of a pack, have its licence accepted, and install it.
 
     Raises:
-        UsageError: If the licence restricts the use, and nobody accepted it.
         PartialFailure: If some files could not be had, and edits can be made without them.
-        WeightsError: If edits cannot be made.
+        WeightsError: If the licence restricts the use, and nobody accepted it; or edits cannot be made.
     """
     from styleclip_cli.weights import install, store
 
@@ -135,7 +134,7 @@ def accept(pack: Pack, reporter: Reporter, accepted: bool, command: str) -> None
         command: What to run again with --accept-licence.
 
     Raises:
-        UsageError: If nobody accepted it.
+        WeightsError: If nobody accepted it.
     """
     from styleclip_cli.weights import store
 
@@ -146,7 +145,7 @@ def accept(pack: Pack, reporter: Reporter, accepted: bool, command: str) -> None
     if accepted or not at_terminal():
         reporter.note(f"licence: {pack.licence}")
     if not accepted and not (at_terminal() and typer.confirm(question, err=True)):
-        raise UsageError(
+        raise WeightsError(
             f"the licence of {pack.name} restricts its use and was not accepted",
             f"{command} --accept-licence, if you accept it",
         )
@@ -164,7 +163,7 @@ def describe(entries: list[Entry]) -> str:
     """A file and what it is for, in a line."""
     source = entries[0].source
     assert source is not None
-    hosts = [urlsplit(url).hostname or "?" for url in source.urls]
+    hosts = [urlsplit(url).hostname or "?" for url in source.all_urls]
     parts = " and ".join(entry.part for entry in entries)
     size = f"{source.size / 1e6:.1f} MB" if source.size else "size not published"
     checked = "" if source.pinned else "; no hash is published: the first download's is kept"

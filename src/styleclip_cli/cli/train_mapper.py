@@ -191,7 +191,7 @@ def train_mapper(
         bool,
         typer.Option(
             "--official",
-            help="Train as the paper's code by default: 50,000 steps of Ranger.",
+            help="Train as the paper's code by default: 50,000 steps of Ranger, the prompt as it stands.",
             rich_help_panel=_TRAINING,
         ),
     ] = False,
@@ -328,7 +328,7 @@ def train_mapper(
     else:
         assert prompt is not None
         start = options.DEFAULT_NEUTRAL if neutral is None else neutral
-        target, start = resolve_prompt(prompt, start, literal)
+        target, start = resolve_prompt(prompt, start, literal or official)
         usual = OFFICIAL_TRAINING if official else engine.training_settings
         settings: TrainingSettings = replace(usual, **chosen)
         if steps is not None:

@@ -42,7 +42,7 @@ class Uninitialised(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-class _Strange(ValueError):
+class _WrongTensors(ValueError):
     """Tensors are not those of a network."""
 
 
@@ -64,7 +64,7 @@ def weights_of(what: str, *others: type[Exception]) -> Iterator[None]:
         reason = "tensors are missing, or do not fit each other"
         if isinstance(error, KeyError):
             reason = f"no {one_line(error, 80)}"
-        elif isinstance(error, _Strange):  # the others speak of Python and torch
+        elif isinstance(error, _WrongTensors):  # the others speak of Python and torch
             reason = str(error)
         raise WeightsError(f"not the weights of {what} ({reason})", "check which file this is") from None
 
@@ -82,12 +82,12 @@ def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
     wanted = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
     for name, shape in wanted.items():
         if name not in state:
-            raise _Strange(f"the tensor {name} is missing")
+            raise _WrongTensors(f"the tensor {name} is missing")
         if list(state[name].shape) != shape:
-            raise _Strange(f"the tensor {name} is {list(state[name].shape)}, expected {shape}")
+            raise _WrongTensors(f"the tensor {name} is {list(state[name].shape)}, expected {shape}")
     strange = sorted(state.keys() - wanted.keys())
     if strange:
-        raise _Strange(f"{len(strange)} tensors are not its own: {one_line(strange[0], 60)}")
+        raise _WrongTensors(f"{len(strange)} tensors are not its own: {one_line(strange[0], 60)}")
     single = {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
     }

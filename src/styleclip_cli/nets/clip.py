@@ -95,12 +95,11 @@ def preprocess(images: Tensor, resolution: int, how: Preprocessing = "clip") -> 
         return F.adaptive_avg_pool2d(F.interpolate(images, scale_factor=7, mode="nearest"), resolution)
     height, width = images.shape[-2:]
     if min(height, width) != resolution:
-        scale = resolution / min(height, width)
-        size = (max(resolution, round(height * scale)), max(resolution, round(width * scale)))
-        images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
-        height, width = size
+        shorter = min(height, width)  # torchvision's Resize cuts the longer side, its CenterCrop rounds
+        height, width = (int(resolution * side / shorter) for side in (height, width))
+        images = F.interpolate(images, (height, width), mode="bicubic", antialias=True, align_corners=False)
     if height != width:
-        top, left = (height - resolution) // 2, (width - resolution) // 2
+        top, left = (round((side - resolution) / 2) for side in (height, width))
         images = images[..., top : top + resolution, left : left + resolution]
     mean = images.new_tensor(MEAN).view(3, 1, 1)
     std = images.new_tensor(STD).view(3, 1, 1)

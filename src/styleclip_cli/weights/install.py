@@ -20,6 +20,7 @@ from styleclip_cli.weights import packs, store
 from styleclip_cli.weights.described import without_control
 from styleclip_cli.weights.fetch import Fetched, Network, Source, check, fetch
 from styleclip_cli.weights.packs import Entry, Pack
+from styleclip_cli.weights.reach import NoNetwork, require_network
 from styleclip_cli.weights.store import Receipt
 
 if TYPE_CHECKING:
@@ -90,14 +91,19 @@ def pull_files(
         told: As in `pull`.
 
     Returns:
-        What went wrong, one error per file.
+        What went wrong, one error per file; that there is no network once for all.
     """
     problems: list[StyleClipError] = []
-    for entries in groups:
+    asked = -1  # after how many problems the network was last looked at
+    for number, entries in enumerate(groups):
         source = entries[0].source
         assert source is not None
         folder = store.downloads_dir(source)
         try:
+            if asked < len(problems) and not (network.offline or (folder / source.file).exists()):
+                asked = len(problems)
+                left_urls = [url for e in groups[number:] if e[0].source for url in e[0].source.all_urls]
+                require_network([*filter(None, [network.mirror]), *left_urls], network.connect_timeout)
             with locked(folder, "downloading it"):
                 left = [e for e in entries if store.find(source, e.part, e.variant) is None]
                 if left:
@@ -114,6 +120,8 @@ def pull_files(
                     shutil.rmtree(folder, ignore_errors=True)
         except StyleClipError as error:
             problems.append(error)
+            if isinstance(error, NoNetwork):  # true of all that follow
+                break
         else:
             for entry in entries:
                 if told is not None:
@@ -126,7 +134,7 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
 
     Args:
         fetched: The file; its hash is checked already.
-        source: What it was published as.
+        source: What it was published as, or another file of the same weights.
         entries: The parts of a pack that it is for.
 
     Raises:
@@ -173,7 +181,8 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
             if isinstance(error, OSError):
                 raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
             raise
-    store.remember(source, fetched.sha256, fetched.url)
+    if not any(fetched.is_(other) for other in source.others):
+        store.remember(source, fetched.sha256, fetched.url)
 
 
 def import_file(path: Path, source: Source, entries: Sequence[Entry]) -> None:
@@ -189,8 +198,11 @@ def import_file(path: Path, source: Source, entries: Sequence[Entry]) -> None:
         OutputError: If the parts cannot be written.
     """
     sha256 = check(store.known(source), path)
-    with locked(store.downloads_dir(source), "downloading it"):
+    folder = store.downloads_dir(source)
+    with locked(folder, "downloading it"):
         install(Fetched(path, "", sha256, path.stat().st_size), source, entries)
+        if not path.resolve().is_relative_to(folder.resolve()):
+            shutil.rmtree(folder, ignore_errors=True)  # a download that was begun has nothing more to bring
 
 
 def source_of(path: Path) -> Source:
@@ -278,6 +290,12 @@ def clean(pack: Pack) -> tuple[int, int]:
     for path in store.leftovers(used):
         freed += store.delete(path)
         removed += 1
+    named = {store.downloads_dir(e.source) for p in packs.readable() for e in p.all_entries if e.source}
+    for folder in store.begun_downloads():
+        if folder not in named:
+            freed += store.begun_bytes(folder)
+            removed += 1
+            shutil.rmtree(folder, ignore_errors=True)
     return removed, freed
 
 

@@ -16,6 +16,7 @@ converts; those without lie beside the TOML:
     urls = ["https://..."]             # tried in order
     sha256 = "..."                     # or git_sha1; without either the first download's is recorded
     size = 381673535                   # bytes
+    others = [{urls = [...], ...}]     # other files of the same weights, with hashes of their own
     licence = "Nvidia Source Code License-NC"
     class = 3                          # which class a conditional generator draws
     activation = "gelu"                # of a CLIP that was trained with it, as LAION's; else quickgelu
@@ -142,8 +143,13 @@ class Pack:
 
     @property
     def missing(self) -> list[str]:
-        """Parts that are not installed."""
-        return [part for part, entry in self.entries.items() if entry.file is None]
+        """Parts that are not installed; measurements without an address are made here where they lack."""
+        return [
+            part
+            for part, entry in self.entries.items()
+            if entry.file is None
+            and (part not in DATA or entry.source is None or bool(entry.source.all_urls))
+        ]
 
     @property
     def usable(self) -> bool:
@@ -369,16 +375,26 @@ def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
         if sha256 is None:
             raise ValueError(f"{part}: neither urls nor sha256")
         return Entry(part, None, PackFile(folder / name, sha256))
-    if not isinstance(described["urls"], list):
-        raise ValueError(f"{part}: urls is not a list")
-    source = Source(
-        file=name,
-        urls=tuple(checked.address(part, url) for url in described["urls"]),
-        sha256=sha256,
-        git_sha1=checked.hash_of(part, described, "git_sha1", 40, "SHA-1"),
-        size=checked.whole(part, described, "size", 1),
-    )
+    source = _source(part, described, name)
     class_index = checked.whole(part, described, "class", 0) or 0
     activation = checked.one_of(part, described, "activation", ("", *ACTIVATIONS))
     entry = Entry(part, source, None, checked.said(described, "licence"), class_index, activation)
     return replace(entry, file=store.installed_file(source, part, entry.variant))
+
+
+def _source(part: str, described: dict[str, Any], name: str) -> Source:
+    urls, others = described.get("urls"), described.get("others", [])
+    if not isinstance(urls, list):
+        raise ValueError(f"{part}: urls is not a list")
+    if not isinstance(others, list) or not all(
+        isinstance(one, dict) and "others" not in one for one in others
+    ):
+        raise ValueError(f"{part}: others is not a list of files")
+    return Source(
+        file=name,
+        urls=tuple(checked.address(part, url) for url in urls),
+        sha256=checked.hash_of(part, described, "sha256", 64, "SHA-256"),
+        git_sha1=checked.hash_of(part, described, "git_sha1", 40, "SHA-1"),
+        size=checked.whole(part, described, "size", 1),
+        others=tuple(_source(part, one, name) for one in others),
+    )

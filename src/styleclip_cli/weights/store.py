@@ -175,6 +175,18 @@ def downloads_dir(source: Source) -> Path:
     return home() / "downloads" / key(source)
 
 
+def begun_downloads() -> list[Path]:
+    """Folders of downloads that nobody has touched for a day."""
+    return [path for path in (home() / "downloads").glob("*/") if _age(path) > DAY]
+
+
+def begun_bytes(folder: Path) -> int:
+    """Bytes of a download that has begun and not ended."""
+    with suppress(OSError):
+        return sum(path.stat().st_size for path in folder.iterdir())
+    return 0
+
+
 def find(source: Source, part: str, variant: str = "") -> Receipt | None:
     """The receipt of an installed part; None if it is not installed."""
     path = weights_path(source, part, variant)

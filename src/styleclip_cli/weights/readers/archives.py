@@ -24,11 +24,11 @@ from styleclip_cli.weights.header import MAX_HEADER
 from styleclip_cli.weights.readers import inert, pickles
 from styleclip_cli.weights.readers.inert import (
     Damaged,
+    InertObject,
     Name,
-    Odd,
     Record,
     Refused,
-    Stranger,
+    Unreadable,
     Untrusted,
     checked_count,
 )
@@ -203,19 +203,19 @@ def _doubt(value: Any, size: int) -> str:
             inside = tuple(entry)
         elif isinstance(entry, dict):
             inside = tuple(entry.values())
-            doubt = doubt or _odd_key(entry)
-        elif isinstance(entry, Stranger):
+            doubt = doubt or _unreadable_key(entry)
+        elif isinstance(entry, InertObject):
             inside = (*entry.args, entry.state, entry.items, entry.entries)
-            doubt = doubt or _strange(entry.name)
+            doubt = doubt or _named(entry.name)
         elif isinstance(entry, Record):
             inside = (*entry.args, entry.state)
         elif not doubt:
-            if isinstance(entry, Odd):
+            if isinstance(entry, Unreadable):
                 doubt = entry.doubt
             elif isinstance(entry, set | frozenset):
-                doubt = _odd_key(entry)
+                doubt = _unreadable_key(entry)
             elif isinstance(entry, Name) and entry.make is None:
-                doubt = _strange(entry.name)
+                doubt = _named(entry.name)
             elif isinstance(entry, inert.Dtype) and entry.dtype is None:
                 doubt = inert.NO_NUMBERS
         steps -= len(inside)
@@ -225,11 +225,11 @@ def _doubt(value: Any, size: int) -> str:
     return doubt
 
 
-def _odd_key(keys: Iterable[Any]) -> str:
-    return next((key.doubt for key in keys if isinstance(key, Odd)), "")
+def _unreadable_key(keys: Iterable[Any]) -> str:
+    return next((key.doubt for key in keys if isinstance(key, Unreadable)), "")
 
 
-def _strange(name: str) -> str:
+def _named(name: str) -> str:
     return f"it names {inert.printable(name)}, which weights do not need"
 
 
@@ -283,7 +283,7 @@ def _safetensors(mapped: mmap.mmap) -> Content:
 
 def fields(value: Any) -> dict[str, Any]:
     """The entries of a dictionary, or of an `argparse.Namespace` or the like read as a record."""
-    if isinstance(value, Stranger) and value.items:  # a dictionary of another class
+    if isinstance(value, InertObject) and value.items:  # a dictionary of another class
         value = value.items
     elif isinstance(value, Record) and isinstance(value.state, dict):
         value = value.state

@@ -1,6 +1,6 @@
 """What pickled objects become when they are read as data: plain values, numpy arrays and inert records.
 
-`ALLOWED` says what becomes of the names that weights need. Every other name becomes a `Stranger`, an inert
+`ALLOWED` says what becomes of the names that weights need. Every other name becomes an `InertObject`, an inert
 record that nothing calls: what lies beside the weights (settings, an optimizer) does not decide whether they
 are read. Only names that could run something end the reading (`could_run`): not that they would run here, but
 a file that asks for them is not to be trusted.
@@ -66,7 +66,7 @@ class Record:
         self.state = state
 
 
-class Stranger(Record):
+class InertObject(Record):
     """A record of a name that weights do not need. It may be of any kind: a dictionary or a list too.
 
     Attributes:
@@ -87,7 +87,7 @@ class Name:
 
     Attributes:
         name: The name in full.
-        make: What calling it gives; None for a `Stranger`.
+        make: What calling it gives; None for an `InertObject`.
         works: Whether a call does anything with its arguments but keep them.
     """
 
@@ -99,10 +99,10 @@ class Name:
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
         """What is left of a call."""
-        return Stranger(self.name, args) if self.make is None else self.make(*args)
+        return InertObject(self.name, args) if self.make is None else self.make(*args)
 
 
-class Odd:
+class Unreadable:
     """Something that is kept only to be passed over; nothing is equal to it but itself.
 
     Attributes:
@@ -144,14 +144,14 @@ class Array:
     """A numpy array that is still to be filled.
 
     Attributes:
-        values: The array, a view of the file's bytes; None before it is filled, `Odd` if it is one of other
+        values: The array, a view of the file's bytes; None before it is filled, `Unreadable` if it is one of other
             things than numbers.
     """
 
     __slots__ = ("values",)
 
     def __init__(self, *_: Any) -> None:
-        self.values: np.ndarray | Odd | None = None
+        self.values: np.ndarray | Unreadable | None = None
 
     def fill(self, state: Any) -> None:
         """Take numpy's state: version, shape, type, whether columns come first, bytes."""
@@ -164,13 +164,13 @@ class Array:
 _NUMBERS = frozenset(["b1", "?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
 
 
-def _array(raw: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray | Odd:
+def _array(raw: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray | Unreadable:
     if (
         not isinstance(kind, Dtype)
         or kind.dtype is None
         or not isinstance(raw, bytes | bytearray | memoryview)
     ):
-        return Odd(NO_NUMBERS, raw)
+        return Unreadable(NO_NUMBERS, raw)
     sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     count = checked_count(sizes)
     if count * kind.dtype.itemsize != len(raw):
@@ -198,7 +198,7 @@ def _scalar(kind: Any, raw: Any = b"") -> Any:
     if isinstance(raw, str):
         raw = raw.encode("latin1")
     found = _array(raw, kind, ())
-    return found if isinstance(found, Odd) else found.item()
+    return found if isinstance(found, Unreadable) else found.item()
 
 
 def _dict(pairs: Any = None) -> dict[Any, Any]:
@@ -222,12 +222,12 @@ def checked_key(key: Any) -> Any:
     and so may telling a long text from its equal.
     """
     if isinstance(key, str | bytes):
-        return key if len(key) <= MAX_TEXT else Odd(f"it has keys of {len(key)} characters", key)
+        return key if len(key) <= MAX_TEXT else Unreadable(f"it has keys of {len(key)} characters", key)
     if key is None or isinstance(key, float):
         return key
     if isinstance(key, int) and abs(key) < MAX_KEY:
         return key
-    return Odd("it has keys that are neither texts nor numbers", key)
+    return Unreadable("it has keys that are neither texts nor numbers", key)
 
 
 class _Recorder:

@@ -30,10 +30,10 @@ from styleclip_cli.weights.readers.inert import (
     Array,
     Damaged,
     Dtype,
+    InertObject,
     Name,
     Record,
     Refused,
-    Stranger,
     Untrusted,
     checked_key,
     could_run,
@@ -83,7 +83,7 @@ def load(
 
     Args:
         stream: What to read; left standing behind the pickle.
-        allowed: What becomes of calls, by the full names of what is called; others become strangers.
+        allowed: What becomes of calls, by the full names of what is called; others become inert objects.
         persistent: Turns a persistent id (a reference to something outside) into a value.
         classes: Names that begin with this become records too ("__torch__.").
         budget: How many bytes functions may be given in all; the size of the file.
@@ -202,7 +202,7 @@ class _Machine:
 
     def _list_on_top(self) -> list[Any]:
         found = self.stack[-1]
-        if isinstance(found, Stranger):
+        if isinstance(found, InertObject):
             return found.entries
         if not isinstance(found, list):
             raise Refused("it appends to something that is no list")
@@ -245,7 +245,7 @@ class _Machine:
 
     def _set(self, items: list[Any]) -> None:
         found = self.stack[-1]
-        if isinstance(found, Stranger):
+        if isinstance(found, InertObject):
             found = found.items
         if not isinstance(found, dict) or len(items) % 2:
             raise Refused("it sets items of something that is no dictionary")
@@ -312,7 +312,7 @@ class _Machine:
         if len(args) > _MAX_ARGUMENTS:
             raise Refused(f"it calls {printable(function.name)} with {len(args)} arguments")
         if function.make is None:
-            self.stack.append(Stranger(function.name, args))
+            self.stack.append(InertObject(function.name, args))
             return
         for arg in args if function.works else ():
             if isinstance(arg, str | bytes | bytearray):

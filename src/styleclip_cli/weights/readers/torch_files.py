@@ -46,10 +46,10 @@ _STORAGES = {
 _TYPES = {"torch.uint16": "<u2", "torch.uint32": "<u4", "torch.uint64": "<u8"}
 
 
-def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray | inert.Odd:
+def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray | inert.Unreadable:
     """`torch._utils._rebuild_tensor_v2`: a tensor from a storage."""
     if not isinstance(storage, np.ndarray) or storage.ndim != 1:
-        if isinstance(storage, inert.Odd):
+        if isinstance(storage, inert.Unreadable):
             return storage
         raise Damaged("a tensor without a storage")
     if not isinstance(size, tuple) or not isinstance(stride, tuple) or len(size) != len(stride):
@@ -74,7 +74,7 @@ def _rebuild_typed(
     """`torch._utils._rebuild_tensor_v3`: a tensor of a type that has no storage of its own."""
     code = _TYPES.get(getattr(kind, "name", ""))
     if code is None:
-        return inert.Stranger("torch._utils._rebuild_tensor_v3")  # of eight bits: no weights that are read
+        return inert.InertObject("torch._utils._rebuild_tensor_v3")  # of eight bits: no weights that are read
     if not isinstance(storage, np.ndarray) or storage.nbytes % np.dtype(code).itemsize:
         raise Damaged("a tensor without a storage")
     return _rebuild(storage.view(code), offset, size, stride)
@@ -84,7 +84,7 @@ def _rebuild_from_type(function: Any, kind: Any, args: Any, *_: Any) -> Any:
     """`torch._tensor._rebuild_from_type_v2`: a tensor of another class, or with attributes."""
     if isinstance(function, inert.Name) and function.name in _TENSORS and isinstance(args, tuple):
         return function(args)
-    return inert.Stranger("torch._tensor._rebuild_from_type_v2")
+    return inert.InertObject("torch._tensor._rebuild_from_type_v2")
 
 
 def _size(sizes: Any = ()) -> tuple[Any, ...]:
@@ -102,13 +102,13 @@ def bfloat16(raw: np.ndarray) -> np.ndarray:
     return np.left_shift(raw, 16, dtype=np.uint32).view(np.float32)
 
 
-def _storage(kind: Any, count: Any, raw: memoryview) -> np.ndarray | inert.Odd:
-    """The numbers of a storage, as a view of its bytes; `Odd` if numpy has no such numbers."""
+def _storage(kind: Any, count: Any, raw: memoryview) -> np.ndarray | inert.Unreadable:
+    """The numbers of a storage, as a view of its bytes; `Unreadable` if numpy has no such numbers."""
     if not isinstance(kind, str) or isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise Damaged("a storage of no known kind")
     code = "<u2" if kind == "BFloat16Storage" else _STORAGES.get(kind)
     if code is None:
-        return inert.Odd(f"it holds numbers of another kind ({inert.printable(kind, 40)})")
+        return inert.Unreadable(f"it holds numbers of another kind ({inert.printable(kind, 40)})")
     dtype = np.dtype(code)
     if count * dtype.itemsize > len(raw):
         raise Damaged(f"a storage of {count} numbers in {len(raw)} bytes")
