@@ -1,6 +1,6 @@
 """What pickled objects become when they are read as data: plain values, numpy arrays and inert records.
 
-`ALLOWED` says what becomes of the names that weights need. Every other name becomes an `InertObject`, an inert
+`ALLOWED` says what becomes of the names that weights need. Every other name becomes an `InertObject`, a
 record that nothing calls: what lies beside the weights (settings, an optimizer) does not decide whether they
 are read. Only names that could run something end the reading (`could_run`): not that they would run here, but
 a file that asks for them is not to be trusted.
@@ -144,8 +144,8 @@ class Array:
     """A numpy array that is still to be filled.
 
     Attributes:
-        values: The array, a view of the file's bytes; None before it is filled, `Unreadable` if it is one of other
-            things than numbers.
+        values: The array, a view of the file's bytes; None before it is filled, `Unreadable` if it is one of
+            other things than numbers.
     """
 
     __slots__ = ("values",)
