@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -150,6 +151,20 @@ def test_fingerprints_tell_weights_classes_and_parts_apart(files: Path) -> None:
     assert origin != replace(receipt, conversion=receipt.conversion + 1).origin()
     assert origin != receipt.origin("gelu")
     assert origin == replace(receipt, sha256="0" * 64, layout="said otherwise", source="x.pkl").origin()
+
+
+def test_a_file_that_packs_draw_several_classes_of_is_imported_for_each(files: Path) -> None:
+    names = ("one", "two")
+    before = {}
+    for index, name in enumerate(names, start=1):
+        before[name] = add(files, name, "nvlabs_cond.pkl", "--class", str(index)).entries["generator"].file
+    assert before["one"].sha256 != before["two"].sha256
+    shutil.rmtree(store.home() / "weights")
+    assert main(["models", "import", str(files / "nvlabs_cond.pkl")]) == 0
+    for name in names:
+        file = packs.find_pack(name).entries["generator"].file
+        assert file.sha256 == before[name].sha256
+        file.verify(name, thorough=True)
 
 
 def test_what_earlier_versions_wrote_still_belongs_to_its_pack(files: Path, tmp_path: Path) -> None:

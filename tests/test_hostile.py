@@ -285,12 +285,12 @@ BODIES: dict[str, tuple[bytes, str]] = {
 
 def _refusal(path: Path, read: Callable[[Path], Any] = read_parts) -> str:
     """The message that a file leads to: an error of one line, in no time."""
-    start = time.perf_counter()
+    start = time.process_time()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         with pytest.raises(WeightsError) as caught:
             read(path)
-    assert time.perf_counter() - start < 2
+    assert time.process_time() - start < 2
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert message.isprintable()
@@ -777,7 +777,7 @@ def measure(folder: Path) -> None:
         pages = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (pages + 1500 * MB, pages + 1500 * MB))
         resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
-        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+        before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.process_time()
         try:
             read_parts(path)
             outcome = "read"
@@ -785,7 +785,7 @@ def measure(folder: Path) -> None:
             outcome = f"refused: {str(error)[len(str(path)) + 2 :]}"
         except BaseException as error:
             outcome = f"{type(error).__name__}: {error}"
-        seconds = time.perf_counter() - start
+        seconds = time.process_time() - start
         growth = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
         say(json.dumps({"file": path.name, "outcome": outcome, "seconds": seconds, "growth": growth * 1024}))
         os._exit(0)
@@ -834,11 +834,11 @@ def test_small_files_do_not_cost_much(kind: str, measured: dict[str, dict[str, A
 def test_headers_of_many_megabytes_are_not_looked_into(tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     path.write_bytes(_tensors_file(b'{"__metadata__":{"a":"' + b"x" * (64 * MB) + b'"}}'))
-    start = time.perf_counter()
+    start = time.process_time()
     for reader in (load_weights, read_parts):
         with pytest.raises(WeightsError, match="many megabytes"):
             reader(path)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5
     with pytest.raises(OutputError, match="too long to be read again"):
         save_weights(path, {"a": torch.ones(2)}, {"files": "x" * (3 * MB)})
     assert path.stat().st_size > 64 * MB  # what was there before stays

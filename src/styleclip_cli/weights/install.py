@@ -144,9 +144,12 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
     from styleclip_cli.weights.readers import read_parts
     from styleclip_cli.weights.readers.networks import with_gelu
 
-    class_index = max(entry.class_index for entry in entries)  # only a generator has classes
-    found: dict[str, Part] = {part.name: part for part in read_parts(fetched.path, class_index)}
+    of_class: dict[int, dict[str, Part]] = {}
     for entry in entries:
+        if entry.class_index not in of_class:
+            parts = read_parts(fetched.path, entry.class_index)
+            of_class[entry.class_index] = {part.name: part for part in parts}
+        found = of_class[entry.class_index]
         part = found.get(entry.part)
         if part is None:
             raise WeightsError(

@@ -30,11 +30,11 @@ from styleclip_cli.weights.readers.parts import (
 
 # TorchScript archives of CLIP hold these beside the tensors.
 _CLIP_SETTINGS = ("input_resolution", "context_length", "vocab_size")
-# Networks whose state dict is the whole file: part, layout, tensors that tell it from others.
 UNDECIDED = "taken for quickgelu, OpenAI's; the file does not say, and LAION's have gelu: --clip-activation"
 _ENCODER = re.compile(r"(input_layer|body|styles|latlayer\d)\.")
 _MAPPER_PARTS = r"((course|medium|fine)_mapping|mapping|mapper_\d{1,3})\.mapping\."
 _MAPPER_MARK = re.compile(rf"(.*\.)?{_MAPPER_PARTS}1\.weight", re.DOTALL)
+# Networks of one form: part, layout, tensors that tell them from others.
 _FLAT: tuple[tuple[PartName, str, tuple[str, ...]], ...] = (
     (
         "identity",
