@@ -30,7 +30,7 @@ from styleclip_cli.weights.readers.parts import (
 
 # TorchScript archives of CLIP hold these beside the tensors.
 _CLIP_SETTINGS = ("input_resolution", "context_length", "vocab_size")
-UNDECIDED = "taken for quickgelu, OpenAI's; the file does not say, and LAION's have gelu: --clip-activation"
+_UNDECIDED = "taken for quickgelu, OpenAI's; the file does not say, and LAION's have gelu: --clip-activation"
 _ENCODER = re.compile(r"(input_layer|body|styles|latlayer\d)\.")
 _MAPPER_PARTS = r"((course|medium|fine)_mapping|mapping|mapper_\d{1,3})\.mapping\."
 _MAPPER_MARK = re.compile(rf"(.*\.)?{_MAPPER_PARTS}1\.weight", re.DOTALL)
@@ -95,7 +95,7 @@ def parts_of(
         "generator", prefix_of(state, *nvlabs.MARKS), lambda inside: nvlabs.convert_flat(inside, class_index)
     )
     for tower in ("visual.proj", "visual.attnpool.positional_embedding"):
-        add("clip", prefix_of(state, "text_projection", tower), lambda inside: clip(inside, UNDECIDED))
+        add("clip", prefix_of(state, "text_projection", tower), lambda inside: clip(inside, _UNDECIDED))
     for name, layout, keys in _FLAT:
         add(name, prefix_of(state, *keys), lambda inside: Part(name, layout, _finite_types(inside)))  # noqa: B023
     return found
