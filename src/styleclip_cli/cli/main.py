@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -129,6 +130,16 @@ def _signals_raise() -> Iterator[None]:
     def handler(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)
 
+    def lost(unraisable: sys.UnraisableHookArgs) -> None:
+        """Send a signal again that came while Python was clearing up (`__del__`), where exceptions end."""
+        if not isinstance(unraisable.exc_value, Stopped):
+            hook(unraisable)
+            return
+        timers.append(threading.Timer(0.01, _send, [unraisable.exc_value.number]))
+        timers[-1].start()
+
+    timers: list[threading.Timer] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lost
     previous = {}
     with suppress(ValueError):  # not the main thread: an embedding program owns the signals
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -137,5 +148,15 @@ def _signals_raise() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = hook
+        for timer in timers:
+            timer.cancel()
         for number, old in previous.items():
             signal.signal(number, old)
+
+
+def _send(number: int) -> None:
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:  # to the thread that hears it: it may be waiting
+        signal.pthread_kill(threading.main_thread().ident or 0, number)
