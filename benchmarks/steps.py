@@ -35,7 +35,9 @@ def networks(size: str) -> tuple[Any, Any, Any]:
     torch.manual_seed(0)
     if size == "toy":
         from styleclip_cli import Engine
+        from styleclip_cli.memory import keep_freed
 
+        keep_freed()  # as the commands do
         engine = Engine("toy", device="cpu")
         return engine.generator, engine.clip, engine.identity
     from styleclip_cli.bench import published_size

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -35,10 +36,25 @@ def pack(tmp_path_factory):
 def _alone(tmp_path_factory, monkeypatch, _kernels):
     import torch
 
+    from styleclip_cli import process
+
     torch.set_num_threads(1)
     for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
         monkeypatch.delenv(name)
+    # Where nothing can be kept in the cache, kernels lie there, and `cache prune` removes them.
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+    monkeypatch.setattr(process, "chosen", process.Choices())
     cache = tmp_path_factory.mktemp("cache")
     (cache / "kernels").symlink_to(_kernels)
     monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(cache))
     monkeypatch.setenv("STYLECLIP_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture
+def nothing_built(monkeypatch, tmp_path):
+    """Where kernels will be kept: an empty cache, in a process that has built nothing yet."""
+    from styleclip_cli.nets.ops import building
+
+    monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(building, "_built", building.cache(building._built.__wrapped__))
+    return tmp_path / "kernels"

@@ -114,7 +114,7 @@ def test_a_failed_write_keeps_the_old_file_and_leaves_nothing(saved, arrays, mon
     def full(*args, **kwargs):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(cache.os, "fsync", full)
+    monkeypatch.setattr("os.fsync", full)
     with pytest.raises(OutputError, match="No space left"):
         cache.save_npz(saved, arrays, {}, schema=SCHEMA)
     assert saved.read_bytes() == before
@@ -203,5 +203,5 @@ def test_the_cache_folder_is_the_platforms_or_the_chosen_one(tmp_path, monkeypat
     monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path / "here"))
     assert cache.cache_dir() == tmp_path / "here"
     monkeypatch.delenv("STYLECLIP_CACHE_DIR")
-    monkeypatch.setattr(cache.platformdirs, "user_cache_path", lambda name: tmp_path / name)
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda name: tmp_path / name)
     assert cache.cache_dir() == tmp_path / "styleclip"

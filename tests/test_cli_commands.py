@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styleclip_cli import cache, latents
+from styleclip_cli import cache, latents, process
 from styleclip_cli.cli import main
+from styleclip_cli.engine import Engine
 from styleclip_cli.save import read_metadata
 from tiny_pack import SIDE, make_pack
 
@@ -471,6 +472,32 @@ def test_a_bug_is_one_line_with_a_way_to_see_more(
     monkeypatch.setenv("STYLECLIP_DEBUG", "1")
     assert main(["sample"]) == 1
     assert "Traceback" in capsys.readouterr().err
+
+
+def test_options_change_neither_the_environment_nor_the_next_command(
+    here: Path, pack: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dict(os.environ)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    assert main(["edit", "no.png", "-p", "x", "--models", str(pack), "--no-kernels", "--verbose"]) == 3
+    assert "Traceback" in capsys.readouterr().err
+    assert process.without_kernels()
+    assert main(["edit", "no.png", "-p", "x", "--models", str(pack), "--max-megapixels", "400"]) == 3
+    assert "Traceback" not in capsys.readouterr().err
+    assert not process.without_kernels()
+    assert Image.MAX_IMAGE_PIXELS == 200_000_000  # Pillow refuses what has twice as many
+    assert dict(os.environ) == before
+
+
+def test_commands_keep_freed_memory_and_a_program_that_embeds_an_engine_decides_itself(
+    here: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monkeypatch.setattr("styleclip_cli.networks.keep_freed", lambda: told.append(True))
+    Engine(pack, device="cpu")
+    assert told == []
+    assert main(["sample", "--models", str(pack), "--device", "cpu"]) == 0
+    assert told == [True]
 
 
 @pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])

@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections import namedtuple
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from styleclip_cli import __version__
 from styleclip_cli.errors import OutputError, UsageError, WeightsError
 from styleclip_cli.weights import fetch as module
 from styleclip_cli.weights.fetch import Network, Source, check, fetch
+from styleclip_cli.weights.reach import NoNetwork, require_network
 
 FILE = "weights.pt"
 BODY = hashlib.shake_256(b"weights").digest(200_000)
@@ -569,6 +571,46 @@ def test_a_server_stalled_for_ever_ends_in_an_error(server, tmp_path, stalled):
     assert len(server.seen) in (2, 3)
 
 
+def trickle(pause, step=1):
+    """A little at a time, for ever."""
+
+    def answer(handler):
+        handler.reply(200, {"Content-Length": len(BODY), "ETag": None})
+        for start in range(0, len(BODY), step):
+            handler.wfile.write(BODY[start : start + step])
+            if handler.server.released.wait(pause):
+                return
+
+    return answer
+
+
+@pytest.mark.parametrize("step", [1, 600])
+def test_a_server_slower_than_any_line_is_given_up(server, other, tmp_path, step):
+    """A byte now and then is no progress; the beginning, which is looked at first, is no exception."""
+    server.default = trickle(0.02, step)
+    network = Network(read_timeout=0.2, attempts=2, backoff=0.001, least_speed=1e6)
+    begun = time.monotonic()
+    assert fetch(published(server, other), tmp_path / "a", network).url == other.url
+    assert "too slow" in failure(published(server), tmp_path / "b", network).message
+    assert time.monotonic() - begun < 5
+    assert len(server.seen) == 4
+    assert_whole(tmp_path / "a")
+
+
+def test_a_slow_server_that_is_fast_enough_is_waited_for(server, tmp_path):
+    server.default = trickle(0.02, 10_000)
+    fetch(published(server), tmp_path, Network(read_timeout=0.1, attempts=1, least_speed=10_000))
+    assert len(server.seen) == 1
+    assert_whole(tmp_path)
+
+
+def test_a_few_bytes_at_a_time_do_not_earn_new_tries(server, tmp_path):
+    server.script = [publish(cut=cut) for cut in range(1000, 10_000, 1000)]
+    failure(published(server), tmp_path, Network(attempts=3, backoff=0.001, least_speed=1e9))
+    assert len(server.seen) == 3
+    assert_started(tmp_path, 3000)
+
+
 # -- Addresses that will not do
 
 
@@ -646,6 +688,33 @@ def test_wrong_content_is_deleted_and_the_next_address_tried(server, other, tmp_
     fetch(published(server, other), tmp_path, QUICK)
     assert len(other.seen) == 1
     assert_whole(tmp_path)
+
+
+def test_addresses_are_tried_in_order_until_one_sends_the_right_file(new_server, tmp_path):
+    """The first has it no more, the second sends something else, the third is right."""
+    first, second, third = servers = [new_server() for _ in range(3)]
+    first.default, second.default = status(404), publish(BODY[::-1])
+    assert fetch(published(*servers), tmp_path, QUICK).url == third.url
+    assert [len(server.seen) for server in servers] == [1, 1, 1]
+    assert_whole(tmp_path)
+
+
+def test_another_file_of_the_same_weights_has_a_hash_of_its_own(server, other, tmp_path):
+    small = BODY[:5000][::-1]
+    alone = Source(FILE, (other.url,), hashlib.sha256(small).hexdigest(), size=len(small))
+    source = replace(published(server, sha256=None), others=(alone,))
+    server.script = [publish(cut=100_000), status(403)]  # what it sent is no beginning of the other one
+    other.default = publish(small)
+    assert fetch(source, tmp_path, QUICK).url == other.url
+    assert_whole(tmp_path, small)
+    assert check(replace(source, sha256=SHA256), tmp_path / FILE) == alone.sha256
+    with pytest.raises(WeightsError, match="not the published file"):
+        check(replace(source, sha256=SHA256), Path(__file__))
+    (tmp_path / FILE).unlink()
+    server.default, other.default = status(403), publish(BODY[::-1])
+    message = failure(source, tmp_path).message
+    assert "403" in message
+    assert "expected 5000" in message
 
 
 @pytest.mark.parametrize("git_sha1", [GIT_SHA1, GIT_SHA1.upper()])
@@ -860,7 +929,8 @@ def test_names_that_lead_elsewhere_are_refused(server, tmp_path, file):
 
 def test_too_little_space_is_told_before_loading(server, tmp_path, monkeypatch):
     usage = namedtuple("usage", "total used free")
-    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9, 90_000))
+    free = module.KEPT_FREE + 90_000
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9, free))
     error = failure(published(server), tmp_path, kind=OutputError)
     assert "0.2 MB" in error.message
     assert "0.1 MB" in error.message
@@ -913,6 +983,47 @@ def test_a_name_too_long_for_the_disk(server, tmp_path):
     assert "cannot be written" in error.message
 
 
+def test_a_file_of_unpublished_size_has_an_end(server, tmp_path):
+    network = Network(attempts=1, backoff=0.001, largest=100_000)
+    assert "more than is taken" in failure(published(server), tmp_path, network).message
+    server.script = [chunked(BODY)]  # says no length
+    assert "more than 100000 bytes" in failure(published(server), tmp_path, network).message
+    assert names(tmp_path) == []
+    fetch(published(server, size=len(BODY)), tmp_path, network)  # published: nothing is amiss
+    assert_whole(tmp_path)
+
+
+def test_a_disk_is_not_filled_by_what_says_no_length(server, tmp_path, monkeypatch):
+    usage = namedtuple("usage", "total used free")
+
+    def measured(folder):
+        return usage(0, 0, module.KEPT_FREE + 150_000 - sum(f.stat().st_size for f in folder.iterdir()))
+
+    monkeypatch.setattr(shutil, "disk_usage", measured)
+    server.default = chunked(BODY)
+    error = failure(published(server), tmp_path, kind=OutputError)
+    assert "200 MB stay free" in error.message
+    assert "make room" in error.hint
+    assert 0 < (tmp_path / f"{FILE}.part").stat().st_size <= 150_000
+
+
+def test_what_is_kept_of_a_failed_download_is_told(server, tmp_path):
+    server.default = publish(cut=100_000)
+    assert failure(published(server), tmp_path).message.endswith("0.1 MB of it are kept for the next try")
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("https://files.example/recognition%20arc.pth?download=1", "'recognition arc.pth'"),
+        ("https://files.example/download?id=17&export=download", FILE),
+    ],
+)
+def test_what_to_fetch_by_hand_is_named_as_a_browser_saves_it(tmp_path, url, name):
+    error = failure(Source(FILE, (url,), SHA256), tmp_path, Network(offline=True))
+    assert error.hint.endswith(f"styleclip models import {name}")
+
+
 def test_an_interrupt_keeps_what_was_loaded(server, tmp_path):
     def stop(done, total):
         if done > 100:
@@ -925,3 +1036,45 @@ def test_an_interrupt_keeps_what_was_loaded(server, tmp_path):
     fetch(published(server), tmp_path, QUICK)
     assert server.ranges() == [None, f"bytes={size}-"]
     assert_whole(tmp_path)
+
+
+# -- Whether there is a network
+
+
+def test_one_host_that_answers_is_a_network(server, new_server):
+    gone = new_server()
+    gone.socket.close()
+    require_network([gone.url, server.url], 5)
+
+
+def test_no_host_that_answers_is_no_network(monkeypatch):
+    def unknown(*args, **kwargs):
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    urls = ["https://one.example/x", "https://two.example/x", "https://one.example/y", "none", "http://[x"]
+    with pytest.raises(NoNetwork) as caught:
+        require_network(urls, 5)
+    message = "no network: one.example, two.example cannot be reached (Temporary failure in name resolution)"
+    assert caught.value.message == message
+    require_network(["none"], 5)  # what is wrong with it is for the download to say
+
+
+def test_a_name_server_that_says_nothing_is_not_waited_for(monkeypatch):
+    over = threading.Event()
+
+    def silent(*args, **kwargs):
+        over.wait(20)
+        return []
+
+    monkeypatch.setattr(socket, "getaddrinfo", silent)
+    begun = time.monotonic()
+    with pytest.raises(NoNetwork, match="timed out"):
+        require_network(["https://one.example/x"], 0.1)
+    assert time.monotonic() - begun < 2
+    over.set()
+
+
+def test_the_network_behind_a_proxy_is_the_proxy(server, monkeypatch):
+    monkeypatch.setenv("https_proxy", f"http://{server.host}")
+    require_network(["https://files.example/x"], 5)

@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import json
 import math
+import runpy
+import shutil
+import sys
 from argparse import Namespace
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +19,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from checkpoints import (
@@ -43,7 +47,7 @@ from styleclip_cli.edits.directions import apply, find_direction
 from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.inversion import encode
 from styleclip_cli.nets import ops
-from styleclip_cli.nets.clip import Clip, tokenize
+from styleclip_cli.nets.clip import MEAN, STD, Clip, preprocess, tokenize
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace, stages
 from styleclip_cli.nets.mapper import STRENGTH, LatentMapper
@@ -312,6 +316,26 @@ def test_torchscript_and_state_dict_are_the_same_bit_for_bit(tmp_path: Path) -> 
         np.testing.assert_array_equal(array, model.state_dict()[name].numpy(), err_msg=name)
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_clips_cut_of_pictures_that_are_not_square(seed: int) -> None:
+    """torchvision's Resize(n) cuts the longer side's fraction, its CenterCrop(n) rounds halves to even."""
+    rng = np.random.RandomState(seed)
+    width, height = (int(side) for side in rng.randint(33, 160, 2))
+    # Smooth but for steps: a crop that lies a pixel aside is seen at once.
+    rows, columns = np.mgrid[:height, :width]
+    channels = [(rows // 9 + columns // 7) % 2 * 200 + 20, columns * 255 // width, rows * 255 // height]
+    picture = Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
+    side, shorter = 32, min(width, height)
+    size = (int(side * width / shorter), int(side * height / shorter))
+    left, top = (round((length - side) / 2.0) for length in size)
+    wanted = np.asarray(picture.resize(size, Image.Resampling.BICUBIC))[top : top + side, left : left + side]
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1)[None] / 127.5 - 1
+    seen = preprocess(pixels, side)[0] * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
+    assert seen.shape == (3, side, side)
+    error = seen.mul(255).clamp(0, 255).permute(1, 2, 0).numpy() - wanted
+    assert abs(error).max() < 1.1, (width, height)
+
+
 def test_clip_resnet(tmp_path: Path) -> None:
     model = clip_model(
         vision_layers=(1, 1, 1, 1), vision_width=8, image_resolution=64, vocab_size=49408, context_length=77
@@ -568,3 +592,33 @@ def test_flat_indices_and_layers_agree() -> None:
     assert torch.equal(space.concat(space.split(styles)), styles)
     with pytest.raises(IndexError):
         space.locate(space.size)
+
+
+def test_parity_is_measured_whatever_the_files_are_called(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """benchmarks/parity.py knows files by what they hold, and tells of numbers that are wrong."""
+    main = runpy.run_path(str(Path(__file__).parent.parent / "benchmarks" / "parity.py"))["main"]
+    monkeypatch.setattr(sys, "argv", ["parity.py", str(tmp_path)])
+    for number, path in enumerate(sorted(GOLDEN.iterdir())):
+        shutil.copy(path, tmp_path / f"{number}{'.npz' if path.suffix == '.npz' else ''}")
+    assert main() == 0
+    told = capsys.readouterr().out
+    for quantity in (
+        *("truncation 0.7 -> picture", "mixed W+ -> picture", "picture -> codes", "picture -> embedding"),
+        *("similarity", "W+ -> offset", "direction_1", "crop 3", "relevance", "standard deviations"),
+    ):
+        assert quantity in told
+    assert "no numbers fit" not in told
+    # The same again, with numbers that are wrong by a hundredth.
+    for path in tmp_path.iterdir():
+        if path.suffix == ".npz" and "mixed_w_plus" not in np.load(path).files:
+            path.unlink()
+        elif path.suffix == ".npz":
+            with np.load(path) as found:
+                off = {name: found[name] + (0.0 if name in ("z", "c") else 0.01) for name in found.files}
+            np.savez(path, **off)
+    assert main() == 1
+    told = capsys.readouterr().out
+    assert told.count("TOO FAR") == 10
+    assert "no numbers fit" in told

@@ -18,6 +18,8 @@ from PIL import Image
 from PIL.ExifTags import IFD
 from PIL.PngImagePlugin import PngInfo
 
+from checkpoints import E4E_OPTIONS, encoder_checkpoint, mapper_checkpoint, random_mapper, rosinality_state
+from networks import arcface_state, clip_state, encoder_state
 from styleclip_cli import __version__, cache, latents, save
 from styleclip_cli.cli.info import info
 from styleclip_cli.errors import StyleClipError
@@ -154,6 +156,37 @@ def test_published_files_tell_their_parts(capsys: pytest.CaptureFixture[str]) ->
     golden = Path(__file__).parent / "golden"
     assert told(capsys, golden / "S_mean_std")["parts"][0]["part"] == "statistics"
     assert told(capsys, golden / "fs3.npy")["parts"][0]["part"] == "relevance"
+
+
+def test_files_of_other_programs_tell_what_was_taken_and_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "a b.pt"
+    torch.save({"g": {f"module.{name}": tensor for name, tensor in rosinality_state().items()}}, path)
+    assert run(path) == 0
+    lines = capsys.readouterr().out.splitlines()
+    taken = "g / module.*; an averaged generator (g_ema), which would draw better, is not in the file"
+    assert lines[2:] == [f"    taken: {taken}", f"  use: styleclip models add NAME --generator '{path}'"]
+    assert told(capsys, path)["use"] == f"styleclip models add NAME --generator '{path}'"
+    for value, use in (
+        (
+            encoder_checkpoint(encoder_state(), torch.zeros(8, 16), E4E_OPTIONS),
+            "--generator GENERATOR --encoder",
+        ),
+        (mapper_checkpoint(random_mapper(("mapping", 3))), "styleclip edit PHOTO --mapper"),
+        (clip_state(), "--clip"),
+        (arcface_state(), "--identity"),
+    ):
+        torch.save(value, path)
+        assert f"{use} '{path}'" in told(capsys, path)["use"]
+
+
+def test_files_that_cannot_be_used_tell_what_they_are(tmp_path: Path, capsys) -> None:
+    torch.save({"state": {}, "param_groups": []}, tmp_path / "a.pt")
+    with pytest.raises(StyleClipError) as caught:
+        info([str(tmp_path / "a.pt")])
+    assert "the state of an optimizer, without the network" in caught.value.message
+    assert caught.value.hint == "the checkpoint of the network is needed"
 
 
 def test_latents_of_styleclip_itself_are_latents(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,16 +11,20 @@ import pytest
 import torch
 from torch import Tensor
 
+from checkpoints import golden_generator, nvlabs_generator, nvlabs_pickle, save
 from styleclip_cli import inversion
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.inversion import Perceptual, tuned
-from styleclip_cli.inversion.pivotal import RANK, factorised, low_rank
+from styleclip_cli.inversion.pivotal import RANK, factorised, low_rank, pivotal
 from styleclip_cli.inversion.refine import Deadline, Plateau, refine
+from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.save import save_image
+from styleclip_cli.settings import InversionSettings
 from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
 from styleclip_cli.toyworld.renderer import render_all
+from styleclip_cli.weights.readers import read_parts
 from tiny_pack import SIDE, make_pack
 
 
@@ -123,6 +127,37 @@ def test_locality_keeps_other_faces_as_they_were(toy: Engine, photo: Tensor) -> 
         return float((toy.synthesize(others, changes) - plain).square().mean())
 
     assert moved(20.0) < 0.8 * moved(0.0)
+
+
+def test_a_resized_picture_has_no_colours_beyond_white_and_black() -> None:
+    """Bicubic interpolation overshoots at edges, as Pillow's would if it did not cut that off."""
+    edge = torch.ones(1, 3, 64, 64)
+    edge[..., ::7] = -1
+    assert float(inversion.resized(edge, 48).abs().max()) == 1.0
+
+
+def test_tuning_does_not_depend_on_how_a_file_keeps_its_kernels(tmp_path: Path) -> None:
+    """NVlabs' PyTorch code keeps them undivided, rosinality's divided by the square root of the fan in."""
+    state, average = golden_generator()
+    rosinality = save(tmp_path / "g.pt", {"g_ema": state, "latent_avg": average})
+    (tmp_path / "g.pkl").write_bytes(nvlabs_pickle(nvlabs_generator(state, average)))
+    settings = InversionSettings(pivotal_steps=12, lambda_perceptual=0.0)
+    shown, sizes = [], []
+    for path in (rosinality, tmp_path / "g.pkl"):
+        (part,) = read_parts(path)
+        generator = Generator.from_state_dict({k: torch.tensor(v) for k, v in part.state.items()})
+        w_plus = generator.w_plus(torch.randn(1, 64, generator=torch.Generator().manual_seed(3))).detach()
+        target = picture(1)
+        changes = pivotal(generator, w_plus, target, settings, None, {}, Deadline(None, None, 12))
+        with torch.no_grad():
+            before = generator(w_plus)
+            with tuned(generator, changes):
+                shown.append(generator(w_plus))
+        moved = float((shown[-1] - before).abs().mean())
+        sizes.append(float(generator.synthesis["b8"].conv1.weight.detach().square().mean()))
+        assert float((shown[-1] - target).abs().mean()) < float((before - target).abs().mean())
+    assert sizes[1] > 100 * sizes[0]
+    assert float((shown[1] - shown[0]).abs().mean()) < 1e-3 * moved
 
 
 def test_kernels_gain_little_to_keep() -> None:

@@ -23,6 +23,7 @@ from torch import nn
 
 from checkpoints import mapper_checkpoint, random_mapper, save
 from styleclip_cli.cli import main
+from styleclip_cli.distributed import World
 from styleclip_cli.edits.mapper import TrainedMapper
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError, WeightsError
@@ -31,10 +32,11 @@ from styleclip_cli.nets.mapper import LatentMapper
 from styleclip_cli.save import read_metadata
 from styleclip_cli.settings import OFFICIAL_TRAINING, MapperKind, TrainingSettings
 from styleclip_cli.toyworld.evaluate import CASES, evaluate, has_mapper
-from styleclip_cli.training.checkpoint import Checkpoint
+from styleclip_cli.training.checkpoint import Checkpoint, Task
 from styleclip_cli.training.data import Given, Sampled
 from styleclip_cli.training.journal import read as read_log
 from styleclip_cli.training.optimizers import optimizer_of
+from styleclip_cli.training.run import prepare
 from styleclip_cli.training.trainer import Trainer
 from tiny_pack import make_pack
 
@@ -169,6 +171,22 @@ def test_faces_of_a_step_are_always_the_same(tiny: Engine) -> None:
         Given(faces[:1], seed=0, n_validation=2)
 
 
+def test_official_training_has_a_fixed_set_of_faces_near_the_average(tiny: Engine) -> None:
+    """Where no latents are given: 5,000, truncated by 0.7 (what coach.py intends), others to validate."""
+    assert (OFFICIAL_TRAINING.faces, OFFICIAL_TRAINING.truncation_psi) == (5000, 0.7)
+    settings = replace(OFFICIAL_TRAINING, faces=6, n_validation=3, optimizer="adam")
+    task = Task("old face", "face", "tiny", "", (), (), settings)
+    data = prepare(tiny, task, World())._data
+    rounds = [torch.cat([data.batch(step, 2) for step in range(n, n + 3)]) for n in (0, 3)]
+    first, second = ({tuple(face.flatten().tolist()) for face in faces} for faces in rounds)
+    assert first == second
+    assert len(first) == 6
+    assert not first & {tuple(face.flatten().tolist()) for face in data.validation(3)}
+    others = Sampled(tiny.generator, 0, 1.0).batch(-3, 6)
+    near = tiny.generator.w_avg.lerp(others, 0.7)
+    torch.testing.assert_close(rounds[0].sum(dim=0), near.sum(dim=0))
+
+
 @pytest.mark.parametrize("kind", ["levels", "single", "styles"])
 def test_a_mapper_learns(tiny: Engine, kind: MapperKind) -> None:
     settings = TrainingSettings(kind=kind, steps=40, batch=4, lambda_l2=0.01, n_validation=8)
@@ -185,7 +203,7 @@ def test_the_official_loss(tiny: Engine) -> None:
     """One step's numbers, by the official formulas (coach.py, calc_loss)."""
     settings = replace(OFFICIAL_TRAINING, batch=3, optimizer="adam")
     trainer = trainer_of(tiny, settings)
-    w = Sampled(tiny.generator, 0, 1.0).batch(0, 3)
+    w = Sampled(tiny.generator, 0, settings.truncation_psi).batch(0, 3)
     with torch.no_grad():
         moved = w + 0.1 * trainer.mapper(w)
         x, y = tiny.generator(moved), tiny.generator(w)
@@ -359,6 +377,21 @@ def test_half_precision_trains_too(tiny: Engine) -> None:
     assert trainer.finite
 
 
+@pytest.mark.parametrize("kind", ["levels", "styles"])
+def test_half_precision_does_not_end_at_large_styles(tmp_path: Path, kind: MapperKind) -> None:
+    """Styles of any size draw the same picture, as each layer is demodulated; float16 ends at 65504."""
+    engine = Engine(make_pack(tmp_path), device="cpu")
+    for name, tensor in engine.generator.named_parameters():
+        if ".affine." in name and "torgb" not in name:
+            tensor.data.mul_(1e4)
+    settings = TrainingSettings(kind=kind, steps=2, batch=2, precision="fp16")
+    half, full = trainer_of(engine, settings), trainer_of(engine, replace(settings, precision="fp32"))
+    terms, wanted = half.step(), full.step()
+    assert terms["loss"] == pytest.approx(wanted["loss"], abs=0.03)
+    assert math.isfinite(half.step()["loss"])
+    assert half.finite
+
+
 # Commands
 
 
@@ -488,6 +521,14 @@ def test_a_bad_run_still_leaves_a_mapper(here: Path) -> None:
     """The validation before the first step does not count."""
     assert train("--lr", "300", "--out", "o") == 0
     assert (here / "o" / "mapper.safetensors").is_file()
+
+
+def test_the_official_switch_takes_the_prompt_as_it_stands(here: Path) -> None:
+    assert train("--out", "ours") == 0
+    assert train("--out", "theirs", "--official", "--optimizer", "adam") == 0
+    assert Checkpoint.load(here / "ours").task.target == "old face"
+    task = Checkpoint.load(here / "theirs").task
+    assert (task.target, task.settings.faces, task.settings.truncation_psi) == ("old", 5000, 0.7)
 
 
 def test_one_run_for_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

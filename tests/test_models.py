@@ -10,24 +10,28 @@ import json
 import os
 import pickle
 import pty
+import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
 import tomli_w
 import torch
 
-from networks import clip_state
+from checkpoints import E4E_OPTIONS, encoder_checkpoint, mapper_checkpoint, random_mapper, save
+from networks import arcface_state, clip_state, encoder_state
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import WeightsError
-from styleclip_cli.weights import packs, store
+from styleclip_cli.weights import install, packs, store
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -189,7 +193,7 @@ def test_a_licence_is_shown_and_accepted_once(
     here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     define(server, published, restricted=True)
-    assert main(["models", "pull", "tiny"]) == 2
+    assert main(["models", "pull", "tiny"]) == 4
     err = capsys.readouterr().err
     assert "research only" in err
     assert "--accept-licence" in err
@@ -317,6 +321,106 @@ def test_offline_says_what_to_fetch_by_hand(
     assert "styleclip models import" in err
     assert hashlib.sha256((published / "generator.pt").read_bytes()).hexdigest() in err
     assert server.seen == []
+
+
+def test_that_there_is_no_network_is_said_once_and_at_once(
+    here: Path, server, published: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    def unknown(*_: object, **__: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+    begun = time.monotonic()
+    for command in (
+        ["models", "pull", "ffhq"],
+        ["models", "pull", "ffhq", "car"],
+        ["mappers", "pull", "afro", "mohawk", "--models", "ffhq"],
+    ):
+        assert main([*command, "--accept-licence", "--quiet"]) == 4
+        told = capsys.readouterr().err
+        assert told.count("styleclip: error:") == 1
+        assert "no network: " in last_error(told)
+    assert time.monotonic() - begun < 5
+
+
+def test_a_network_that_goes_away_is_noticed(
+    here: Path, server, published: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    define(server, published)
+    real = install.fetch
+
+    def fetched(*arguments: object) -> object:
+        if len(server.seen) == 1:
+            server.shutdown()
+            server.socket.close()
+            raise WeightsError("e4e.pt could not be downloaded")
+        return real(*arguments)
+
+    monkeypatch.setattr(install, "fetch", fetched)
+    assert main(["models", "pull", "tiny"]) == 4
+    told = capsys.readouterr().err
+    assert told.count("styleclip: error:") == 2
+    assert "no network" in last_error(told)
+
+
+def test_downloads_that_nobody_goes_on_with_are_told_and_removed(
+    here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    define(server, published)
+    begun = store.downloads_dir(packs.find_pack("tiny").entries["encoder"].source)
+    lost = begun.with_name("gone-0123456789ab")
+    for folder in (begun, lost):
+        folder.mkdir(parents=True)
+        (folder / "e4e.pt.part").write_bytes(b"?" * 200_000)
+        os.utime(folder, (1, 1))
+    assert main(["models"]) == 0
+    assert "0.2 MB of that begun" in " ".join(capsys.readouterr().out.replace("│", " ").split())
+    assert main(["models", "remove", "toy"]) == 0
+    assert (begun.exists(), lost.exists()) == (True, False)
+    assert main(["models", "import", str(published / "e4e.pt"), "--quiet"]) == 0
+    assert not begun.exists()  # nothing more is to come
+
+
+def test_files_without_a_published_hash_are_known_by_content_and_name(
+    here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    define(server, published, pinned=False)
+    more = define(server, published, "more", pinned=False)  # of another encoder that is called the same
+    more.write_text(more.read_text().replace("/e4e.pt", "/more/e4e.pt"))
+    for name in ("x.pt", "E4E (1).pt"):
+        (here / name).write_bytes((published / "e4e.pt").read_bytes())
+        assert main(["models", "import", name]) == 4
+    assert "--pack more or tiny, if" in capsys.readouterr().err
+    more.unlink()
+    assert main(["models", "import", "x.pt"]) == 4
+    assert main(["models", "import", "E4E (1).pt"]) == 0
+    assert list(packs.find_pack("tiny").components) == ["encoder"]
+
+
+def test_mappers_fetched_by_hand(
+    here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """By the hash of one that others keep on its own; else by name: what is in it does not tell which."""
+    state = random_mapper(("course_mapping", 64), ("medium_mapping", 64))
+    save(here / "whole.pt", mapper_checkpoint(state))
+    alone = {name.removeprefix("mapper."): tensor for name, tensor in state.items()}
+    content = save(here / "alone.pt", alone).read_bytes()
+    blob = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    one, two = ({"file": f"{name}.pt", "urls": ["https://one.example/x"]} for name in ("red", "blue"))
+    one["others"] = [{"urls": ["https://two.example/x"], "git_sha1": blob}]
+    define(server, published, mappers={"red": one, "blue": two})
+    assert main(["models", "import", "alone.pt"]) == 0
+    assert "the mapper red of tiny" in capsys.readouterr().out
+    assert not store.known(packs.find_pack("tiny").mappers["red"].source).pinned  # not the file named first
+    assert main(["models", "import", "whole.pt", "--pack", "tiny"]) == 4
+    assert "which mapper" in last_error(capsys.readouterr().err)
+    (here / "whole.pt").rename(here / "blue(2).pt")
+    assert main(["models", "import", "blue(2).pt", "--quiet"]) == 0
+    assert main(["models", "pull", "tiny", "--quiet"]) == 0
+    for name in ("red", "blue"):
+        command = ["edit", "seed:1", "--mapper", name, "--models", "tiny", "--out", f"{name}.png", "--quiet"]
+        assert main(command) == 0
+    assert (here / "red.png").read_bytes()[-2000:] == (here / "blue.png").read_bytes()[-2000:]
 
 
 def test_files_fetched_by_hand_are_known_by_their_content(
@@ -634,6 +738,9 @@ def test_a_real_terminal_is_asked(here: Path) -> None:
 # What packs say
 
 
+_CLIP = 'format = "styleclip-pack-1"\nname = "bad"\nresolution = 32\n[components.clip]\nfile = "a"\n'
+
+
 @pytest.mark.parametrize(
     ("text", "named"),
     [
@@ -655,8 +762,27 @@ def test_a_real_terminal_is_asked(here: Path) -> None:
             "SHA-256",
         ),
         ("not toml at all", "bad.toml"),
+        (_CLIP + 'urls = ["http://[::1"]\n', "is no address"),
+        (_CLIP + 'urls = ["nowhere"]\n', "is no address"),
+        (_CLIP + 'urls = ["https://host/\\u001b[31m"]\n', "is no address"),
+        (_CLIP + "urls = []\nclass = inf\n", "class"),
+        (_CLIP + "urls = []\nclass = -1\n", "class"),
+        (_CLIP + f"urls = []\nsize = 1{'0' * 400}\n", "size"),
+        (_CLIP + 'urls = []\ngit_sha1 = "../../../../x"\n', "no SHA-1"),
+        (_CLIP.replace('"a"', '"a\\u0000b"') + "urls = []\n", "file name"),
+        (_CLIP.replace('"bad"', '"../bad"') + "urls = []\n", "../bad"),
+        (_CLIP + "urls = []\nothers = ['x']\n", "others is not a list"),
+        (_CLIP + "urls = []\nothers = [{sha256 = '12'}]\n", "urls is not a list"),
+        (_CLIP + "urls = []\nothers = [{urls = ['nowhere']}]\n", "is no address"),
+        (_CLIP + "#" * 2**18, "over 256 kB"),
+        ("a." * 20_000 + "b = 1\n", "keys of too many parts"),
         ("a = " + "[" * 3000, "bad.toml"),
         ('format = "styleclip-pack-1"\nname = "other"\nresolution = 32\n', "other"),
+        (
+            'format = "styleclip-pack-1"\nname = "x"\nresolution = 32\n[components.clip]\nfile = "a"\n'
+            'activation = "relu"\nurls = []\n',
+            "relu",
+        ),
         (
             'format = "styleclip-pack-1"\nname = "bad"\nresolution = 32\n[components.clip]\nfile = "a"\n'
             'size = "12"\nurls = []\n',
@@ -676,11 +802,41 @@ def test_a_pack_that_cannot_be_used_says_why(
     assert main(["models"]) == 0  # the others are listed all the same
 
 
+def test_odd_packs_are_a_line_each_beside_the_others(
+    published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packs.own_dir().mkdir(parents=True)
+    text = _CLIP.replace("resolution", 'title = "[/x] \\u001b[31m[bold]\\nred"\nlicence = "[/]"\nresolution')
+    text += "urls = ['https://[::1]/a']\nlicence = 'x'\n"
+    for name in ("odd", "[red]x", "esc\x1b[31m", "line\nbreak", "huge"):
+        (packs.own_dir() / f"{name}.toml").write_text(text.replace('"bad"', '"odd"'))
+    (packs.own_dir() / "huge.toml").write_text("a = 1\n" * 2**18)
+    (packs.own_dir() / "here.toml").mkdir()
+    assert main(["models"]) == 0
+    said = capsys.readouterr().out
+    assert not set(said) & set(map(chr, (*range(10), *range(11, 32), 127)))
+    assert "[/x] \\x1b[31m[bold] red" in " ".join(said.replace("|", " ").split())
+    assert "[red]x" in said
+    assert "line\\x0abreak" in said
+    assert said.count("broken") == 5
+    assert main(["models", "pull", "odd", "--offline"]) == 4
+    assert "\x1b" not in capsys.readouterr().err
+
+
 def test_the_packs_that_come_with_the_program_are_sound() -> None:
     found = {name: packs.find_pack(name) for name in packs.names()}
-    assert {"toy", "ffhq", "afhqcat", "afhqdog", "afhqwild", "metfaces", "car", "church", "horse"} <= set(
-        found
-    )
+    assert {
+        "toy",
+        "ffhq",
+        "afhqcat",
+        "afhqdog",
+        "afhqwild",
+        "metfaces",
+        "car",
+        "cat",
+        "church",
+        "horse",
+    } <= set(found)
     for name, pack in found.items():
         assert pack.name == name
         assert pack.title
@@ -690,8 +846,43 @@ def test_the_packs_that_come_with_the_program_are_sound() -> None:
                 assert entry.licence
                 assert all(url.startswith("https://") for url in entry.source.urls)
     assert set(found["ffhq"].entries) == {
-        "generator", "clip", "encoder", "identity", "landmarks", "detector", "relevance"
+        "generator", "clip", "encoder", "identity", "landmarks", "detector", "relevance", "statistics"
     }  # fmt: skip
+
+
+def test_the_addresses_of_all_packs_are_well_formed() -> None:
+    """Whole https addresses of files, each once; hashes of the right length; nothing without either."""
+    for name in packs.names():
+        for entry in packs.find_pack(name).all_entries:
+            if entry.source is None:
+                continue
+            for source in (entry.source, *entry.source.others):
+                where = f"{name}: {source.file}"
+                assert source.urls or source.pinned, where
+                assert source.sha256 is None or re.fullmatch("[0-9a-f]{64}", source.sha256), where
+                assert source.git_sha1 is None or re.fullmatch("[0-9a-f]{40}", source.git_sha1), where
+                for url in source.urls:
+                    parts = urlsplit(url)
+                    assert (parts.scheme, parts.username, parts.fragment) == ("https", None, ""), where
+                    assert re.fullmatch(r"([a-z0-9-]+\.)+[a-z]+", parts.netloc), where
+                    drive = parts.netloc == "drive.usercontent.google.com"
+                    query = r"id=[\w-]{33}&export=download&confirm=t" if drive else ""
+                    assert re.fullmatch(query, parts.query), where
+                    assert parts.path == "/download" if drive else Path(parts.path).suffix, where
+                if source.file == "ViT-B-32.pt":
+                    assert all(source.sha256 in url for url in source.urls)
+                    assert urlsplit(source.urls[0]).hostname == "openaipublic.blob.core.windows.net"
+                    assert len(source.urls) == 3
+            assert len(set(entry.source.all_urls)) == len(entry.source.all_urls)
+
+
+def test_published_mappers_have_a_second_source_with_a_hash() -> None:
+    mappers = packs.find_pack("ffhq").mappers
+    assert len(mappers) == 14
+    for name, entry in mappers.items():
+        (other,) = entry.source.others
+        assert other.git_sha1
+        assert other.urls[0].endswith(f"/{name}.pt")
 
 
 def test_published_measurements_are_taken_over(here: Path, published: Path) -> None:
@@ -714,15 +905,114 @@ def test_published_measurements_are_taken_over(here: Path, published: Path) -> N
     assert main([*EDIT, "--models", "full", "--quiet"]) == 0
 
 
-def test_measurements_of_another_generator_are_refused(
+def test_parts_of_another_generator_are_refused_before_anything_is_installed(
     here: Path, published: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     generator, clip = str(published / "generator.pt"), str(published / "clip.pt")
     np.save(here / "fs3.npy", np.eye(24, dtype=np.float32))
-    arguments = ["--generator", generator, "--clip", clip, "--relevance", "fs3.npy", "--quiet"]
-    assert main(["models", "add", "odd", *arguments]) == 0
-    assert main([*EDIT, "--models", "odd"]) == 4
-    assert "24 rows" in last_error(capsys.readouterr().err)
+    np.save(here / "wide.npy", np.eye(140, dtype=np.float32))  # of the generator, but of another CLIP
+    halves = [[np.ones(w, np.float32) for w in (4, 4)] for _ in range(2)]
+    (here / "S_mean_std").write_bytes(pickle.dumps(halves))
+    torch.save(encoder_checkpoint(encoder_state(), torch.zeros(8, 16), E4E_OPTIONS), here / "e.pt")
+    many = encoder_checkpoint(encoder_state(), torch.zeros(8, 64), E4E_OPTIONS)
+    torch.save(many, here / "average.pt")
+    for option, file, said in [
+        (
+            "--relevance",
+            "fs3.npy",
+            "its relevance has 24 rows of 24 numbers; this generator and CLIP need 140",
+        ),
+        ("--relevance", "wide.npy", "140 rows of 140 numbers; this generator and CLIP need 140 of 24"),
+        ("--statistics", "S_mean_std", "its statistics are of 8 channels in 2 layers, the generator has"),
+        (
+            "--encoder",
+            "e.pt",
+            "its encoder gives 8 vectors of 16 numbers, the generator (32 pixels) takes 8 of 64",
+        ),
+        ("--encoder", "average.pt", "8 vectors of 16 and 64 numbers"),
+    ]:
+        assert main(["models", "add", "odd", "--generator", generator, "--clip", clip, option, file]) == 4
+        out, err = capsys.readouterr()
+        assert f"{file}: " in last_error(err)
+        assert said in last_error(err)
+        assert out == ""
+    assert "odd" not in packs.names()
+    assert not list((store.home() / "weights").glob("*"))
+
+
+def test_relevance_must_fit_the_usual_clip_too(here: Path, published: Path, capsys) -> None:
+    np.save(here / "fs3.npy", np.eye(140, dtype=np.float32))
+    generator = str(published / "generator.pt")
+    assert main(["models", "add", "odd", "--generator", generator, "--relevance", "fs3.npy"]) == 4
+    assert "need 140 of 512" in last_error(capsys.readouterr().err)
+
+
+def test_what_was_taken_and_made_up_is_told(here: Path, published: Path, capsys) -> None:
+    g = torch.load(published / "generator.pt", weights_only=True)["g_ema"]
+    plain = {name: tensor for name, tensor in g.items() if not name.startswith("noises.")}
+    torch.save({"g": plain}, here / "g.pt")
+    arguments = ["--generator", "g.pt", "--clip", str(published / "clip.pt")]
+    assert main(["models", "add", "mine", *arguments]) == 0
+    err = capsys.readouterr().err
+    assert "generator: taken: g; an averaged generator (g_ema)" in err
+    assert "generator: noise: drawn from a fixed seed" in err
+    assert "clip: activation: taken for quickgelu" in err
+    assert main(["models", "add", "mine", *arguments, "--overwrite", "--quiet"]) == 0
+    assert capsys.readouterr().err == ""
+
+
+def test_a_clip_may_have_been_trained_with_gelu(here: Path, published: Path, capsys) -> None:
+    arguments = ["--generator", str(published / "generator.pt"), "--clip", str(published / "clip.pt")]
+    assert main(["models", "add", "usual", *arguments, "--clip-activation", "quickgelu"]) == 0
+    assert main(["models", "add", "laion", *arguments, "--clip-activation", "gelu"]) == 0
+    assert "activation" not in capsys.readouterr().err
+    usual, laion = (packs.find_pack(name) for name in ("usual", "laion"))
+    assert laion.entries["clip"].activation == "gelu"
+    assert usual.fingerprint_of("generator") == laion.fingerprint_of("generator")
+    assert usual.fingerprint_of("clip") != laion.fingerprint_of("clip")
+    assert main(["info", str(laion.component("clip"))]) == 0
+    assert "activation: gelu" in capsys.readouterr().out
+    assert main(["models", "verify", "laion", "--quiet"]) == 0
+    block = Engine("laion").clip.model.visual.transformer.resblocks[0].mlp
+    assert torch.equal(block.gelu(torch.tensor([1.0])), torch.nn.functional.gelu(torch.tensor([1.0])))
+    pictures = torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)
+    vectors = [Engine(name).clip.encode_image(pictures) for name in ("usual", "laion")]
+    assert not torch.allclose(*vectors)
+    assert main(["models", "remove", "laion", "--quiet"]) == 0
+    assert packs.find_pack("usual").missing == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--clip-activation", "gelu"], ["--clip", "clip.pt", "--clip-activation", "relu"]],
+)
+def test_an_activation_that_makes_no_sense_is_refused(
+    published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str]
+) -> None:
+    monkeypatch.chdir(published)
+    assert main(["models", "add", "mine", "--generator", "generator.pt", *arguments]) == 2
+    assert "--clip-activation" in last_error(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize(
+    ("option", "change", "said"),
+    [
+        ("--identity", {"output_layer.0.bias": torch.zeros(3)}, "output_layer.0.bias is [3], expected [12]"),
+        ("--identity", {"output_layer.0.bias": None}, "the tensor output_layer.0.bias is missing"),
+        ("--identity", {"more": torch.zeros(3)}, "1 tensors are not its own: more"),
+        ("--clip", {"ln_final.bias": torch.zeros(3)}, "tensors are missing, or do not fit each other"),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_in_plain_words(
+    here: Path, published: Path, capsys: pytest.CaptureFixture[str], option: str, change: dict, said: str
+) -> None:
+    state = (arcface_state() if option == "--identity" else clip_state()) | change
+    torch.save({name: tensor for name, tensor in state.items() if tensor is not None}, here / "odd.pt")
+    arguments = ["--generator", str(published / "generator.pt"), "--clip", str(published / "clip.pt")]
+    assert main(["models", "add", "odd", *arguments, option, "odd.pt"]) == 4
+    message = last_error(capsys.readouterr().err)
+    assert message.startswith("styleclip: error: odd.pt: not the weights of a")
+    assert said in message
 
 
 # StyleCLIP's own latent files are inputs

@@ -295,6 +295,9 @@ def test_the_official_settings_are_a_switch(here: Path) -> None:
     assert run(here, "seed:1", "--prompt", "old", "--official", "--space", "s", "--out", "o.png") == 0
     kept = read_metadata(here / "o.png")
     assert (kept["space"], kept["lambda_l2"], kept["lambda_id"]) == ("s", 0.008, 0)
+    assert kept["prompt"] == "old"  # not "old face": the paper's code takes texts as they stand
+    assert main(["edit", "seed:1", "--recipe", "o.png", "--out", "again.png"]) == 0
+    assert read_metadata(here / "again.png")["prompt"] == "old"
 
 
 def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:

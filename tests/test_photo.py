@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 import sys
 import time
+import warnings
 import zlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +20,7 @@ import torch
 from PIL import Image, features
 from PIL.ExifTags import IFD
 
-from styleclip_cli import photo
+from styleclip_cli import decoders, photo
 from styleclip_cli.errors import BadInputError
 
 
@@ -339,6 +344,44 @@ def test_a_transparent_colour_is_transparency(tmp_path: Path) -> None:
     assert read.image.info == {}
 
 
+def png(path: Path, rows: np.ndarray, bits: int, transparent: Sequence[int]) -> None:
+    """A PNG of any depth, grey or RGB, whose transparent colour is given in its own numbers."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    height, width = rows.shape[:2]
+    wide = rows.reshape(height, -1, 1).astype(">u2").view(np.uint8)
+    lines = np.packbits(np.unpackbits(wide, axis=2)[:, :, 16 - bits :].reshape(height, -1), axis=1)
+    colours = {2: 0, 3: 2}[rows.ndim]
+    head = struct.pack(">IIBBBBB", width, height, bits, colours, 0, 0, 0)
+    data = zlib.compress(b"".join(b"\0" + line.tobytes() for line in lines))
+    key = struct.pack(f">{len(transparent)}H", *transparent)
+    chunks = ((b"IHDR", head), (b"tRNS", key), (b"IDAT", data), (b"IEND", b""))
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*one) for one in chunks))
+
+
+@pytest.mark.parametrize(("bits", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
+@pytest.mark.parametrize("share", [0.0, 0.4, 1.0])
+def test_a_transparent_colour_is_transparency_in_pngs_of_all_depths(
+    tmp_path: Path, bits: int, channels: int, share: float
+) -> None:
+    largest = 2**bits - 1
+    key = round(largest * share)
+    rows = np.full((20, 20, 3)[: 2 + channels // 3], 0 if key else largest)
+    rows[:10] = key
+    png(tmp_path / "a.png", rows, bits, [key] * channels)
+    read = photo.read_photo(tmp_path / "a.png")
+    assert read.alpha is not None
+    opacity = np.asarray(read.alpha)
+    assert (opacity[:10] == 0).all()
+    assert (opacity[10:] == 255).all()
+    assert (np.asarray(read.image)[:10] == 255).all()
+    rows[:10] = rows[10:]
+    png(tmp_path / "b.png", rows, bits, [key] * channels)
+    assert photo.read_photo(tmp_path / "b.png").alpha is None
+
+
 def test_what_the_file_said_does_not_stick_to_the_pixels(tmp_path: Path) -> None:
     gradient().save(tmp_path / "a.jpg", comment=b"private", dpi=(7, 7))
     assert photo.read_image(tmp_path / "a.jpg").info == {}
@@ -546,6 +589,37 @@ def test_the_limit_can_be_raised_and_is_exact(tmp_path: Path) -> None:
         photo.probe(tmp_path / "large.png", max_pixels=299_999_000)
     assert photo.probe(tmp_path / "large.png", max_pixels=300_000_000) == (20_000, 15_000)
     assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_threads_read_side_by_side_and_change_nothing_they_share(tmp_path: Path) -> None:
+    gradient((600, 400)).save(tmp_path / "a.webp")
+    gradient((600, 400)).save(tmp_path / "a.jpg")
+    (tmp_path / "large.png").write_bytes(png_header(1000, 900))
+    before = Image.MAX_IMAGE_PIXELS, list(warnings.filters)
+    seen: set[Any] = set()
+
+    def read(number: int) -> None:
+        name = ("a.webp", "a.jpg")[number % 2]
+        assert photo.read_photo(tmp_path / name, max_pixels=240_000 + number).image.size == (600, 400)
+        with pytest.raises(BadInputError, match=r"over 0\.24 megapixels"):
+            photo.probe(tmp_path / "large.png", max_pixels=240_000)
+        with photo.opened(tmp_path / "large.png", 900_000 + number):
+            seen.add((Image.MAX_IMAGE_PIXELS, len(warnings.filters)))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(read, range(100)))
+    assert seen == {(before[0], len(before[1]))}
+    assert before == (Image.MAX_IMAGE_PIXELS, list(warnings.filters))
+
+
+@pytest.mark.parametrize("lossless", [False, True])
+def test_a_webp_is_refused_before_its_decoder_takes_memory(tmp_path: Path, lossless: bool) -> None:
+    gradient((640, 480)).save(tmp_path / "a.webp", lossless=lossless)
+    head = (tmp_path / "a.webp").read_bytes()[:64]
+    assert decoders.canvas(head) == 640 * 480
+    with pytest.raises(BadInputError, match="too large"):
+        photo.probe(tmp_path / "a.webp", max_pixels=640 * 480 - 1)
+    assert photo.probe(tmp_path / "a.webp", max_pixels=640 * 480) == (640, 480)
 
 
 def test_a_webp_that_claims_a_huge_canvas_takes_no_memory(tmp_path: Path) -> None:

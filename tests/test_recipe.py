@@ -116,6 +116,20 @@ def test_it_is_loaded_from_an_edited_picture(tmp_path: Path, suffix: str) -> Non
     assert recipe.load(tmp_path / f"edited.{suffix}") == FULL
 
 
+@pytest.mark.parametrize("name", ["/etc/passwd", "../secret.npz", "..", "C:\\secret.npz", "a/b", "~/x/y"])
+@pytest.mark.parametrize("what", ["mapper", "direction"])
+def test_a_picture_names_no_file_by_its_path(tmp_path: Path, name: str, what: str) -> None:
+    made = Recipe(edits=[{what: name}, {"prompt": "smiling"}])
+    save.save_image(tmp_path / "edited.png", Image.new("RGB", (20, 20)), made)
+    with pytest.raises(BadInputError, match="names a file by its path"):
+        recipe.load(tmp_path / "edited.png")
+    (tmp_path / "own.json").write_text(made.to_json())  # a person's own may
+    assert recipe.load(tmp_path / "own.json") == made
+    plain = Recipe(edits=[{what: "with-glasses.npz"}, {"prompt": "smiling"}])
+    save.save_image(tmp_path / "edited.png", Image.new("RGB", (20, 20)), plain)
+    assert recipe.load(tmp_path / "edited.png") == plain
+
+
 def test_it_is_loaded_from_json_and_toml(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(FULL.to_json())
     (tmp_path / "b.toml").write_text('prompt = "smiling"\nneutral = "face"\nalpha = 4\nbeta = 0.1\n')

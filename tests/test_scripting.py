@@ -18,7 +18,9 @@ import pytest
 from PIL import Image
 
 from styleclip_cli.cli import inputs, looks, main
+from styleclip_cli.cli.interrupt import Stopped
 from styleclip_cli.cli.looks import Look
+from styleclip_cli.cli.main import _signals_raise
 from styleclip_cli.errors import BadInputError, UsageError
 from styleclip_cli.recipe import Recipe, Step, load
 
@@ -464,6 +466,21 @@ def test_a_sheet_shows_what_an_earlier_run_made_too(here: Path) -> None:
 
 
 # Stopping
+
+
+def test_a_signal_that_comes_while_python_clears_up_is_heard() -> None:
+    class Dropped:
+        def __del__(self) -> None:
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    def work() -> None:
+        Dropped()
+        time.sleep(20)
+
+    with pytest.raises(Stopped) as caught, _signals_raise():
+        work()
+    assert caught.value.number == signal.SIGTERM
 
 
 def test_an_interruption_says_how_to_go_on(here: Path) -> None:

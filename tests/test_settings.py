@@ -9,9 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from torch import Tensor
 
 from styleclip_cli import __version__
 from styleclip_cli.cli import completion, main
+from styleclip_cli.nets.ops import building, reference
 
 
 @pytest.fixture
@@ -146,6 +149,69 @@ def test_the_doctor_finds_what_is_broken(
     assert told.err.startswith("styleclip: error: ")
     assert main(["doctor", "--device", "cuda:99"]) == 7
     assert "cuda:99" in capsys.readouterr().out
+
+
+def findings(capsys: pytest.CaptureFixture[str], code: int) -> dict[str, dict[str, str]]:
+    """What the doctor finds, by name."""
+    capsys.readouterr()
+    assert main(["doctor", "--json"]) == code
+    return {one["what"]: one for one in json.loads(capsys.readouterr().out)["findings"]}
+
+
+def test_the_doctor_tries_a_text_and_a_face_and_a_kernel(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STYLECLIP_MODELS", "toy")
+    found = findings(capsys, 0)
+    assert {found[what]["status"] for what in ("texts", "faces")} == {"ok"}
+
+    def wrong(*arguments: object, **layer: object) -> Tensor:
+        return reference.styled_conv(*arguments, **layer) * 1.1
+
+    for what, name, broken in (
+        ("texts", "styleclip_cli.nets.clip.Clip.encode_text", lambda self, texts: torch.ones(2, 4) / 2),
+        ("faces", "styleclip_cli.landmarks.SmallLandmarker.find", lambda self, image: []),
+        ("kernels", "styleclip_cli.nets.ops.styled_conv", wrong),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(name, broken)
+            found = findings(capsys, 7)[what]
+        assert found["status"] == "broken"
+        assert found["hint"]
+
+
+def test_the_doctor_says_why_there_are_no_kernels(
+    here: Path,
+    nothing_built: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    compiler = tmp_path / "c++"
+    compiler.write_text(
+        '#!/bin/sh\ntest "$1" = --version && exit\necho x.cpp:1: error: no vectors >&2; exit 1\n'
+    )
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CXX", str(compiler))
+    for _ in range(2):  # the second knows it from a record
+        assert "error: no vectors" in findings(capsys, 0)["kernels"]["told"]
+        building._built.cache_clear()
+
+
+@pytest.mark.parametrize("as_json", [[], ["--json"]])
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_doctor_whom_nobody_hears_says_what_is_broken_all_the_same(
+    here: Path, as_json: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for models, code, said in (
+        ("toy", 5, "standard output: cannot be written"),
+        ("ffhq", 7, "are broken: usual pack"),
+    ):
+        monkeypatch.setenv("STYLECLIP_MODELS", models)
+        with Path("/dev/full").open("w") as full, monkeypatch.context() as patch:
+            patch.setattr(sys, "stdout", full)
+            assert main(["doctor", *as_json]) == code
+        assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

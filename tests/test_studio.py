@@ -18,6 +18,7 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -410,6 +411,50 @@ def test_only_its_own_pages_are_answered(host: str, headers: dict[str, str], pas
     assert answered(host, headers, kind) is passes
 
 
+def asked_by(site: str, mode: str = "no-cors", what: str = "image") -> dict[str, str]:
+    """What browsers say of a page that has something fetched."""
+    said = {"sec-fetch-site": site, "sec-fetch-mode": mode, "sec-fetch-dest": what}
+    return {"host": "127.0.0.1:8765", **said}
+
+
+@pytest.mark.parametrize(
+    ("headers", "passes"),
+    [
+        (asked_by("cross-site"), False),
+        (asked_by("cross-site", "navigate", "iframe"), False),
+        (asked_by("cross-site", "cors", "empty"), False),
+        (asked_by("cross-site", "navigate", "document"), True),
+        ({"host": "127.0.0.1:8765", "sec-fetch-site": "cross-site"}, False),
+        (asked_by("same-site"), False),
+        (asked_by("same-site", "navigate", "document"), True),
+        (asked_by("same-origin"), True),
+        (asked_by("none", "navigate", "document"), True),
+    ],
+)
+def test_other_sites_may_link_to_it_and_not_show_it(headers: dict[str, str], passes: bool) -> None:
+    assert answered("127.0.0.1", headers) is passes
+
+
+def test_pages_count_once_a_browser_shows_them(engine: Engine) -> None:
+    server = pytest.importorskip("styleclip_cli.studio.server")
+    studio = server.Studio(engine, "toy", 2**20, 2**20)
+    dropped: list[int] = []
+    asked = [studio.open(partial(dropped.append, i)) for i in range(3 * server.MAX_WAITING)]
+    assert dropped == list(range(2 * server.MAX_WAITING))
+    assert list(studio.pages.values()) == asked[-server.MAX_WAITING :]
+    assert all(studio.show(page) for page in asked[-server.MAX_PAGES :])
+    assert studio.open() is None
+    one, last = asked[-server.MAX_WAITING], asked[-1]
+    assert not studio.show(one)
+    assert studio.show(last)  # which only connects again
+    studio.close(last)
+    assert studio.show(one)
+    assert studio.open() is None
+    studio.close(one)
+    assert studio.open() is not None
+    studio.stop()
+
+
 def test_a_taken_port_and_a_missing_library_are_said_in_a_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -513,6 +558,15 @@ def test_it_listens_on_this_machine_alone(running: Running) -> None:
     assert running.request("GET", "/", headers={"Host": "evil.example"})[0] == 403
     assert running.request("GET", "/", headers={"Origin": "http://evil.example"})[0] == 403
     assert running.request("GET", "/docs")[0] == 404
+
+
+def test_a_flood_of_requests_does_not_lock_it(running: Running) -> None:
+    flood = {name: value for name, value in asked_by("cross-site").items() if name != "host"}
+    assert {running.request("GET", "/", headers=flood)[0] for _ in range(20)} == {403}
+    keys = [running.key() for _ in range(20)]  # of something that is no browser
+    assert len(set(keys)) == 20
+    target, named = f"/studio/{keys[-1]}/pictures", {"X-Name": "face.png"}
+    assert running.request("POST", target, FACE.read_bytes(), named) == (200, '{"problem":""}')
 
 
 @pytest.mark.parametrize(

@@ -71,6 +71,14 @@ class Landmarker(Protocol):
         ...
 
 
+def no_face() -> BadInputError:
+    """The error for a photo in which no face is found."""
+    return BadInputError(
+        "no face was found",
+        "the photo turned upright, a face seen from the front; --no-align, if it is a cropped face already",
+    )
+
+
 def choose(faces: Sequence[Face], which: str | int = "largest") -> list[Face]:
     """Take the faces that a person asks for.
 
@@ -86,7 +94,7 @@ def choose(faces: Sequence[Face], which: str | int = "largest") -> list[Face]:
     if number not in ("largest", "all") and not (number.isascii() and number.isdigit()):
         raise UsageError(f"which face is {which!r}?", "largest, all, or a number, counted from the left")
     if not faces:
-        raise BadInputError("no face was found", "a photo with a face seen from the front works best")
+        raise no_face()
     if number == "largest":
         return [max(faces, key=lambda face: face.size)]
     ordered = left_to_right(faces)
@@ -119,7 +127,7 @@ def quad_for(alignment: str, image: Image.Image, face: Face | None = None) -> Po
     if alignment not in OF_FACES:
         return square_quad(image)
     if face is None:
-        raise BadInputError("no face was found", "a photo with a face seen from the front works best")
+        raise no_face()
     if alignment == "ffhq":
         return ffhq_quad(face.points)
     if face.frame is None:

@@ -74,7 +74,7 @@ def locked(path: Path, work: str) -> Iterator[None]:
         try:
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            _log.warning("%s: waiting for another process that is %s", path, work)
+            _log.warning("%s: waiting for another process that is %s", os.path.realpath(path), work)
             lock.acquire()
     except (OSError, NotImplementedError) as error:
         _log.debug("%s: not locked (%s)", path, error)
@@ -82,3 +82,16 @@ def locked(path: Path, work: str) -> Iterator[None]:
         yield
     finally:
         lock.release()
+
+
+def idle(path: Path) -> bool:
+    """Whether no process holds a file's lock (see `locked`); True where no lock can be had."""
+    import filelock
+
+    try:
+        with filelock.FileLock(f"{path}.lock", timeout=0):
+            return True
+    except filelock.Timeout:
+        return False
+    except (OSError, NotImplementedError):
+        return True

@@ -11,19 +11,19 @@ import contextlib
 import hashlib
 import json
 import logging
-import os
 import zipfile
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import platformdirs
 
 from styleclip_cli import __version__
 from styleclip_cli.atomic import atomic, locked
-from styleclip_cli.errors import BadInputError, OutputError
+from styleclip_cli.errors import BadInputError, OutputError, not_there
+from styleclip_cli.fingerprints import Fingerprint, same
+from styleclip_cli.places import chosen
 
 Arrays = dict[str, np.ndarray]
 Json = dict[str, Any]
@@ -47,17 +47,25 @@ _DAMAGE = (
 
 
 def cache_dir() -> Path:
-    """Folder of everything measured: $STYLECLIP_CACHE_DIR, else the platform's cache folder."""
-    chosen = os.environ.get("STYLECLIP_CACHE_DIR")
-    try:
-        return Path(chosen).expanduser() if chosen else platformdirs.user_cache_path("styleclip")
-    except RuntimeError as error:  # ~nobody
-        raise OutputError(f"STYLECLIP_CACHE_DIR={chosen}: {error}") from None
+    """Folder of everything measured: $STYLECLIP_CACHE_DIR, else the platform's cache folder.
+
+    Raises:
+        OutputError: If there is none (`places.chosen`).
+    """
+    return chosen("STYLECLIP_CACHE_DIR", "cache")
 
 
 def cache_path(kind: str, key: Mapping[str, Any]) -> Path:
     """Where the measurement of this kind with this key is kept."""
     return cache_dir() / kind / f"{hashlib.sha256(_canonical(key).encode()).hexdigest()[:20]}.npz"
+
+
+def places(kind: str, key: Mapping[str, Any]) -> Iterator[Path]:
+    """Where it can lie: its place, then those of the names that earlier versions had for its weights."""
+    yield cache_path(kind, key)
+    for name, value in key.items():
+        if isinstance(value, Fingerprint):
+            yield from (cache_path(kind, {**key, name: each}) for each in sorted(value.earlier))
 
 
 def save_npz(
@@ -111,9 +119,10 @@ def load_npz(path: Path, *, schema: str, expect: Mapping[str, Any] | None = None
             f"{path}: holds {header.get('schema')!r}, not {schema!r}", "make it again with this version"
         )
     key = header.get("key")
-    for name, wanted in json.loads(_canonical(expect or {})).items():
+    expected = expect or {}
+    for name, wanted in json.loads(_canonical(expected)).items():
         found = key.get(name) if isinstance(key, dict) else None
-        if found != wanted:
+        if found != wanted and not same(found, expected[name]):
             raise BadInputError(
                 f"{path}: made for another {name} ({_short(found)}, here {_short(wanted)})",
                 "make it again with these models and settings",
@@ -155,8 +164,9 @@ def cached(
         The arrays and the details.
     """
     path = cache_path(kind, key)
-    with contextlib.suppress(BadInputError):  # said once, below, by the process that holds the lock
-        return load_npz(path, schema=schema, expect=key)
+    for place in places(kind, key):
+        with contextlib.suppress(BadInputError):  # said once, below, by the process that holds the lock
+            return load_npz(place, schema=schema, expect=key)
     with locked(path, "making it"):
         if path.exists():
             try:
@@ -174,7 +184,7 @@ def cached(
 def _read(path: Path) -> tuple[Json, Arrays]:
     try:
         if not path.is_file():
-            raise BadInputError(f"{path}: no such file")
+            raise BadInputError(*not_there(path))
         if not zipfile.is_zipfile(path):
             raise ValueError("not an .npz archive")
         with np.load(path, allow_pickle=False) as file:

@@ -50,4 +50,6 @@ def _suits(value: Any, usual: Any, kind: Any) -> bool:
     if isinstance(usual, bool) or isinstance(value, bool):
         return isinstance(usual, bool) and isinstance(value, bool)
     whole = isinstance(usual, int) or (usual is None and int in get_args(kind))
-    return isinstance(value, int) or (not whole and isinstance(value, float) and math.isfinite(value))
+    if isinstance(value, int):
+        return abs(value) < 2**63
+    return not whole and isinstance(value, float) and math.isfinite(value)

@@ -203,7 +203,8 @@ class Engine(Editing):
         if settings.inverter == "encoder":
             return {"inverter": "encoder", "weights": self.pack.fingerprint_of("generator", "encoder")}
         judge = "identity" if self.has_identity else "clip"
-        return {**asdict(settings), "weights": self.pack.fingerprint_of("generator", "encoder", judge)}
+        key = {**asdict(settings), "weights": self.pack.fingerprint_of("generator", "encoder", judge)}
+        return key | ({"tuning": inversion.TUNING} if settings.inverter == "pivotal" else {})
 
     def styles(self, w_plus: Tensor) -> Tensor:
         """Turn W+ [N, num_ws, w_dim] into styles [N, size]."""

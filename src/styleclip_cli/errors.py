@@ -5,6 +5,7 @@ This module imports nothing heavy: the command line maps these to one line of te
 
 from __future__ import annotations
 
+import re
 from enum import IntEnum
 from typing import ClassVar
 
@@ -74,6 +75,19 @@ class PartialFailure(StyleClipError):
     """Some items of a batch failed; the others were written."""
 
     exit_code = ExitCode.PARTIAL
+
+
+def not_there(name: object) -> tuple[str, str]:
+    """What is wrong with a file that does not exist, and what to do about it."""
+    if is_address(name):
+        told = re.sub(":/(?!/)", "://", str(name), count=1)  # paths have lost a slash of it
+        return f"{told}: is an address, not a file", "download it first, and name the file"
+    return f"{name}: no such file", ""
+
+
+def is_address(name: object) -> bool:
+    """Whether something in the place of a file lies elsewhere."""
+    return re.match(r"(https?|ftp|sftp|s3|gs|hf|file):/", str(name), re.IGNORECASE) is not None
 
 
 def shortened(text: str, limit: int) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -59,7 +58,7 @@ class Job:
 
     def left(self) -> list[int]:
         """Numbers of the pieces that are not in the cache."""
-        return [number for number, piece in enumerate(self.pieces) if not self._path(piece).is_file()]
+        return [number for number, piece in enumerate(self.pieces) if not self._kept(piece)]
 
     def run(self, shard: Shard | None = None, advance: Advance = nothing) -> list[cache.Arrays]:
         """Do the pieces of a shard; those in the cache are read.
@@ -104,8 +103,8 @@ class Job:
         whole = time.monotonic() - began + each[0] * (1 - part) + each[1]
         return f"about {duration(whole)} in all"
 
-    def _path(self, piece: Piece) -> Path:
-        return cache.cache_path(self.kind, piece.key)
+    def _kept(self, piece: Piece) -> bool:
+        return any(path.is_file() for path in cache.places(self.kind, piece.key))
 
 
 def check_finite(kind: str, *arrays: np.ndarray) -> None:

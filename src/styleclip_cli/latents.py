@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from styleclip_cli import cache
 from styleclip_cli.errors import BadInputError, WeightsError
+from styleclip_cli.fingerprints import same
 
 SCHEMA = "styleclip.w-plus/1"
 
@@ -101,7 +102,7 @@ def check_generator(
             "the --models they were made with",
         )
     made_with = latents.provenance.get("generator")
-    if made_with and made_with != fingerprint:
+    if made_with and not same(made_with, fingerprint):
         theirs = latents.provenance.get("models", "another pack")
         raise BadInputError(
             f"{path}: made with generator {str(made_with)[:12]} ({theirs}), not {fingerprint[:12]}",

@@ -17,8 +17,8 @@ def keep_freed() -> None:
 
     Large pictures are otherwise given back to the system after each layer, and getting them anew, page by
     page and emptied, takes as long as rendering does. The process stays as large as it once was; nothing else
-    changes. Only where the C library is glibc. A program that embeds an `Engine` and does not want that sets
-    the environment variable STYLECLIP_KEEP_FREED to 0.
+    changes. Only where the C library is glibc. Commands do so, unless the environment variable
+    STYLECLIP_KEEP_FREED is 0; a program that embeds an `Engine` calls this itself, if it wants to.
     """
     if not sys.platform.startswith("linux") or os.environ.get("STYLECLIP_KEEP_FREED") == "0":
         return

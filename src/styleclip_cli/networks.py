@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import torch
 
+from styleclip_cli import process
 from styleclip_cli.align import OF_FACES, Landmarker
 from styleclip_cli.errors import WeightsError
 from styleclip_cli.faces import landmarker_of
@@ -46,7 +47,7 @@ class Networks:
     def __init__(self, pack: Pack, device: torch.device) -> None:
         self.pack = pack
         self.device = device
-        if device.type == "cpu":
+        if device.type == "cpu" and process.chosen.keep_freed:
             keep_freed()
 
     @cached_property

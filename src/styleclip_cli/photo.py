@@ -11,7 +11,6 @@ import io
 import logging
 import stat
 import struct
-import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -23,7 +22,8 @@ import numpy as np
 from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
-from styleclip_cli.errors import BadInputError, one_line
+from styleclip_cli import decoders
+from styleclip_cli.errors import BadInputError, not_there, one_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -45,6 +45,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_GREY_BITS = {"1": 1, "L;2": 2, "L;4": 4, "L": 8}
+"""Bits of a grey PNG, by Pillow's name for how they lie."""
 _COLOURS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 """Pillow's mode for a profile's colour space."""
 
@@ -121,6 +123,7 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False
     notes: list[str] = []
     with opened(path, max_pixels) as image:
         try:
+            _scale_transparent_colour(image)
             image.load()
             exif = exif_of(image, notes)
             colours, alpha = _split(image)
@@ -137,8 +140,8 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False
             notes += _frames(image)
         except MemoryError:
             raise
-        except Image.DecompressionBombError:
-            raise _too_large(path, max_pixels) from None
+        except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
+            raise _too_large(path, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))) from None
         except Exception as error:  # decoders of damaged files raise anything; all of it is the file's fault
             raise BadInputError(
                 f"{path}: damaged or cut off ({one_line(error)})", "save it again from another program"
@@ -177,18 +180,20 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
         BadInputError: As `probe`; `UnknownFormatError` if it is no picture at all.
     """
     with ExitStack() as stack:
-        stack.enter_context(_limited_to(max_pixels))
         try:
             _check_file(path, max_pixels)
             # Not by its name: Pillow would map raw TIFF files into memory, and turned ones wrongly.
             file = stack.enter_context(path.open("rb"))
-            image = stack.enter_context(Image.open(file, formats=_formats(path, file.read(64))))
+            head = file.read(64)
+            if decoders.canvas(head) > max_pixels:
+                raise _too_large(path, max_pixels)
+            image = stack.enter_context(decoders.opened(file, _formats(path, head), head))
         except BadInputError:
             raise
         except FileNotFoundError:
-            raise BadInputError(f"{path}: no such file") from None
-        except Image.DecompressionBombError:
-            raise _too_large(path, max_pixels) from None
+            raise BadInputError(*not_there(path)) from None
+        except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
+            raise _too_large(path, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))) from None
         except Image.UnidentifiedImageError:
             raise UnknownFormatError(
                 f"{path}: not a picture in a known format", f"{', '.join(FORMATS)} and HEIC can be read"
@@ -256,19 +261,6 @@ def exif_block(exif: Image.Exif, thumbnail: bytes | None = None) -> bytes:
     return block[:6] + bytes(tiff) + thumbnail
 
 
-@contextmanager
-def _limited_to(max_pixels: int) -> Iterator[None]:
-    """Have Pillow itself refuse what is too large, which it does above twice its number, before decoding."""
-    before = Image.MAX_IMAGE_PIXELS
-    Image.MAX_IMAGE_PIXELS = (max_pixels + 1) // 2
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        Image.MAX_IMAGE_PIXELS = before
-
-
 def _check_file(path: Path, max_pixels: int) -> None:
     """Refuse what opening would wait for for ever (a pipe), or what never ends (a device)."""
     status = path.stat()
@@ -307,10 +299,27 @@ def _frames(image: Image.Image) -> list[str]:
         return ["the first of its frames is taken"]
 
 
+def _scale_transparent_colour(image: Image.Image) -> None:
+    """Bring a PNG's transparent colour to the scale of the pixels that Pillow makes of its own.
+
+    Colours of 16 bits become 8: what differs from the transparent colour only in the lower ones goes with it.
+    """
+    key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
+    raw = tiles[0].args if tiles else None
+    if image.format != "PNG" or not isinstance(raw, str):
+        return
+    if isinstance(key, tuple):
+        image.info["transparency"] = tuple(one >> 8 if raw == "RGB;16B" else one & 255 for one in key)
+    elif isinstance(key, int) and raw in _GREY_BITS:
+        bits = _GREY_BITS[raw]
+        image.info["transparency"] = (key & (1 << bits) - 1) * 255 // ((1 << bits) - 1)
+
+
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
     """Part a picture into colours (RGB, L or CMYK) and transparency."""
     if image.mode.startswith(("I", "F")):
-        return _to_8_bit(image), None
+        opaque = np.asarray(image) != image.info.get("transparency")
+        return _to_8_bit(image), None if np.all(opaque) else Image.fromarray(np.uint8(255) * opaque)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         layer = image.convert("RGBA")
         alpha = layer.getchannel("A")

@@ -13,9 +13,18 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from styleclip_cli.align import OF_FACES, Face, Points, choose, cut, left_to_right, quad_for, square_quad
+from styleclip_cli.align import (
+    OF_FACES,
+    Face,
+    Points,
+    choose,
+    cut,
+    left_to_right,
+    no_face,
+    quad_for,
+    square_quad,
+)
 from styleclip_cli.blend import SPILLED, spill
-from styleclip_cli.errors import BadInputError
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.paste_back import paste
 from styleclip_cli.photo import to_tensor
@@ -100,7 +109,7 @@ def portraits(
         return [_portrait(engine, photo, quad_for(alignment, photo))]
     faces = engine.landmarker.find(photo)
     if not faces:
-        raise BadInputError("no face was found", "--no-align, if the picture is a face already, cropped")
+        raise no_face()
     chosen = choose(faces, which)
     found = [_portrait(engine, photo, quad_for(alignment, photo, face)) for face in chosen]
     # One of several faces is not the photo, even if its square is nearly all of it.

@@ -8,14 +8,13 @@ from __future__ import annotations
 import json
 import math
 import sys
-import tomllib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path, PureWindowsPath
 from typing import Any, Literal
 
-from styleclip_cli import __version__
-from styleclip_cli.errors import BadInputError, one_line
+from styleclip_cli import __version__, toml
+from styleclip_cli.errors import BadInputError, not_there, one_line, shortened
 
 SCHEMA = "styleclip.recipe/1"
 MAX_BYTES = 2**16
@@ -46,7 +45,10 @@ def _text(limit: int) -> Check:
     def check(value: Any) -> str:
         if not isinstance(value, str) or len(value) > limit:
             raise ValueError(f"must be a text of at most {limit} characters")
-        value.encode()  # half a surrogate pair could not be printed
+        try:
+            value.encode()
+        except UnicodeEncodeError:  # half of a character could not be printed
+            raise ValueError("is no text: it has bytes that are not UTF-8") from None
         return value
 
     return check
@@ -326,14 +328,27 @@ def load(path: Path) -> Recipe:
         found = read_metadata(path)
         if found is None or found.get("schema") != SCHEMA:
             raise BadInputError(f"{path}: holds no recipe", "a picture written by styleclip edit")
-        return Recipe.from_mapping(found, path)
+        recipe = Recipe.from_mapping(found, path)
+        _refuse_paths(recipe, path)
+        return recipe
     text = _read(path)
     if path.suffix.lower() == ".json":
         return Recipe.from_json(text, path)
     try:
-        return Recipe.from_mapping(tomllib.loads(text.decode()), path)
-    except (ValueError, RecursionError) as error:
+        return Recipe.from_mapping(toml.loads(text), path)
+    except ValueError as error:
         raise BadInputError(f"{path}: not a usable recipe ({one_line(error, 80)})") from None
+
+
+def _refuse_paths(recipe: Recipe, path: Path) -> None:
+    """Refuse a picture that says where on this machine something lies: whoever made it may want it opened."""
+    for step in recipe.edits or ():
+        for text in (step.mapper, step.direction):
+            if text is not None and (_name(text) != text or not text.strip(".")):
+                raise BadInputError(
+                    f"{path}: its recipe names a file by its path ({shortened(one_line(text, 90), 80)})",
+                    "write the edits into a .toml or .json recipe of your own, if you trust them",
+                )
 
 
 def to_json(values: Mapping[str, Any], schema: str) -> str:
@@ -376,7 +391,7 @@ def _read(path: Path) -> bytes:
         with path.open("rb") as file:
             text = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise BadInputError(f"{path}: no such file") from None
+        raise BadInputError(*not_there(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or one_line(error)
         raise BadInputError(f"{path}: cannot be read ({reason})") from None

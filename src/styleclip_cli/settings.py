@@ -96,7 +96,8 @@ class InversionSettings:
         noise: Whether the noise is moved too.
         lambda_noise: Weight of the noise's regulariser (StyleGAN2's projector has 1e5 for another sum).
         pivotal_steps: Steps of tuning the generator.
-        pivotal_rate: Step size of an equalised weight (published: 3e-4, with 350 steps).
+        pivotal_rate: Step size of an equalised weight (published: 3e-4, with 350 steps); of a kernel in
+            proportion to its size.
         lambda_locality: Weight of leaving pictures near the pivot as they were.
         locality_reach: How far from the pivot to a random latent those lie, 0 to 1.
         seed: Seed of the random latents of locality.
@@ -216,6 +217,7 @@ class TrainingSettings:
         steps: Steps in all.
         crops: Random crops of each picture that CLIP sees in the place of the whole; 0 for the whole.
         truncation_psi: Of sampled faces.
+        faces: How many sampled faces there are; 0 for new ones in every step.
         seed: Of everything random.
         validate_every: Steps between validations.
         n_validation: Faces of a validation.
@@ -240,6 +242,7 @@ class TrainingSettings:
     steps: int = 1000
     crops: int = 0
     truncation_psi: float = 0.7
+    faces: int = 0
     seed: int = 0
     validate_every: int = 200
     n_validation: int = 16
@@ -255,7 +258,7 @@ OFFICIAL_TRAINING = TrainingSettings(
     decay=False,
     batch=2,
     steps=50_000,
-    truncation_psi=1.0,
+    faces=5000,
     validate_every=2000,
     n_validation=201,
 )

@@ -15,7 +15,7 @@ from styleclip_cli.cli.doctor import doctor
 from styleclip_cli.cli.edit import edit
 from styleclip_cli.cli.evaluate import evaluate
 from styleclip_cli.cli.find_direction import find_direction
-from styleclip_cli.cli.helping import Command
+from styleclip_cli.cli.helping import Command, keep_help
 from styleclip_cli.cli.info import info
 from styleclip_cli.cli.invert import invert
 from styleclip_cli.cli.mappers import mappers
@@ -70,3 +70,4 @@ app.command("info", cls=Command, rich_help_panel=_HERE)(info)
 app.add_typer(cache, name="cache", rich_help_panel=_HERE)
 app.command("doctor", cls=Command, rich_help_panel=_HERE)(doctor)
 app.command("bench", cls=Command, rich_help_panel=_HERE)(bench)
+keep_help(app)

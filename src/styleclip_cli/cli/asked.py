@@ -156,7 +156,8 @@ class Asked:
             raise UsageError("--method optimize follows one prompt", 'one that says all: "a smiling old man"')
         optimizing = replace(self.optimizing, layers=self.layers, seed=self.seed)
         optimizing.check()
-        return how, replace(self, optimizing=optimizing)
+        literal = self.literal or optimizing.official  # the paper's code takes texts as they are
+        return how, replace(self, optimizing=optimizing, literal=literal)
 
     @property
     def common(self) -> looking.Common:

@@ -77,15 +77,11 @@ def bench(
 
 
 def _present(found: dict[str, Any], reporter: Reporter) -> None:
-    from rich.table import Table
-
     reporter.result("  ".join(f"{key} {value}" for key, value in found["machine"].items()))
     reporter.result("  ".join(f"{key} {value:.0f} GFLOP/s" for key, value in found["peaks"].items()))
-    table = Table(title=found["models"])
-    for title in ("stage", "ms a picture", "pictures/s", "GFLOP/s"):
-        table.add_column(title, justify="left" if title == "stage" else "right")
+    rows = []
     for row in found["rows"]:
         reached = "" if row["gflops"] is None else f"{row['gflops']:.0f}"
-        table.add_row(row["stage"], f"{row['seconds'] * 1e3:.1f}", f"{row['per_second']:.1f}", reached)
-    reporter.table(table)
+        rows.append([row["stage"], f"{row['seconds'] * 1e3:.1f}", f"{row['per_second']:.1f}", reached])
+    reporter.table(("stage", "ms a picture", "pictures/s", "GFLOP/s"), rows, found["models"], numbers=3)
     reporter.result(f"peak memory {found['peak_mb']:.0f} MB")

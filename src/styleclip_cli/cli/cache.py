@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -11,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from styleclip_cli.atomic import abandoned
+from styleclip_cli.atomic import DAY, abandoned, idle
 from styleclip_cli.cli import options, report
 from styleclip_cli.cli.helping import Command
 from styleclip_cli.cli.report import Reporter
@@ -36,20 +37,17 @@ def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.table import Table
-
     from styleclip_cli.cache import cache_dir
 
-    table = Table(title=str(cache_dir()))
-    for column in ("kind", "what it is", "files", "size"):
-        table.add_column(column, justify="left" if column in ("kind", "what it is") else "right")
     sizes: dict[str, list[int]] = {}
-    for path in _files(cache_dir()):
+    for kind, path in _files(cache_dir()):
         with suppress(FileNotFoundError):  # another process was faster
-            sizes.setdefault(path.parent.name, []).append(path.stat().st_size)
-    for kind, found in sorted(sizes.items()):
-        table.add_row(kind, _WHAT.get(kind, ""), str(len(found)), f"{sum(found) / 1e6:.1f} MB")
-    Reporter(quiet).table(table)
+            sizes.setdefault(kind, []).append(_size(path))
+    rows = [
+        (kind, _WHAT.get(kind, ""), str(len(found)), f"{sum(found) / 1e6:.1f} MB")
+        for kind, found in sorted(sizes.items())
+    ]
+    Reporter(quiet).table(("kind", "what it is", "files", "size"), rows, str(cache_dir()), numbers=2)
 
 
 @cache.command(cls=Command)
@@ -79,19 +77,22 @@ def prune(
         raise UsageError(f"unknown kind {sorted(unknown)[0]!r}", f"--kind {', '.join(_WHAT)}")
     newest = time.time() - age
     removed = freed = 0
-    for path in _files(cache_dir()):
-        if kind and path.parent.name not in kind:
+    for of_kind, path in _files(cache_dir()):
+        if kind and of_kind not in kind:
             continue
         try:
-            stat = path.stat()
-            if stat.st_mtime > newest and older_than is not None:
+            if path.stat().st_mtime > newest and older_than is not None:
                 continue
-            path.unlink()
+            size = _size(path)
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
         except FileNotFoundError:  # another process was faster
             continue
         except OSError as error:
             raise OutputError(f"{path}: cannot be removed ({error.strerror})") from None
-        removed, freed = removed + 1, freed + stat.st_size
+        removed, freed = removed + 1, freed + size
     Reporter(quiet).result(f"{removed} files removed, {freed / 1e6:.1f} MB freed")
 
 
@@ -106,12 +107,26 @@ def where() -> None:
     report.data(str(cache_dir()))
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    """Kept files, and what a process that was killed a day ago or more left half-written."""
-    for kind in sorted(_WHAT):
-        for pattern in ("*.so", "*.failed") if kind == "kernels" else ("*.npz",):
-            yield from sorted((folder / kind).glob(pattern))
-        yield from abandoned(folder / kind)
+def _files(folder: Path) -> Iterator[tuple[str, Path]]:
+    """Kept files with their kinds, and what processes that were killed left half-written."""
+    from styleclip_cli import private
+
+    for kind in sorted(set(_WHAT) - {"kernels"}):
+        yield from ((kind, path) for path in sorted((folder / kind).glob("*.npz")))
+        yield from ((kind, path) for path in abandoned(folder / kind))
+    for place in filter(private.belongs, private.folders("kernels")):
+        for pattern in ("*.so", "*.sha256", "*.failed"):
+            yield from (("kernels", path) for path in sorted(place.glob(pattern)))
+        builds = [path for path in place.glob("*.build-*") if idle(path.with_suffix(".so"))]
+        # Of earlier versions, which built in folders without a lock:
+        builds += [path for path in place.glob("tmp????????") if time.time() - path.stat().st_mtime > DAY]
+        yield from (("kernels", path) for path in sorted(builds) if path.is_dir())
+        yield from (("kernels", path) for path in abandoned(place))
+
+
+def _size(path: Path) -> int:
+    """Bytes of a file, or of all in a folder."""
+    return sum(one.stat().st_size for one in (path, *path.rglob("*")) if not one.is_dir())
 
 
 def _seconds(age: str) -> float:

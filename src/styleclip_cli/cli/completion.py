@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def packs(incomplete: str) -> list[str]:
     from styleclip_cli.weights.packs import names
 
     with suppress(StyleClipError, OSError):
-        return [name for name in names() if name.startswith(incomplete)]
+        return list(_fitting(names(), incomplete))
     return []
 
 
@@ -28,13 +28,18 @@ def mappers(context: typer.Context, incomplete: str) -> list[str]:
 
     with suppress(StyleClipError, OSError):
         models = context.params.get("models") or os.environ.get("STYLECLIP_MODELS") or usual_name()
-        return [one.name for one in known.listed(find_pack(models)) if one.name.startswith(incomplete)]
+        return list(_fitting((one.name for one in known.listed(find_pack(models))), incomplete))
     return []
 
 
 def directions(incomplete: str) -> list[str]:
     """Files that may be directions, and folders."""
-    return list(_files(incomplete, ".npz"))
+    return list(_fitting(_files(incomplete, ".npz"), incomplete))
+
+
+def _fitting(names: Iterable[str], incomplete: str) -> Iterator[str]:
+    """Names that begin so, but for those that would steer the terminal."""
+    return (name for name in names if name.startswith(incomplete) and name.isprintable())
 
 
 def _files(incomplete: str, suffix: str) -> Iterator[str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import Any
 
 import typer
 
+from styleclip_cli import toml
 from styleclip_cli.errors import BadInputError, one_line
 from styleclip_cli.weights import store
 
@@ -33,10 +33,10 @@ def option_defaults(app: typer.Typer) -> dict[str, Any]:
     """
     path = store.config_dir() / "config.toml"
     try:
-        tables = {k: v for k, v in tomllib.loads(path.read_text(encoding="utf-8")).items() if k != "models"}
+        tables = {k: v for k, v in toml.load(path).items() if k != "models"}
     except FileNotFoundError:
         return {}
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BadInputError(f"{path}: cannot be used ({one_line(error)})") from None
     if not tables:
         return {}

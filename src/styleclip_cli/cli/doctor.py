@@ -12,17 +12,22 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from styleclip_cli import __version__
 from styleclip_cli.cli import options, report
-from styleclip_cli.errors import PartialFailure, StyleClipError, one_line
+from styleclip_cli.errors import OutputError, PartialFailure, StyleClipError, one_line
+
+if TYPE_CHECKING:
+    from styleclip_cli.networks import Networks
 
 Status = Literal["ok", "missing", "broken"]
 _ROOM = 5 * 2**30
 """Free space, in bytes, below which a pack may not fit."""
+_TOLERANCE = 1e-4
+"""Largest error of what is computed for trial, for its size."""
 _MARKS: Mapping[Status, str] = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
 _EXTRAS = {
     "photos": ("face_alignment", "finding faces in real photos"),
@@ -58,39 +63,46 @@ def doctor(
 ) -> None:
     """Look at this machine: Python, torch, device, kernels, model packs, face finder, caches, space.
 
-    The exit code is 7 if something is broken. What is merely missing is told with what it is good for.
+    A kernel, a text and a face are tried, with the usual model pack or the built-in one. The exit code is 7
+    if something is broken. What is merely missing is told with what it is good for.
 
     Example: styleclip doctor
     """
     options.check_device(device)
     found: list[Finding] = []
-    for what, check in _checks(device).items():
+    unheard: StyleClipError | None = None
+
+    def tell(line: str) -> None:
+        nonlocal unheard
         try:
-            for one in check():
-                found.append(one)
-                _tell(one, as_json)
-        except StyleClipError as error:
-            found.append(Finding(what, "broken", error.message, error.hint))
-            _tell(found[-1], as_json)
-        except Exception as error:  # whatever is wrong with this machine, the rest is told all the same
-            found.append(Finding(what, "broken", f"{type(error).__name__}: {one_line(error)}"))
-            _tell(found[-1], as_json)
-    broken = [one for one in found if one.status == "broken"]
+            report.data(line)
+        except OutputError as error:  # nobody hears it, which says nothing of the machine
+            unheard = unheard or error
+
+    for what, check in _checks(device).items():
+        for one in _made(what, check):
+            found.append(one)
+            if not as_json:
+                tell(f"{_MARKS[one.status]}  {one.what:14s}  {one.told}")
+                tell(f"{'':25s}try: {one.hint}" if one.hint else "")
     if as_json:
         findings = [asdict(one) for one in found]
-        report.data(
-            json.dumps({"schema": "styleclip.doctor/1", "version": __version__, "findings": findings})
-        )
+        tell(json.dumps({"schema": "styleclip.doctor/1", "version": __version__, "findings": findings}))
+    broken = [one for one in found if one.status == "broken"]
     if broken:
         raise PartialFailure(f"{len(broken)} of {len(found)} are broken: {', '.join(b.what for b in broken)}")
+    if unheard is not None:
+        raise unheard
 
 
-def _tell(one: Finding, as_json: bool) -> None:
-    if as_json:
-        return
-    report.data(f"{_MARKS[one.status]}  {one.what:14s}  {one.told}")
-    if one.hint:
-        report.data(f"{'':25s}try: {one.hint}")
+def _made(what: str, check: Callable[[], Iterator[Finding]]) -> Iterator[Finding]:
+    """What a check finds; whatever is wrong with this machine, the rest is told all the same."""
+    try:
+        yield from check()
+    except StyleClipError as error:
+        yield Finding(what, "broken", error.message, error.hint)
+    except Exception as error:
+        yield Finding(what, "broken", f"{type(error).__name__}: {one_line(error)}")
 
 
 def _checks(device: str) -> dict[str, Callable[[], Iterator[Finding]]]:
@@ -98,8 +110,10 @@ def _checks(device: str) -> dict[str, Callable[[], Iterator[Finding]]]:
         "python": _python,
         "packages": _packages,
         "device": lambda: _device(device),
-        "kernels": _kernels,
+        "kernels": lambda: _kernels(device),
         "model packs": _packs,
+        "texts": lambda: _texts(device),
+        "faces": lambda: _faces(device),
         "extras": _extras,
         "places": _places,
     }
@@ -140,17 +154,35 @@ def _device(name: str) -> Iterator[Finding]:
     yield Finding("device", "ok", told)
 
 
-def _kernels() -> Iterator[Finding]:
-    from styleclip_cli.nets.ops import building
+def _kernels(name: str) -> Iterator[Finding]:
+    import torch
+
+    from styleclip_cli.device import choose_device
+    from styleclip_cli.nets import ops
+    from styleclip_cli.nets.ops import building, reference
 
     if building.switched_off():
         yield Finding("kernels", "missing", "switched off", "leave out --no-kernels, STYLECLIP_NO_KERNELS")
         return
-    if building.library() is None:
-        hint = "a C++ compiler: apt install g++, or xcode-select --install"
-        yield Finding("kernels", "missing", "not built: rendering is slower, with the same results", hint)
-        return
-    yield Finding("kernels", "ok", "built for this machine")
+    device = choose_device(name)
+    random = torch.Generator().manual_seed(1)
+    shapes = {"x": (2, 16, 16, 16), "weight": (24, 16, 3, 3), "styles": (2, 16)}
+    shapes |= {"demodulation": (2, 24), "bias": (24,), "noise": (16, 16)}
+    layer: dict[str, Any] = {name: torch.randn(shape, generator=random) for name, shape in shapes.items()}
+    wanted = reference.styled_conv(**{name: one.double() for name, one in layer.items()}, up=False)
+    layer = {name: one.to(device) for name, one in layer.items()} | {"up": False}
+    found, plain = ops.styled_conv(**layer), reference.styled_conv(**layer)
+    error = float((found.cpu() - wanted).abs().max() / wanted.abs().max())
+    if not error < (_TOLERANCE if device.type == "cpu" else 1e-2):  # GPUs round factors to ten bits
+        hint = "--no-kernels, or styleclip cache prune --kind kernels"
+        yield Finding("kernels", "broken", "they do not compute what they should", hint)
+    elif torch.equal(found, plain):
+        why = building.why_not() if device.type == "cpu" else "there are none for it"
+        hint = "a C++ compiler: apt install g++, or xcode-select --install" if device.type == "cpu" else ""
+        told = f"none ({why}): rendering is slower, with the same results"
+        yield Finding("kernels", "missing", told, hint)
+    else:
+        yield Finding("kernels", "ok", "built for this machine, and as exact as plain PyTorch")
 
 
 def _packs() -> Iterator[Finding]:
@@ -172,6 +204,48 @@ def _packs() -> Iterator[Finding]:
         yield Finding("usual pack", "broken", f"{chosen} is not installed", f"styleclip models pull {chosen}")
         return
     yield Finding("usual pack", "ok", chosen)
+
+
+def _tried(name: str) -> Networks:
+    """Networks to try: those of the usual pack, else the built-in ones."""
+    from styleclip_cli.device import choose_device
+    from styleclip_cli.networks import Networks
+    from styleclip_cli.weights import packs
+
+    chosen = os.environ.get("STYLECLIP_MODELS") or packs.default_name()
+    pack = packs.find_pack(chosen or packs.TOY)
+    return Networks(pack if pack.usable else packs.find_pack(packs.TOY), choose_device(name))
+
+
+def _texts(name: str) -> Iterator[Finding]:
+    networks = _tried(name)
+    found = networks.clip.encode_text(["a face", "a smiling face with glasses"])
+    alike = float((found[0] * found[1]).sum())
+    if not alike < 1.0 - _TOLERANCE:  # not a number, too
+        hint = "pip install --force-reinstall --no-deps clip-anytorch"
+        yield Finding("texts", "broken", "CLIP does not tell two texts apart", hint)
+    else:
+        yield Finding("texts", "ok", f"CLIP of {networks.pack.name} has read two, {alike:.3f} alike")
+
+
+def _faces(name: str) -> Iterator[Finding]:
+    from styleclip_cli.align import OF_FACES
+    from styleclip_cli.save import to_image
+    from styleclip_cli.synthesize import styles_of, synthesize
+
+    networks = _tried(name)
+    if networks.pack.alignment not in OF_FACES or "landmarks" not in networks.pack.entries:
+        yield Finding("faces", "missing", f"{networks.pack.name} looks for none", "")
+        return
+    generator = networks.generator
+    average = generator.w_avg.expand(1, generator.style_space.num_ws, -1)
+    picture = to_image(synthesize(generator, styles_of(generator, average))[0])
+    found = networks.landmarker.find(picture)
+    if len(found) != 1:
+        hint = f"styleclip models verify {networks.pack.name}"
+        yield Finding("faces", "broken", f"{len(found)} found in a picture of one face", hint)
+    else:
+        yield Finding("faces", "ok", f"one drawn by {networks.pack.name}, and found")
 
 
 def _extras() -> Iterator[Finding]:

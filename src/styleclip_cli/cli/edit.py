@@ -604,10 +604,11 @@ def _extra(how: str, wanted: methods.Optimizing, kept: float | None) -> dict[str
 
 def _compare(before: Recipe, models: str, reporter: Reporter) -> None:
     """Say so if a recipe was made with other weights than those it is repeated with."""
+    from styleclip_cli.fingerprints import same
     from styleclip_cli.weights.packs import find_pack
 
     fingerprint = find_pack(models).fingerprint
-    if before.fingerprint is not None and before.fingerprint != fingerprint:
+    if before.fingerprint is not None and not same(before.fingerprint, fingerprint):
         reporter.note(
             f"the recipe was made with other weights ({before.models}, {before.fingerprint[:12]}; here "
             f"{fingerprint[:12]}): the result may be another"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
 
 import typer
 
@@ -11,9 +12,6 @@ from styleclip_cli.cli.numbers import Numbers
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import UsageError
 from styleclip_cli.recipe import WORDS
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 COLUMNS = ("success", "leak", "leak_default", "identity", "seconds")
 
@@ -88,20 +86,17 @@ def evaluate(
             outcome = judged(engine, count, prompt or None, progress, method=name, faces=faces)
         outcomes[name] = {"rows": outcome.rows, "mean": outcome.mean}
         if not numbers.on_stdout:
-            reporter.table(_table(outcome.rows, outcome.mean, WORDS[name]))
+            rows = _rows(outcome.rows, outcome.mean)
+            reporter.table(("prompt", "neutral", *COLUMNS, "n"), rows, WORDS[name])
     numbers.write(outcomes if method == "all" else outcomes[method], reporter)  # type: ignore[index]
 
 
-def _table(rows: list[dict[str, Any]], mean: dict[str, Any], title: str) -> Table:
-    from rich.table import Table
-
-    table = Table("prompt", "neutral", *COLUMNS, "n", title=title)
+def _rows(rows: list[dict[str, Any]], mean: dict[str, Any]) -> Iterator[Sequence[str] | None]:
     for row in rows:
         cells = (_number(row.get(column)) for column in COLUMNS)
-        table.add_row(row["prompt"], row["neutral"], *cells, str(row["n"]))
-    table.add_section()
-    table.add_row("mean", "", *(_number(mean.get(column)) for column in COLUMNS), "")
-    return table
+        yield (row["prompt"], row["neutral"], *cells, str(row["n"]))
+    yield None
+    yield ("mean", "", *(_number(mean.get(column)) for column in COLUMNS), "")
 
 
 def _number(value: float | None) -> str:

@@ -204,10 +204,8 @@ def _pictures(
 
 
 def _print_top(engine: Engine, direction: Direction, top: int, reporter: Reporter) -> None:
-    from rich.table import Table
-
-    table = Table("layer", "channel", "pixels", "relevance", "step at alpha 1")
+    rows = []
     for row in direction.top(top, engine.generator.style_space):
         numbers = (f"{row.relevance:+.3f}", f"{row.delta:+.3f}")
-        table.add_row(row.layer.name, str(row.channel), str(row.layer.resolution), *numbers)
-    reporter.table(table)
+        rows.append((row.layer.name, str(row.channel), str(row.layer.resolution), *numbers))
+    reporter.table(("layer", "channel", "pixels", "relevance", "step at alpha 1"), rows)

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import sys
+import textwrap
+from contextlib import suppress
 from typing import Any
 
+import typer
 import typer.core
 
+from styleclip_cli.cli import given
 from styleclip_cli.cli.config import settle
 
 
@@ -19,6 +25,7 @@ class Command(typer.core.TyperCommand):
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
         settle(ctx)
+        given.settle(ctx.params)
         return super().invoke(ctx)
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
@@ -39,6 +46,27 @@ class Command(typer.core.TyperCommand):
         panel = Panel(lines, title="Examples", title_align="left", border_style="dim")
         # Typer's own panels are as wide as it thinks the terminal is, off a terminal too.
         Console(file=sys.stdout).print(panel, soft_wrap=False)
+
+
+def keep_help(app: typer.Typer) -> None:
+    """Give commands their help back where Python has left docstrings out (python -OO, PYTHONOPTIMIZE=2).
+
+    Args:
+        app: Commands, and groups of them.
+    """
+    if sys.flags.optimize < 2:
+        return
+    functions = [info.callback for info in app.registered_commands]
+    functions.append(app.registered_callback.callback if app.registered_callback is not None else None)
+    for function in functions:
+        if function is not None:
+            with suppress(OSError, SyntaxError):  # no source is installed
+                (definition,) = ast.parse(textwrap.dedent(inspect.getsource(function))).body
+                assert isinstance(definition, ast.FunctionDef)
+                function.__doc__ = ast.get_docstring(definition)
+    for group in app.registered_groups:
+        if group.typer_instance is not None:
+            keep_help(group.typer_instance)
 
 
 def _parted(text: str) -> tuple[str, list[str]]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +63,8 @@ def info(
             if len(files) > 1:
                 report.error(error.message, error.hint)
         else:
-            report.data(json.dumps(found) if as_json else "\n".join(_lines(found)))
+            for line in [json.dumps(found)] if as_json else _lines(found):
+                report.data(line)
     if not failures:
         return
     if len(files) == 1:
@@ -189,7 +191,21 @@ def _weights(path: Path) -> dict[str, Any]:
         if content.container != "safetensors" or "part" in content.notes:
             raise error from None
         parts = [_part("tensors", "safetensors", content.value, content.notes)]
-    return {"kind": "weights", "parts": parts}
+    return {"kind": "weights", "parts": parts, "use": _use(path, parts)}
+
+
+def _use(path: Path, parts: Sequence[Mapping[str, Any]]) -> str | None:
+    """The command that takes a file in; None for one that is a pack's already."""
+    held = {part["part"] for part in parts if "part" not in part["notes"]}
+    file = shlex.quote(str(path))
+    if "mapper" in held:
+        return f"styleclip edit PHOTO --mapper {file}"
+    if "generator" in held:
+        return f"styleclip models add NAME --generator {file}"
+    for part in ("encoder", "clip", "identity", "relevance", "statistics"):
+        if part in held:
+            return f"styleclip models add NAME --generator GENERATOR --{part} {file}"
+    return f"styleclip models import {file} --pack ffhq" if held & {"landmarks", "detector"} else None
 
 
 def _part(name: str, layout: str, state: Mapping[str, Any], notes: Mapping[str, str]) -> dict[str, Any]:
@@ -219,8 +235,14 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             yield f"  {name}: {found[name]}"
     for part in found.get("parts", ()):
         yield f"  {part['part']}: {part['layout']}, {part['tensors']} tensors, {part['numbers']:,} numbers"
-        about = part["notes"] if part["part"] == "mapper" else {}
-        yield from (f"    {n}: {shortened(v, 100)}" for n, v in about.items() if n not in ("part", "layout"))
+        about = part["notes"]
+        if part["part"] != "mapper":
+            from styleclip_cli.weights.readers.parts import TOLD
+
+            about = {name: about[name] for name in TOLD if name in about}
+        yield from (f"    {n}: {shortened(v, 120)}" for n, v in about.items() if n not in ("part", "layout"))
+    if found.get("use"):
+        yield f"  use: {found['use']}"
     for name, shape in found.get("arrays", {}).items():
         yield f"  {name}: {'x'.join(map(str, shape)) or 'a number'}"
     for name, value in {**(found.get("recipe") or {}), **found.get("details", {})}.items():

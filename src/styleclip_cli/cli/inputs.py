@@ -14,8 +14,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from styleclip_cli.cli.given import at_home, like_option
+from styleclip_cli.cli.given import exists as exists
 from styleclip_cli.cli.options import parse_seeds
-from styleclip_cli.errors import BadInputError, OutputError, StyleClipError, UsageError, one_line
+from styleclip_cli.errors import (
+    BadInputError,
+    OutputError,
+    StyleClipError,
+    UsageError,
+    is_address,
+    not_there,
+    one_line,
+)
 from styleclip_cli.weights.mappers import slug as slug
 
 if TYPE_CHECKING:
@@ -120,14 +130,6 @@ def _listed(entry: str) -> list[str]:
     return found
 
 
-def exists(name: str) -> bool:
-    """Whether there is a file of this name; one that cannot be a name is none."""
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):
-        return False
-
-
 def read_list(name: str) -> bytes:
     """The content of a file that lists inputs, or of standard input.
 
@@ -140,7 +142,7 @@ def read_list(name: str) -> bytes:
             raise OSError("it is closed")
         data = sys.stdin.buffer.read(_MAX_LIST + 1)
     else:
-        with Path(name).open("rb") as file:
+        with Path(at_home(name)).open("rb") as file:
             data = file.read(_MAX_LIST + 1)
     if len(data) > _MAX_LIST:
         raise ValueError("too large for a list")
@@ -149,12 +151,19 @@ def read_list(name: str) -> bytes:
 
 def _expand_one(text: str, max_pixels: int, recursive: bool) -> list[Item]:
     if text.startswith("seed:"):
-        return [Item(f"seed:{seed}", f"seed{seed}", seed=seed) for seed in parse_seeds(text[len("seed:") :])]
+        try:
+            seeds = parse_seeds(text[len("seed:") :])
+        except UsageError as error:
+            raise UsageError(error.message, like_option([text]) or error.hint) from None  # in a list, too
+        return [Item(f"seed:{seed}", f"seed{seed}", seed=seed) for seed in seeds]
+    text = at_home(text)
     path = Path(text)
     try:
         if text == STREAM:
             path = _spooled()
             text = "standard input"
+        elif is_address(text) and not exists(text):
+            raise BadInputError(*not_there(text))
         elif path.is_dir():
             return _expand_folder(path, max_pixels, recursive)
         elif not path.exists():
@@ -220,7 +229,7 @@ def _expand_pattern(text: str, max_pixels: int, recursive: bool) -> list[Item]:
 
     found = sorted(glob.glob(text, recursive=True)) if any(c in text for c in "*?[") else []  # noqa: PTH207
     if not found:
-        raise BadInputError(f"{text}: no such file")
+        raise BadInputError(*not_there(text))
     return [item for path in found for item in _expand_one(path, max_pixels, recursive)]
 
 

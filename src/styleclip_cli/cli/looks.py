@@ -10,9 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from styleclip_cli.cli.given import at_home
 from styleclip_cli.cli.inputs import STREAM, Item, exists, expand, read_list
 from styleclip_cli.cli.options import DEFAULT_NEUTRAL, parse_alphas, parse_betas
-from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
+from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, not_there, one_line, shortened
 from styleclip_cli.recipe import MAX_ALPHAS, MethodName, Step, parse_json
 
 if TYPE_CHECKING:
@@ -254,6 +255,7 @@ def _row(row: Mapping[str, Any], usual: Look | None, common: Common) -> tuple[st
         raise ValueError("output must be a name")
     if output is not None and (not output or "\0" in output):
         raise ValueError("output is no name")
+    output = None if output is None else at_home(output)
     own = {name: row[name] for name in row if name not in ("input", "output", "edits")}
     if "edits" in row:
         edits = row["edits"]
@@ -302,7 +304,7 @@ def _rows(path: str, where: str) -> list[tuple[int, dict[str, Any]]]:
             rows.append((reader.line_num, _typed({k: v for k, v in row.items() if v not in (None, "")})))
         return rows
     except FileNotFoundError:
-        raise BadInputError(f"{where}: no such file") from None
+        raise BadInputError(*not_there(where)) from None
     except (OSError, ValueError, RecursionError, csv.Error) as error:
         reason = getattr(error, "strerror", None) or one_line(error, 120)
         raise BadInputError(f"{where}: not a usable manifest ({reason})") from None
@@ -396,9 +398,9 @@ class Edits:
         engine, literal = self._engine, bool(step.literal)
         neutral = DEFAULT_NEUTRAL if step.neutral is None else step.neutral
         if step.direction is not None:
-            return engine.load_direction(Path(step.direction))
+            return engine.load_direction(Path(at_home(step.direction)))
         if step.mapper is not None:
-            return engine.mapper(step.mapper)
+            return engine.mapper(at_home(step.mapper))
         assert step.prompt is not None
         if method == "optimize":
             return engine.optimization(

@@ -5,16 +5,20 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 
+from styleclip_cli import process
 from styleclip_cli.cli import report
+from styleclip_cli.cli.given import like_option
 from styleclip_cli.cli.interrupt import Stopped
-from styleclip_cli.errors import ExitCode, StyleClipError, one_line
+from styleclip_cli.errors import ExitCode, StyleClipError, UsageError, one_line
 from styleclip_cli.memory import is_out_of_memory
+from styleclip_cli.process import debugging
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -27,7 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         The exit code, one of `ExitCode`.
     """
     _occupy_streams()
+    report.soften_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
+    process.chosen = process.Choices(keep_freed=True)
     if not debugging():
         warnings.simplefilter("ignore")  # they speak to programmers, in the middle of a person's terminal
     try:
@@ -56,11 +62,6 @@ def _occupy_streams() -> None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 (to the end)
 
 
-def debugging() -> bool:
-    """Whether tracebacks and warnings are wanted (environment variable STYLECLIP_DEBUG)."""
-    return os.environ.get("STYLECLIP_DEBUG", "") not in ("", "0")
-
-
 def _run(arguments: list[str]) -> int:
     import typer
     from typer.exceptions import TyperException
@@ -77,10 +78,11 @@ def _run(arguments: list[str]) -> int:
     except StyleClipError as error:
         if debugging():
             _print_traceback()
-        report.error(error.message, error.hint)
+        misread = like_option(arguments) if isinstance(error, UsageError) else ""
+        report.error(error.message, misread or error.hint)
         return error.exit_code
     except TyperException as error:
-        return _usage(error, TyperException)
+        return _usage(error, arguments)
     except typer.Abort:
         return ExitCode.INTERRUPTED
     except SystemExit as error:  # Typer's own answer to a closed pipe, which is nobody's failure
@@ -91,14 +93,14 @@ def _run(arguments: list[str]) -> int:
         return _unexpected(error)
 
 
-def _usage(error: Exception, base: type[Exception]) -> int:
+def _usage(error: Exception, arguments: list[str]) -> int:
     message = error.format_message() if hasattr(error, "format_message") else str(error)
     context = getattr(error, "ctx", None)
     command = context.command_path if context is not None else "styleclip"
     if type(error).__name__ == "NoArgsIsHelpError":
-        report.data(message)
+        report.data(message, lines=True)
     else:
-        report.error(message, f"{command} --help")
+        report.error(message, like_option(arguments) or f"{command} --help")
     return ExitCode.USAGE
 
 
@@ -128,6 +130,16 @@ def _signals_raise() -> Iterator[None]:
     def handler(signum: int, frame: FrameType | None) -> None:
         raise Stopped(signum)
 
+    def lost(unraisable: sys.UnraisableHookArgs) -> None:
+        """Send a signal again that came while Python was clearing up (`__del__`), where exceptions end."""
+        if not isinstance(unraisable.exc_value, Stopped):
+            hook(unraisable)
+            return
+        timers.append(threading.Timer(0.01, _send, [unraisable.exc_value.number]))
+        timers[-1].start()
+
+    timers: list[threading.Timer] = []
+    hook, sys.unraisablehook = sys.unraisablehook, lost
     previous = {}
     with suppress(ValueError):  # not the main thread: an embedding program owns the signals
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -136,5 +148,15 @@ def _signals_raise() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.unraisablehook = hook
+        for timer in timers:
+            timer.cancel()
         for number, old in previous.items():
             signal.signal(number, old)
+
+
+def _send(number: int) -> None:
+    if sys.platform == "win32":
+        signal.raise_signal(number)
+    else:  # to the thread that hears it: it may be waiting
+        signal.pthread_kill(threading.main_thread().ident or 0, number)

@@ -42,9 +42,6 @@ def overview(
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.markup import escape
-    from rich.table import Table
-
     from styleclip_cli.weights import packs
     from styleclip_cli.weights.mappers import listed
 
@@ -58,12 +55,12 @@ def overview(
     if not found:
         reporter.note(f"{pack.name} has no mappers yet: styleclip train-mapper --prompt ...")
         return
-    table = Table("name", "origin", "prompt", "what it maps", "steps", title=f"mappers of {pack.name}")
+    rows = []
     for one, about in found:
         maps = about.get("mapper", about.get("error", "not downloaded"))
         cells = (one.name, one.origin, about.get("prompt", ""), maps, about.get("steps", ""))
-        table.add_row(*(escape(shortened(one_line(cell), 60)) if cell else "" for cell in cells))
-    reporter.table(table)
+        rows.append([shortened(one_line(cell), 60) if cell else "" for cell in cells])
+    reporter.table(("name", "origin", "prompt", "what it maps", "steps"), rows, f"mappers of {pack.name}")
     reporter.note(f'styleclip edit face.jpg --mapper {found[0][0].name} --models "{pack.name}"')
 
 
@@ -73,7 +70,11 @@ def _told(one: Listed) -> dict[str, Any]:
         return {}
     from safetensors import SafetensorError, safe_open
 
+    from styleclip_cli.weights import header
+
     try:
+        with one.path.open("rb") as start:
+            header.read(start)  # a long one takes far more time and memory than its size
         with safe_open(one.path, framework="np") as file:
             notes = dict(file.metadata() or {})
     except (SafetensorError, OSError, ValueError):
@@ -127,10 +128,12 @@ def pull(
     if problems:
         for problem in problems[:-1]:
             report.error(problem.message, problem.hint)
-        if len(problems) == len(missing):
+        pack = packs.find_pack(models if models is not None else packs.usual_name())
+        left = [name for name in chosen if pack.mappers[name].file is None]
+        if len(left) >= len(missing):
             raise problems[-1]
         report.error(problems[-1].message, problems[-1].hint)
-        raise PartialFailure(f"{len(problems)} of {len(missing)} mappers could not be had", "try again later")
+        raise PartialFailure(f"{len(left)} of {len(missing)} mappers could not be had", "try again later")
 
 
 @mappers.command(cls=Command)

@@ -65,7 +65,8 @@ Official = Annotated[
     bool,
     typer.Option(
         "--official",
-        help="Optimize exactly as the paper's code by default: 300 steps, no identity loss.",
+        help="Optimize exactly as the paper's code by default: 300 steps, no identity loss, the prompt as it "
+        "stands.",
         rich_help_panel=_OPTIMIZE,
     ),
 ]

@@ -11,6 +11,7 @@ import typer
 
 from styleclip_cli.cli import options, report
 from styleclip_cli.cli.helping import Command
+from styleclip_cli.cli.importing import import_, readable
 from styleclip_cli.cli.packs import download, network
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, PartialFailure, StyleClipError, UsageError, WeightsError
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from styleclip_cli.weights.readers import Part
 
 models = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
+
+_USUAL_CLIP = 512  # length of the vectors of ffhq's CLIP, ViT-B/32
 
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Names of packs.", show_default=False)]
 
@@ -32,40 +35,43 @@ def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from rich.table import Table
-
     from styleclip_cli.weights import packs, store
 
-    table = Table(title="model packs")
-    for column in ("name", "installed", "size", "what it draws", "licence", "from"):
-        table.add_column(column, overflow="fold")
+    rows = []
     for name in packs.names():
         try:
-            table.add_row(*_row(packs.find_pack(name)))
+            rows.append(_row(packs.find_pack(name)))
         except WeightsError as error:
-            table.add_row(name, "broken", "", error.message, "", "")
+            rows.append([name, "broken", "", error.message, "", ""])
+        except OSError as error:  # a folder that may not be searched
+            rows.append([name, "broken", "", f"cannot be read ({error.strerror})", "", ""])
     reporter = Reporter(quiet)
-    reporter.table(table)
+    columns = ("name", "installed", "size", "what it draws", "licence", "from")
+    reporter.table(columns, rows, "model packs")
     usual = packs.default_name()
     reporter.note(f"used when --models is left out: {usual or 'none yet'}; weights lie in {store.home()}")
 
 
 def _row(pack: Pack) -> list[str]:
+    from styleclip_cli.weights import store
+
     here = [entry.file.path for entry in pack.entries.values() if entry.file is not None]
     published = [entry.source for entry in pack.entries.values() if entry.source is not None]
-    to_come = [e.source for e in pack.entries.values() if e.source is not None and e.file is None]
+    to_come = [e.source for part in pack.missing if (e := pack.entries[part]).source is not None]
     sizes = []
     if here:
         sizes.append(f"{sum(path.stat().st_size for path in here if path.is_file()) / 1e6:.0f} MB")
     if to_come:
         more = "+" if any(not source.size for source in to_come) else ""
         sizes.append(f"{sum(source.size or 0 for source in to_come) / 1e6:.0f}{more} MB to download")
+        begun = sum(store.begun_bytes(store.downloads_dir(source)) for source in set(to_come))
+        sizes += [f"{begun / 1e6:.1f} MB of that begun"] if begun else []
     if not published:
         state = "built in"
     elif not here:
         state = "no"
     else:
-        state = "yes" if not to_come else f"{len(here)} of {len(pack.entries)} parts"
+        state = "yes" if not to_come else f"{len(here)} of {len(here) + len(to_come)} parts"
     hosts = [urlsplit(url).hostname or "" for url in (*(u for s in published for u in s.urls), "")]
     licence = "non-commercial use only" if pack.restricted else pack.licence
     return [pack.name, state, ", ".join(sizes), pack.title, licence, hosts[0]]
@@ -91,116 +97,30 @@ def pull(
     Example: styleclip models pull ffhq --accept-licence
     """
     from styleclip_cli.weights import packs
+    from styleclip_cli.weights.reach import NoNetwork
 
     reporter = Reporter(quiet)
     how = network(offline)
+    chosen = [packs.find_pack(name) for name in dict.fromkeys(names)]
     failures: list[StyleClipError] = []
-    for pack in [packs.find_pack(name) for name in dict.fromkeys(names)]:
+    pulled = 0
+    for pack in chosen:
         try:
             download(pack, how, reporter, accept_licence)
+            pulled += 1
         except StyleClipError as error:
-            if len(names) == 1:
+            if len(chosen) == 1 or (isinstance(error, NoNetwork) and not pulled):
                 raise
             report.error(error.message, error.hint)
             failures.append(error)
+            if isinstance(error, NoNetwork):
+                break
     if failures:
-        message = f"{len(failures)} of {len(names)} packs could not be pulled as a whole"
-        raise PartialFailure(message) if len(failures) < len(names) else type(failures[-1])(message)
+        message = f"{len(chosen) - pulled} of {len(chosen)} packs could not be pulled as a whole"
+        raise PartialFailure(message) if pulled else type(failures[-1])(message)
 
 
-@models.command("import", cls=Command)
-def import_(
-    file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A published weight file.", show_default=False)
-    ],
-    pack: Annotated[
-        str | None,
-        typer.Option(
-            "--pack", help="Which pack it is for, if its content does not tell.", show_default=False
-        ),
-    ] = None,
-    quiet: options.Quiet = False,
-    verbose: options.Verbose = False,
-) -> None:
-    """Install a published file that you downloaded yourself; it is recognised by its content.
-
-    Example: styleclip models import Downloads/e4e_ffhq_encode.pt
-    """
-    from styleclip_cli.weights import install, packs
-
-    reporter = Reporter(quiet)
-    known = install.source_of(file)
-    chosen = [packs.find_pack(pack)] if pack is not None else _readable(reporter)
-    entries = [
-        entry for candidate in chosen for entry in candidate.entries.values() if entry.source is not None
-    ]
-    fitting = [entry for entry in entries if _is(entry, file, known.sha256)]
-    if not fitting:
-        from styleclip_cli.weights.readers import read_parts
-
-        fitting = _by_content(file, read_parts(file), entries, pack)
-    for source in dict.fromkeys(entry.source for entry in fitting):
-        assert source is not None
-        wanted = {(e.part, e.class_index): e for e in fitting if e.source == source}
-        install.import_file(file, source, list(wanted.values()))
-        uses = [p.name for p in chosen for e in p.entries.values() if e.source == source]
-        parts = " and ".join(entry.part for entry in wanted.values())
-        reporter.result(f"{file}: {parts} of {', '.join(dict.fromkeys(uses))}")
-
-
-def _is(entry: Entry, file: Path, sha256: str | None) -> bool:
-    """Whether a file is an entry's, by the hash that is published for it."""
-    from styleclip_cli.weights import fetch, store
-
-    source = entry.source
-    if source is None or not store.known(source).pinned:
-        return False
-    held = store.known(source)
-    if held.sha256 is not None:
-        return held.sha256 == sha256
-    if held.size is not None and held.size != file.stat().st_size:
-        return False
-    try:
-        fetch.check(held, file)
-    except WeightsError:
-        return False
-    return True
-
-
-def _by_content(file: Path, parts: list[Part], entries: list[Entry], pack: str | None) -> list[Entry]:
-    """Entries without a published hash that a file may be for.
-
-    Raises:
-        WeightsError: If there is none, or the pack's file is known to be another.
-    """
-    held = {part.name: part for part in parts}
-    what = ", ".join(f"{part.layout} ({part.name})" for part in parts)
-    of_kind = [entry for entry in entries if entry.part in held]
-    if pack is None or not of_kind:
-        raise WeightsError(
-            f"{file}: {what}; not a file that a pack knows by its hash",
-            "--pack NAME, if it is that pack's; or a pack of your own: styleclip models add --help",
-        )
-    open_ = [entry for entry in of_kind if entry.source is not None and not entry.source.pinned]
-    if not open_:
-        source = of_kind[0].source
-        assert source is not None
-        wanted = source.sha256 or f"git blob {source.git_sha1}"
-        raise WeightsError(
-            f"{file}: {what}, but not the file of {pack}: its hash must be {wanted}",
-            "use it in a pack of your own: styleclip models add NAME --generator ...",
-        )
-    named = [entry for entry in open_ if entry.source is not None and entry.source.file == file.name]
-    # An encoder's checkpoint holds its generator too; it is published as the encoder.
-    encoders = [entry for entry in open_ if entry.part == "encoder"]
-    return named or encoders or open_[:1]
-
-
-def _readable(reporter: Reporter) -> list[Pack]:
-    """All packs whose files can be used; the others are told of."""
-    from styleclip_cli.weights import packs
-
-    return list(packs.readable(lambda error: reporter.note(error.message)))
+models.command("import", cls=Command)(import_)
 
 
 @models.command(cls=Command)
@@ -243,6 +163,15 @@ def add(
     class_index: Annotated[
         int, typer.Option("--class", min=0, help="Which class a conditional generator is to draw.")
     ] = 0,
+    clip_activation: Annotated[
+        str | None,
+        typer.Option(
+            "--clip-activation",
+            metavar="gelu|quickgelu",
+            help="What the CLIP of --clip was trained with, if its file does not say; LAION's have gelu.",
+            show_default="quickgelu, as OpenAI's",
+        ),
+    ] = None,
     title: Annotated[str, typer.Option("--title", help="What it draws.", show_default=False)] = "",
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
@@ -259,6 +188,11 @@ def add(
         raise UsageError(f"{name!r} cannot be the name of a pack of your own", "letters, digits, - and _")
     if alignment not in packs.ALIGNMENTS:
         raise UsageError(f"unknown alignment {alignment!r}", f"--alignment {', '.join(packs.ALIGNMENTS)}")
+    if clip_activation is not None and (clip is None or clip_activation not in packs.ACTIVATIONS):
+        raise UsageError(
+            f"--clip-activation {clip_activation} " + ("without --clip" if clip is None else "is not known"),
+            f"--clip FILE --clip-activation {' or '.join(packs.ACTIVATIONS)}",
+        )
     described = packs.own_dir() / f"{name}.toml"
     if described.exists() and not overwrite:
         raise OutputError(f"{described}: exists already", "--overwrite, or another name")
@@ -267,8 +201,10 @@ def add(
 
     from styleclip_cli.atomic import atomic
     from styleclip_cli.weights import install
+    from styleclip_cli.weights.fitting import misfits
     from styleclip_cli.weights.packs import Entry
     from styleclip_cli.weights.readers import read_parts
+    from styleclip_cli.weights.readers.parts import TOLD
 
     given = {
         "generator": generator,
@@ -290,22 +226,35 @@ def add(
         raise UsageError(f"{generator}: draws one kind of picture only", "leave out --class")
     if encoder is None and "encoder" in found:  # e4e's checkpoints hold both
         given["encoder"] = generator
+    parts: dict[str, Part] = {}
     for part, path in given.items():  # before anything is installed
         if path is None:
             continue
         held = found if path == generator else {p.name: p for p in read_parts(path)}
         if part not in held:
             raise WeightsError(f"{path}: holds no {part}, but {', '.join(p.layout for p in held.values())}")
+        parts[part] = held[part]
+    for misfit in misfits(parts, clip_width=_USUAL_CLIP):
+        raise WeightsError(f"{given[misfit.part]}: {misfit.problem}", misfit.hint)
     usual = packs.find_pack(packs.USUAL)
     borrowed = ("clip", *(("landmarks", "detector") if alignment == "ffhq" else ()))
     entries: dict[str, Entry] = {}
     for part, path in given.items():
         if path is not None:
             source = install.source_of(path)
-            entry = Entry(part, source, None, class_index=class_index if part == "generator" else 0)
+            entry = Entry(
+                part,
+                source,
+                None,
+                class_index=class_index if part == "generator" else 0,
+                activation=clip_activation or "" if part == "clip" else "",
+            )
             install.import_file(path, source, [entry])
             entries[part] = entry
             reporter.result(f"{part}: {path}")
+            for note in TOLD:
+                if note in parts[part].notes and not (note == "activation" and clip_activation):
+                    reporter.note(f"{part}: {note}: {parts[part].notes[note]}")
     entries |= {part: usual.entries[part] for part in borrowed if part not in entries}
     tables = {"components": packs.COMPONENTS, "data": packs.DATA}
     content = {
@@ -344,7 +293,7 @@ def verify(
     from styleclip_cli.weights import install, packs
 
     reporter = Reporter(quiet)
-    chosen = [packs.find_pack(name) for name in names] if names else _readable(reporter)
+    chosen = [packs.find_pack(name) for name in names] if names else readable(reporter)
     bad = 0
     done: set[Path] = set()
     for pack in chosen:
@@ -423,9 +372,9 @@ def where(
     from styleclip_cli.weights import packs, store
 
     if name is None:
-        report.data(
-            f"weights\t{store.home()}\npacks\t{packs.own_dir()}\nconfig\t{store.config_dir() / 'config.toml'}"
-        )
+        report.data(f"weights\t{store.home()}")
+        report.data(f"packs\t{packs.own_dir()}")
+        report.data(f"config\t{store.config_dir() / 'config.toml'}")
         return
     pack = packs.find_pack(name)
     report.data(f"pack\t{pack.path}")

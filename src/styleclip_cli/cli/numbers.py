@@ -40,7 +40,7 @@ class Numbers:
         """
         text = json.dumps(values, indent=2)
         if self.on_stdout:
-            report.data(text)
+            report.data(text, lines=True)
         elif self._out is not None:
             with atomic(self._out) as temporary:
                 temporary.write_text(f"{text}\n", encoding="utf-8")

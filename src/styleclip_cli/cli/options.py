@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import os
 import re
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, cast, get_args
 
 import typer
 
+from styleclip_cli import process
 from styleclip_cli.cli import completion
 from styleclip_cli.errors import DeviceError, UsageError
 from styleclip_cli.recipe import MAX_ALPHAS
@@ -19,6 +20,7 @@ from styleclip_cli.settings import CompositeMode, LayerChoice, Precision, Releva
 from styleclip_cli.settings import Inverter as InverterName
 
 _COMMON = "Common"
+_PILLOWS = 178
 AUTOMATIC = "auto"
 
 Inputs = Annotated[
@@ -74,9 +76,7 @@ Device = Annotated[
 
 
 def _without_kernels(wanted: bool) -> bool:
-    """Tell the kernels, and the processes that this one starts, through the environment."""
-    if wanted:
-        os.environ["STYLECLIP_NO_KERNELS"] = "1"
+    process.chosen.kernels = not wanted
     return wanted
 
 
@@ -107,9 +107,9 @@ Quiet = Annotated[
 
 
 def _with_tracebacks(wanted: bool) -> bool:
-    """Tell `main`, and the processes that this one starts, through the environment."""
+    process.chosen.verbose = wanted
     if wanted:
-        os.environ["STYLECLIP_DEBUG"] = "1"
+        warnings.simplefilter("default")
     return wanted
 
 
@@ -178,10 +178,22 @@ NoAlign = Annotated[
         rich_help_panel="Photos",
     ),
 ]
+
+
+def _large(megapixels: float) -> float:
+    """Raise Pillow's own limit, which is its process's, where a person raises ours above it."""
+    if megapixels > _PILLOWS:
+        from PIL import Image
+
+        Image.MAX_IMAGE_PIXELS = math.ceil(megapixels * 1e6 / 2)  # it refuses what has twice as many
+    return megapixels
+
+
 MaxMegapixels = Annotated[
     float,
     typer.Option(
         "--max-megapixels",
+        callback=_large,
         min=0.001,
         max=10_000,
         help="Refuse larger pictures before they are decoded.",

@@ -11,7 +11,7 @@ import typer
 
 from styleclip_cli.cli import report
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import PartialFailure, UsageError, WeightsError
+from styleclip_cli.errors import PartialFailure, WeightsError
 
 if TYPE_CHECKING:
     from styleclip_cli.weights.fetch import Network
@@ -73,8 +73,9 @@ def _ask(usual: Pack, reporter: Reporter, offline: bool) -> str:
 
     reporter.note(
         f"No model pack is installed that knows photos. {usual.name} does; it has to be downloaded once "
-        f"({_size(_sizes(usual))}).\n{packs.TOY} is built in and draws cartoon faces."
+        f"({_size(_sizes(usual))})."
     )
+    reporter.note(f"{packs.TOY} is built in and draws cartoon faces.")
     answer = typer.prompt(f"Download {usual.name} (d), use {packs.TOY} this time (t), or quit (q)?", err=True)
     if answer.strip().lower() in ("d", "download", usual.name):
         download(usual, network(offline), reporter)
@@ -88,9 +89,8 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
     """Announce what is missing of a pack, have its licence accepted, and install it.
 
     Raises:
-        UsageError: If the licence restricts the use, and nobody accepted it.
         PartialFailure: If some files could not be had, and edits can be made without them.
-        WeightsError: If edits cannot be made.
+        WeightsError: If the licence restricts the use, and nobody accepted it; or edits cannot be made.
     """
     from styleclip_cli.weights import install, store
 
@@ -101,7 +101,8 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
     if not groups:
         reporter.note(f"{pack.name}: everything is installed already")
         return
-    reporter.note(f"{pack.name}: {pack.title}\nto be downloaded into {store.home()}, {_size(_sizes(pack))}:")
+    reporter.note(f"{pack.name}: {pack.title}")
+    reporter.note(f"to be downloaded into {store.home()}, {_size(_sizes(pack))}:")
     for entries in groups:
         reporter.note(f"  {describe(entries)}")
     accept(pack, reporter, accept_licence, f"styleclip models pull {pack.name}")
@@ -133,18 +134,18 @@ def accept(pack: Pack, reporter: Reporter, accepted: bool, command: str) -> None
         command: What to run again with --accept-licence.
 
     Raises:
-        UsageError: If nobody accepted it.
+        WeightsError: If nobody accepted it.
     """
     from styleclip_cli.weights import store
 
     licences = {f"{pack.name}: {pack.licence}"} if pack.restricted else set()
     if not licences - store.accepted_licences():
         return
-    question = f"Licence: {pack.licence}\nDo you accept this?"
+    question = f"Licence: {report.plain(pack.licence)}\nDo you accept this?"
     if accepted or not at_terminal():
         reporter.note(f"licence: {pack.licence}")
     if not accepted and not (at_terminal() and typer.confirm(question, err=True)):
-        raise UsageError(
+        raise WeightsError(
             f"the licence of {pack.name} restricts its use and was not accepted",
             f"{command} --accept-licence, if you accept it",
         )
@@ -162,7 +163,7 @@ def describe(entries: list[Entry]) -> str:
     """A file and what it is for, in a line."""
     source = entries[0].source
     assert source is not None
-    hosts = [urlsplit(url).hostname or "?" for url in source.urls]
+    hosts = [urlsplit(url).hostname or "?" for url in source.all_urls]
     parts = " and ".join(entry.part for entry in entries)
     size = f"{source.size / 1e6:.1f} MB" if source.size else "size not published"
     checked = "" if source.pinned else "; no hash is published: the first download's is kept"

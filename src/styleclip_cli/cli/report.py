@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 import json as json_of
 import logging
 import os
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -16,10 +18,30 @@ from styleclip_cli.progress import Advance, nothing
 
 if TYPE_CHECKING:
     from PIL import Image
-    from rich.table import Table
 
 _PLAIN_SECONDS = 5.0
 """Off a terminal a long step says so this often at most; a short one says nothing."""
+
+
+_PLAIN = {"\u2026": ".", "\u2013": "-", "\u2014": "-", "\u2019": "'", "\u2192": ">", "\u00d7": "x"}
+"""What is as wide as a letter that a stream's encoding may not have."""
+
+
+def soften_streams() -> None:
+    """Let libraries print on streams that are not UTF-8: what an encoding does not have is spelled out."""
+    codecs.register_error("styleclip", _replaced)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="styleclip")
+
+
+def _replaced(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    letters = error.object[error.start : error.end]
+    if all(letter in _PLAIN for letter in letters):
+        return "".join(_PLAIN[letter] for letter in letters), error.end
+    return codecs.backslashreplace_errors(error)
 
 
 def error(message: str, hint: str = "") -> None:
@@ -29,10 +51,15 @@ def error(message: str, hint: str = "") -> None:
         _write(sys.stderr, f"  try: {_one_line(hint)}")
 
 
-def data(text: str) -> None:
-    """Print what was asked for (never silenced by --quiet)."""
+def data(text: str, lines: bool = False) -> None:
+    """Print what was asked for (never silenced by --quiet): a line, or a text of many lines."""
     if text:
-        _write(sys.stdout, text)
+        _write(sys.stdout, text, "\n\t" if lines else "\t")
+
+
+def plain(text: str) -> str:
+    """A text from a file, as a question on stderr may hold it: one line that steers no terminal."""
+    return _printable(text, sys.stderr)
 
 
 def binary(data: bytes) -> None:
@@ -70,7 +97,10 @@ class Reporter:
         self._results = sys.stderr if aside else sys.stdout
         self._busy = False
         # What deeper layers have to say ("damaged, making it again") goes the same way as notes.
-        logging.getLogger("styleclip_cli").setLevel(logging.ERROR if quiet else logging.WARNING)
+        logger = logging.getLogger("styleclip_cli")
+        logger.setLevel(logging.ERROR if quiet else logging.WARNING)
+        if _log not in logger.handlers:
+            logger.addHandler(_log)
 
     def result(self, line: str) -> None:
         """Print a result line on stdout."""
@@ -96,17 +126,40 @@ class Reporter:
                 sys.stderr.write(to_text(picture) + "\n")
                 sys.stderr.flush()
 
-    def table(self, table: Table) -> None:
-        """Print a rich table on stdout; off a terminal in plain characters, 160 columns wide."""
+    def table(
+        self, columns: Sequence[str], rows: Iterable[Sequence[str] | None], title: str = "", numbers: int = 0
+    ) -> None:
+        """Print a table on stdout; off a terminal in plain characters, 160 columns wide.
+
+        Args:
+            columns: Their names.
+            rows: Texts as they are: nothing in them is taken for markup. None draws a line.
+            title: What is above it.
+            numbers: How many of the last columns hold numbers.
+        """
         if self.quiet:
             return
         from rich import box
         from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        def cell(text: str) -> Text:
+            return Text(_printable(text, sys.stdout))
 
         terminal = _is_terminal(sys.stdout)
         width = None if terminal else 160
+        table = Table(title=cell(title) if title else None)
         if not terminal:
             table.box = box.ASCII
+        for number, column in enumerate(columns, start=1):
+            justify: Any = "right" if number > len(columns) - numbers else "left"
+            table.add_column(cell(column), justify=justify, overflow="fold")
+        for row in rows:
+            if row is None:
+                table.add_section()
+            else:
+                table.add_row(*map(cell, row))
         console = Console(
             file=sys.stdout, force_terminal=terminal, no_color=not terminal or None, width=width
         )
@@ -131,7 +184,7 @@ class Reporter:
         # Rich would draw its bar even into a pipe under FORCE_COLOR, so the stream itself is asked.
         show = _bar if _is_terminal(sys.stderr) else _lines
         try:
-            with show(title, in_bytes) as advance:
+            with show(plain(title), in_bytes) as advance:
                 yield advance
         finally:
             self._busy = False
@@ -197,9 +250,17 @@ def _is_terminal(stream: TextIO) -> bool:
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
-def _write(stream: TextIO, line: str) -> None:
+class _Log(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        _write(sys.stderr, record.getMessage())
+
+
+_log = _Log()
+
+
+def _write(stream: TextIO, line: str, keep: str = "\t") -> None:
     try:
-        stream.write(_printable(line, stream) + "\n")
+        stream.write(_printable(line, stream, keep) + "\n")
         stream.flush()
     except BrokenPipeError:
         _silence(stream)
@@ -209,9 +270,9 @@ def _write(stream: TextIO, line: str) -> None:
             raise OutputError(f"standard output: cannot be written ({error.strerror})") from None
 
 
-def _printable(line: str, stream: TextIO) -> str:
+def _printable(line: str, stream: TextIO, keep: str = "\t") -> str:
     """Spell out what a stream's encoding or a terminal cannot take (file names may hold anything)."""
-    clean = "".join(c if c in "\n\t" or c.isprintable() else f"\\x{ord(c):02x}" for c in line)
+    clean = "".join(c if c in keep or c.isprintable() else f"\\x{ord(c):02x}" for c in line)
     encoding = stream.encoding or "utf-8"
     return clean.encode(encoding, "backslashreplace").decode(encoding)
 

@@ -191,7 +191,7 @@ def train_mapper(
         bool,
         typer.Option(
             "--official",
-            help="Train as the paper's code by default: 50,000 steps of Ranger.",
+            help="Train as the paper's code by default: 50,000 steps of Ranger, the prompt as it stands.",
             rich_help_panel=_TRAINING,
         ),
     ] = False,
@@ -311,6 +311,7 @@ def train_mapper(
     from styleclip_cli.distributed import world
     from styleclip_cli.edits.prompts import resolve_prompt
     from styleclip_cli.engine import Engine
+    from styleclip_cli.fingerprints import same
     from styleclip_cli.training.checkpoint import Task
     from styleclip_cli.training.run import clear, prepare, train
 
@@ -319,7 +320,7 @@ def train_mapper(
     fingerprint = engine.pack.fingerprint_of("generator")
     if checkpoint is not None:
         task = checkpoint.task
-        if task.generator != fingerprint:
+        if not same(task.generator, fingerprint):
             raise BadInputError(f"{folder}: trained with another generator", "the --models it began with")
         if steps is not None:
             task = replace(task, settings=replace(task.settings, steps=steps))
@@ -327,7 +328,7 @@ def train_mapper(
     else:
         assert prompt is not None
         start = options.DEFAULT_NEUTRAL if neutral is None else neutral
-        target, start = resolve_prompt(prompt, start, literal)
+        target, start = resolve_prompt(prompt, start, literal or official)
         usual = OFFICIAL_TRAINING if official else engine.training_settings
         settings: TrainingSettings = replace(usual, **chosen)
         if steps is not None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
 
@@ -22,6 +22,7 @@ from torch import Tensor
 from styleclip_cli import cache
 from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.fingerprints import same
 from styleclip_cli.settings import DirectionSettings
 from styleclip_cli.statistics import StyleStatistics
 
@@ -159,12 +160,14 @@ class Direction:
                 "find the direction again with these models",
             )
         # A direction that does not say its generator fits by its widths alone.
-        if fingerprint is not None and direction.fingerprint not in ("", fingerprint):
+        if fingerprint is None or not direction.fingerprint:
+            return direction
+        if not same(direction.fingerprint, fingerprint):
             raise BadInputError(
                 f"{path}: for another generator of the same form",
                 "find the direction again with these models",
             )
-        return direction
+        return replace(direction, fingerprint=fingerprint)  # by its present name, to be combined with others
 
 
 def find_direction(

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from styleclip_cli.errors import WeightsError, one_line, shortened
+from styleclip_cli.fingerprints import same
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.nets.mapper import STRENGTH, LatentMapper
 from styleclip_cli.settings import MapperNorm
@@ -117,7 +118,7 @@ class TrainedMapper:
         """
         device = next(generator.parameters()).device
         fits = self.network.fits(generator.style_space, generator.config.w_dim)
-        if not fits or self.fingerprint not in ("", fingerprint):
+        if not fits or (self.fingerprint and not same(self.fingerprint, fingerprint)):
             theirs = f" ({self.models})" if self.models else ""
             raise WeightsError(
                 f"{where}: trained with another generator{theirs}", "the --models it was trained with"

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from styleclip_cli.inversion.encode import content_hash, encode, resized
 from styleclip_cli.inversion.perceptual import Perceptual
-from styleclip_cli.inversion.pivotal import from_arrays, pivotal, to_arrays, tuned
+from styleclip_cli.inversion.pivotal import TUNING, from_arrays, pivotal, to_arrays, tuned
 from styleclip_cli.inversion.refine import Deadline, refine
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
@@ -26,6 +26,7 @@ from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import InversionSettings
 
 __all__ = [
+    "TUNING",
     "Inversion",
     "Perceptual",
     "Quality",
@@ -35,6 +36,7 @@ __all__ = [
     "from_arrays",
     "measured",
     "refine",
+    "resized",
     "to_arrays",
     "tuned",
 ]

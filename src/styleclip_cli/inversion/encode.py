@@ -32,7 +32,7 @@ def encode(encoder: Encoder, images: Tensor, generator: Generator | None = None,
     codes = []
     with torch.inference_mode():
         for chunk in images.split(batch):
-            chunk = resized(chunk.to(device), encoder.input_resolution).clamp(-1.0, 1.0)
+            chunk = resized(chunk.to(device), encoder.input_resolution)
             codes.append(encoder(chunk) if encoder.iterations == 1 else _restyle(encoder, chunk, generator))
     return torch.cat(codes)
 
@@ -49,10 +49,10 @@ def _restyle(encoder: Encoder, images: Tensor, generator: Generator | None) -> T
 
 
 def resized(images: Tensor, side: int) -> Tensor:
-    """Pictures [N, 3, H, W] at another side, antialiased; the same ones if they have it."""
-    if images.shape[-2:] == (side, side):
-        return images
-    return F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False)
+    """Pictures [N, 3, H, W] at another side, antialiased, in [-1, 1]."""
+    if images.shape[-2:] != (side, side):
+        images = F.interpolate(images, (side, side), mode="bicubic", antialias=True, align_corners=False)
+    return images.clamp(-1.0, 1.0)  # bicubic interpolation overshoots; Pillow cuts that off
 
 
 def content_hash(image: Tensor) -> str:

@@ -1,10 +1,13 @@
 """Pivotal tuning (Roich et al. 2021): move the generator a little, until it shows a picture at one latent.
 
 Published settings: 350 steps of Adam at 3e-4 on equalised weights, LPIPS + L2; locality regularisation
-pulls pictures of latents between that one, the pivot, and random ones to what they were. Here weights
-are kept as they act, so each tensor's rate is divided by the square root of its fan in, which is what
-equalising does. The affine layers, which turn W+ into styles, stay: directions in style space keep their
-meaning.
+pulls pictures of latents between that one, the pivot, and random ones to what they were. The affine layers,
+which turn W+ into styles, stay: directions in style space keep their meaning.
+
+Files keep kernels at different sizes: divided by the square root of their fan in, or not (NVlabs' PyTorch
+code), which is the same to the pictures, as kernels are demodulated. So a kernel's rate is in proportion to
+its own size. What equalising means for toRGB, which is not demodulated, is a rate divided by the square
+root of the fan in.
 
 What the tensors gain is kept with few numbers: a kernel's gain is a matrix [out, in * k * k] of low rank
 (measured on the toy pack: rank 16 keeps all but half a dB, in a sixth of the numbers; at 1024 pixels it is
@@ -28,6 +31,10 @@ from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import InversionSettings
 
 RANK = 16
+TUNING = 2
+"""Changes with what the same settings lead to."""
+# Equalised kernels have a root mean square of about this: 1 before training, 1.3 to 4.1 after (toy pack).
+_EQUALISED = 2.0
 
 
 def pivotal(
@@ -61,7 +68,9 @@ def pivotal(
     with tuned(generator, changes), frozen(generator):
         parameters = _tunable(generator)
         originals = {name: parameter.detach().clone() for name, parameter in parameters.items()}
-        optimizer = torch.optim.Adam([{"params": [p], "lr": _rate(p, settings)} for p in parameters.values()])
+        optimizer = torch.optim.Adam(
+            [{"params": [p], "lr": settings.pivotal_rate * _unit(name, p)} for name, p in parameters.items()]
+        )
         try:
             for parameter in parameters.values():
                 parameter.requires_grad_(True)
@@ -129,9 +138,13 @@ def _tunable(generator: Generator) -> dict[str, nn.Parameter]:
     }
 
 
-def _rate(parameter: Tensor, settings: InversionSettings) -> float:
-    fan_in = parameter[0].numel() if parameter.ndim == 4 else 1
-    return settings.pivotal_rate / math.sqrt(fan_in)
+def _unit(name: str, parameter: Tensor) -> float:
+    """What a step of 1 on an equalised weight is on this one."""
+    if parameter.ndim != 4:
+        return 1.0
+    if ".torgb." in name:
+        return 1 / math.sqrt(parameter[0].numel())
+    return float(parameter.detach().square().mean().sqrt()) / _EQUALISED
 
 
 def _locality(

@@ -42,6 +42,10 @@ class Uninitialised(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
+class _WrongTensors(ValueError):
+    """Tensors are not those of a network."""
+
+
 @contextmanager
 def weights_of(what: str, *others: type[Exception]) -> Iterator[None]:
     """Turn what goes wrong while a network is built from a state dict into one error.
@@ -57,9 +61,12 @@ def weights_of(what: str, *others: type[Exception]) -> Iterator[None]:
     try:
         yield
     except expected as error:
-        raise WeightsError(
-            f"not the weights of {what} ({one_line(error)})", "check which file this is"
-        ) from None
+        reason = "tensors are missing, or do not fit each other"
+        if isinstance(error, KeyError):
+            reason = f"no {one_line(error, 80)}"
+        elif isinstance(error, _WrongTensors):  # the others speak of Python and torch
+            reason = str(error)
+        raise WeightsError(f"not the weights of {what} ({reason})", "check which file this is") from None
 
 
 def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
@@ -70,8 +77,17 @@ def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         state: Its tensors by name; half precision becomes single.
 
     Raises:
-        RuntimeError: If they are not the network's.
+        ValueError: If they are not the network's.
     """
+    wanted = {name: list(tensor.shape) for name, tensor in network.state_dict().items()}
+    for name, shape in wanted.items():
+        if name not in state:
+            raise _WrongTensors(f"the tensor {name} is missing")
+        if list(state[name].shape) != shape:
+            raise _WrongTensors(f"the tensor {name} is {list(state[name].shape)}, expected {shape}")
+    strange = sorted(state.keys() - wanted.keys())
+    if strange:
+        raise _WrongTensors(f"{len(strange)} tensors are not its own: {one_line(strange[0], 60)}")
     single = {
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
     }

@@ -1,17 +1,13 @@
 """CLIP behind a small adapter: pictures in generator range and sentences in, unit vectors out.
 
-The network and the tokenizer are clip-anytorch's. Its package `__init__` needs `pkg_resources` and
-torchvision, which nothing here uses, so its two modules are loaded on their own.
+The network and the tokenizer are clip-anytorch's (`anytorch`).
 """
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import zlib
 from collections.abc import Mapping, Sequence
 from functools import cache
-from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import torch
@@ -19,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.errors import BadInputError, shortened
+from styleclip_cli.nets import anytorch
 from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 from styleclip_cli.nets.ops import channels_last
 
@@ -32,31 +29,28 @@ STD = (0.26862954, 0.26130258, 0.27577711)
 Preprocessing = Literal["clip", "styleclip"]
 
 
-@cache
-def _submodule(name: str) -> ModuleType:
-    """Load one module of the installed `clip` package without running the package's `__init__`."""
-    package = importlib.util.find_spec("clip")
-    if package is None or not package.submodule_search_locations:
-        raise ImportError("the package clip-anytorch is not installed")
-    path = Path(package.submodule_search_locations[0]) / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"_clip_anytorch_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 def clip_model_class() -> type[nn.Module]:
     """The class of OpenAI's CLIP network."""
-    model: type[nn.Module] = _submodule("model").CLIP
+    model: type[nn.Module] = anytorch.member("model", "CLIP")
     return model
 
 
 @cache
 def _tokenizer() -> Any:
-    return _submodule("simple_tokenizer").SimpleTokenizer()
+    kind = anytorch.member("simple_tokenizer", "SimpleTokenizer")
+    try:
+        made = kind()
+        if len(made.encoder) != VOCABULARY:
+            raise ValueError(f"{len(made.encoder)} tokens, not {VOCABULARY}")
+        return made
+    except (OSError, EOFError, AttributeError, ValueError, zlib.error) as error:
+        raise anytorch.in_the_way("bpe_simple_vocab_16e6.txt.gz", error) from None
+
+
+@cache
+def _reads_few() -> bool:
+    """Whether the network takes fewer than 77 tokens: OpenAI's own, often installed over ours, does not."""
+    return anytorch.is_own("model.py")
 
 
 def tokenize(texts: Sequence[str]) -> Tensor:
@@ -101,12 +95,11 @@ def preprocess(images: Tensor, resolution: int, how: Preprocessing = "clip") -> 
         return F.adaptive_avg_pool2d(F.interpolate(images, scale_factor=7, mode="nearest"), resolution)
     height, width = images.shape[-2:]
     if min(height, width) != resolution:
-        scale = resolution / min(height, width)
-        size = (max(resolution, round(height * scale)), max(resolution, round(width * scale)))
-        images = F.interpolate(images, size, mode="bicubic", antialias=True, align_corners=False)
-        height, width = size
+        shorter = min(height, width)  # torchvision's Resize cuts the longer side, its CenterCrop rounds
+        height, width = (int(resolution * side / shorter) for side in (height, width))
+        images = F.interpolate(images, (height, width), mode="bicubic", antialias=True, align_corners=False)
     if height != width:
-        top, left = (height - resolution) // 2, (width - resolution) // 2
+        top, left = (round((side - resolution) / 2) for side in (height, width))
         images = images[..., top : top + resolution, left : left + resolution]
     mean = images.new_tensor(MEAN).view(3, 1, 1)
     std = images.new_tensor(STD).view(3, 1, 1)
@@ -133,12 +126,14 @@ class Clip(nn.Module):
         """Build the network that a state dict of OpenAI's CLIP describes, ViT or ResNet.
 
         The token table may be sparse: `token_embedding.rows` [K + 1, width] for the tokens
-        `token_embedding.ids` [K], the last row standing for all other tokens.
+        `token_embedding.ids` [K], the last row standing for all other tokens. A tensor `gelu` says that it
+        was trained with GELU, as LAION's were, in place of OpenAI's approximation of it.
 
         Raises:
             WeightsError: If it is not such a state dict.
         """
         full = dict(state)
+        gelu = full.pop("gelu", None)
         with weights_of("a CLIP", AssertionError, AttributeError):
             if "token_embedding.rows" in full:
                 rows, ids = full.pop("token_embedding.rows"), full.pop("token_embedding.ids")
@@ -147,10 +142,13 @@ class Clip(nn.Module):
                 full["token_embedding.weight"] = table
             # build_model deletes entries of its argument and rounds to half precision; load again in full.
             with Uninitialised():
-                model = _submodule("model").build_model(dict(full)).float()
+                model = anytorch.member("model", "build_model")(dict(full)).float()
             for extra in ("input_resolution", "context_length", "vocab_size"):
                 full.pop(extra, None)
             fill(model, full)
+        for module in model.modules() if gelu is not None else ():
+            if hasattr(module, "gelu"):
+                module.gelu = nn.GELU()
         clip = cls(model, int(model.visual.input_resolution), int(model.text_projection.shape[1]))
         return channels_last(clip.eval().requires_grad_(False))
 
@@ -167,6 +165,7 @@ class Clip(nn.Module):
             BadInputError: If a sentence has more than 75 tokens.
         """
         tokens = tokenize(texts).to(self.model.text_projection.device)
-        # Each token sees only those before it, and the last one is read: what is behind it costs time only.
-        tokens = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
+        if _reads_few():
+            # Each token sees only those before it, and the last one is read: those behind it cost time only.
+            tokens = tokens[:, : int(tokens.argmax(dim=1).max()) + 1]
         return F.normalize(self.model.encode_text(tokens), dim=-1)

@@ -39,8 +39,10 @@ class Guard:
     """Refuses requests that are for another host, or that come from another site's page.
 
     The first is how a site makes a browser speak to its own machine under the site's name (DNS rebinding),
-    the second how it does so openly; web sockets are refused by no browser. Plain addresses cannot be
-    rebound, so where the studio listens on all of a machine's, each of them is as good as its names.
+    the second how it does so openly; web sockets are refused by no browser. What a page shows (pictures,
+    frames) has no Origin, but browsers say that another site's page asks; a link to the studio may be
+    followed. Plain addresses cannot be rebound, so where the studio listens on all of a machine's, each of
+    them is as good as its names.
 
     Args:
         app: What is guarded.
@@ -70,7 +72,7 @@ class Guard:
         """Why a request is refused; None if it is not."""
         values = {
             name: [v.decode("latin-1") for k, v in scope["headers"] if k == name]
-            for name in (b"host", b"origin")
+            for name in (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest")
         }
         hosts, origins = values[b"host"], values[b"origin"]
         if len(hosts) != 1 or not self._is_ours(hosts[0]):
@@ -79,6 +81,11 @@ class Guard:
             foreign = any(urlsplit(origin).netloc != hosts[0] for origin in origins)
         except ValueError:
             foreign = True
+        # Other ports of this machine are the same site, but not the same origin.
+        elsewhere = set(values[b"sec-fetch-site"]) & {"cross-site", "same-site"}
+        if scope["type"] == "http" and elsewhere:
+            followed = values[b"sec-fetch-mode"], values[b"sec-fetch-dest"]
+            foreign = foreign or followed != (["navigate"], ["document"])
         return "Other pages may not use the studio." if foreign else None
 
     def _is_ours(self, netloc: str) -> bool:

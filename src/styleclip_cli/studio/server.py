@@ -33,6 +33,8 @@ from styleclip_cli.studio.session import Edits, Session
 
 T = TypeVar("T")
 MAX_PAGES = 16
+MAX_WAITING = 64
+"""Pages that no browser shows (yet): what asks for the address alone, such as a picture's, leaves one."""
 _UPLOADS = 2  # are opened at a time
 _ARRIVES = 60.0  # seconds within which a photo has to
 _PATIENCE = 10.0  # seconds until a page that lost touch is given up, with all that it holds
@@ -52,7 +54,8 @@ class Studio:
         models: What the command line calls its pack.
         max_bytes: Of a photo's file.
         max_pixels: Of a photo.
-        pages: Those that are open, each by a name that only its own browser knows.
+        pages: Those that were asked for, each by a name that only its own browser knows.
+        waiting: Those of them that no browser has connected to, oldest first, and how to give them up.
     """
 
     engine: Engine
@@ -60,6 +63,7 @@ class Studio:
     max_bytes: int
     max_pixels: int
     pages: dict[str, Page] = field(default_factory=dict)
+    waiting: dict[Page, Callable[[], None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.edits = Edits(self.engine)
@@ -78,18 +82,39 @@ class Studio:
         """Have the engine's thread do something."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args))
 
-    def open(self) -> Page | None:
-        """Begin a page; None if there are too many."""
-        if len(self.pages) >= MAX_PAGES:
+    @property
+    def full(self) -> bool:
+        """Whether browsers show as many pages as they may."""
+        return len(self.pages) - len(self.waiting) >= MAX_PAGES
+
+    def open(self, give_up: Callable[[], None] = lambda: None) -> Page | None:
+        """Begin a page; None if there are too many.
+
+        Args:
+            give_up: Has it closed, if too many that were begun later wait to be shown as well.
+        """
+        if self.full:
             return None
+        while len(self.waiting) >= MAX_WAITING:
+            oldest, drop = next(iter(self.waiting.items()))
+            drop()
+            self.close(oldest)
         key = secrets.token_urlsafe(16)
         session = Session(self.engine, self.models, self.edits, self.max_pixels)
         self.pages[key] = page = Page(session, self.ask, f"/studio/{key}", self.max_bytes)
+        self.waiting[page] = give_up
         return page
+
+    def show(self, page: Page) -> bool:
+        """Count a page, as a browser has connected to it; False if there are too many."""
+        if page in self.waiting and not self.full:
+            del self.waiting[page]
+        return page not in self.waiting
 
     def close(self, page: Page) -> None:
         """Forget a page, and its pictures."""
         page.close()
+        self.waiting.pop(page, None)
         self.pages = {key: one for key, one in self.pages.items() if one is not page}
 
     def stop(self) -> None:
@@ -141,11 +166,18 @@ def build(studio: Studio, host: str, folder: Path, ready: Callable[[], None] = l
 
     @ui.page("/", title="styleclip studio", favicon=_ICON, dark=None)
     def index() -> None:
-        page = studio.open()
+        client = ui.context.client
+        page = studio.open(client.delete)
         if page is None:
             ui.label(f"{MAX_PAGES} pages of the studio are open already: close one of them.")
             return
-        ui.context.client.on_delete(lambda: studio.close(page))
+
+        def shown() -> None:
+            if not studio.show(page):
+                client.run_javascript("location.reload()")  # which says so
+
+        client.on_connect(shown)
+        client.on_delete(lambda: studio.close(page))
         page.build()
 
     pages.on_startup(ready)

@@ -16,7 +16,7 @@ from styleclip_cli.nets.stylegan2 import Generator
 
 # Larger than any run is long: no two steps of runs with neighbouring seeds share their random numbers.
 _SPREAD = 1_000_000_007
-_VALIDATION = -1
+_VALIDATION, _FIXED = -1, -3  # -2 are the mapper's first weights
 
 
 def random_of(seed: int, step: int) -> torch.Generator:
@@ -51,6 +51,11 @@ class Sampled:
         z = torch.randn(size, self._generator.config.z_dim, generator=random_of(self._seed, step))
         with torch.no_grad():
             return self._generator.w_plus(z.to(self._generator.w_avg), truncation_psi=self._psi).cpu()
+
+    def fixed(self, count: int, n_validation: int) -> Given:
+        """So many faces that come again and again (official coach.py), and others for validation."""
+        w_plus = self.batch(_FIXED, count)[:, :1].clone().expand(-1, self._generator.style_space.num_ws, -1)
+        return Given(w_plus, self._seed, n_validation, self.validation(n_validation))
 
     def validation(self, size: int) -> Tensor:
         """W+ of other faces."""

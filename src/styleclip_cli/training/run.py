@@ -179,7 +179,9 @@ def prepare(
         )
     data: Latents
     if latents is None:
-        data = Sampled(networks.generator, settings.seed, settings.truncation_psi)
+        data = sampled = Sampled(networks.generator, settings.seed, settings.truncation_psi)
+        if settings.faces:
+            data = sampled.fixed(settings.faces, settings.n_validation)
     else:
         data = Given(latents.cpu(), settings.seed, settings.n_validation, validation)
     judged = settings.lambda_id > 0 and networks.has_identity

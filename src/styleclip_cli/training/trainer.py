@@ -67,6 +67,8 @@ class Trainer:
         settings: TrainingSettings,
         world: World | None = None,
     ) -> None:
+        # Not by autocast, which overflows where styles are large.
+        generator = generator.with_precision(settings.precision)
         self._generator, self._clip, self._data = generator, clip, data
         self._settings, self._world = settings, world or World()
         self._device = next(generator.parameters()).device
@@ -191,16 +193,17 @@ class Trainer:
 
     def _losses(self, model: nn.Module, w_plus: Tensor, crops: Tensor | None) -> dict[str, Tensor]:
         settings = self._settings
-        with torch.no_grad(), self._precision():
+        with torch.no_grad():
             styles = self._generator.styles(w_plus)
             seen = person = None
             if self._text.relative or self._identity is not None:
                 before = self._render(self._generator, styles)
-                seen = self._text.seen(before) if self._text.relative else None
-                person = None if self._identity is None else self._identity.person(before)
+                with self._precision():
+                    seen = self._text.seen(before) if self._text.relative else None
+                    person = None if self._identity is None else self._identity.person(before)
         offset = model(w_plus)
+        after = self._render(self._generator, self._residual.moved(w_plus, styles, offset))
         with self._precision():
-            after = self._render(self._generator, self._residual.moved(w_plus, styles, offset))
             terms = {"clip": self._text(after, seen, crops).mean()}
             if self._identity is not None and person is not None:
                 terms["id"] = self._identity(after, person).mean()
@@ -216,6 +219,7 @@ class Trainer:
 
     @contextmanager
     def _precision(self) -> Iterator[None]:
+        """Let the losses' networks compute in the precision that is wanted."""
         dtype = _TYPES[self._settings.precision]
         if dtype is None:
             yield

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from requests import Response
 
 BLOCK = 1 << 20
+_HEAD = 512
 _LONGEST_RETRY_AFTER = 60.0
 _TRANSIENT = {408, 429, 500, 502, 503, 504}
 _PAGE = "an HTML page instead of the file (a login, quota or error page)"
@@ -146,11 +147,32 @@ def version_of(response: Response) -> str:
     return etag if etag.startswith('"') else response.headers.get("Last-Modified", "")
 
 
-def blocks_of(response: Response) -> Iterator[bytes]:
-    """The body: a beginning long enough to recognise a page by, then up to 1 MiB of what has arrived."""
+def blocks_of(response: Response, least_speed: float, patience: float) -> Iterator[bytes]:
+    """The body: a beginning long enough to recognise a page by, then up to 1 MiB of what has arrived.
+
+    Args:
+        response: The answer.
+        least_speed: Bytes a second, on average over each stretch.
+        patience: How long a stretch is, in seconds.
+
+    Raises:
+        Interrupted: If the connection breaks, or is slower than that.
+    """
+    head: bytes | None = b""
+    begun, came = time.monotonic(), 0
     # read1, not iter_content: that waits for full blocks, and loses what it has when the connection breaks.
     with network_errors():
-        block = response.raw.read(512)
-        while block:
+        while block := response.raw.read1(BLOCK if head is None else _HEAD - len(head)):
+            came, passed = came + len(block), time.monotonic() - begun
+            if passed > patience:
+                if came < least_speed * passed:
+                    raise Interrupted(f"too slow ({came / passed:.0f} bytes a second)")
+                begun, came = time.monotonic(), 0
+            if head is not None:
+                head += block
+                if len(head) < _HEAD:
+                    continue
+                block, head = head, None
             yield block
-            block = response.raw.read1(BLOCK)
+    if head:
+        yield head

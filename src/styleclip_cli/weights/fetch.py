@@ -15,13 +15,14 @@ import json
 import logging
 import os
 import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from styleclip_cli import __version__
 from styleclip_cli.errors import OutputError, UsageError, WeightsError, one_line
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 Progress = Callable[[int, int], None]
 
 _log = logging.getLogger(__name__)
+KEPT_FREE = 200_000_000
+"""Bytes of a disk that downloads leave alone, for all else that writes there."""
 _LONGEST_WAIT, _LONGEST_TIMEOUT = 30.0, 86_400.0
 _OFFLINE = ("STYLECLIP_OFFLINE", "HF_HUB_OFFLINE")
 _NO = ("", "0", "false", "no", "off", "n", "f")
@@ -63,6 +66,8 @@ class Source:
         git_sha1: Git blob id (SHA-1 of "blob <size>", a zero byte and the content), where no SHA-256 is
             published.
         size: Bytes, if known.
+        others: Other files that hold the same weights, each with its own addresses and hash; tried when
+            this one cannot be had.
     """
 
     file: str
@@ -70,11 +75,17 @@ class Source:
     sha256: str | None = None
     git_sha1: str | None = None
     size: int | None = None
+    others: tuple[Source, ...] = ()
 
     @property
     def pinned(self) -> bool:
         """Whether a hash tells the right content from any other, whoever sends it."""
         return bool(self.sha256 or self.git_sha1)
+
+    @property
+    def all_urls(self) -> list[str]:
+        """All addresses, those of the others last."""
+        return [*self.urls, *(url for other in self.others for url in other.urls)]
 
 
 @dataclass(frozen=True)
@@ -85,6 +96,10 @@ class Fetched:
     url: str
     sha256: str
     size: int
+
+    def is_(self, source: Source) -> bool:
+        """Whether it is a file whose hash is published."""
+        return source.pinned and not _compare(source, self.path)[1]
 
 
 @dataclass(frozen=True)
@@ -98,6 +113,8 @@ class Network:
         read_timeout: Longest silence of a server, in seconds.
         attempts: Tries per address; counted anew when one brought the download forward.
         backoff: Seconds before the second try, doubled for each further one.
+        least_speed: Bytes a second below which a server counts as silent, and a try as in vain.
+        largest: Most bytes of a file whose size is not published.
     """
 
     offline: bool = False
@@ -106,6 +123,8 @@ class Network:
     read_timeout: float = 30.0
     attempts: int = 4
     backoff: float = 1.0
+    least_speed: float = 1000.0
+    largest: int = 8 << 30
 
     @classmethod
     def from_environment(cls) -> Network:
@@ -168,11 +187,27 @@ def check(source: Source, path: Path) -> str:
     """
     try:
         sha256, differences = _compare(source, path)
+        if any(not _compare(other, path)[1] for other in source.others if differences and other.pinned):
+            return sha256
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
     if differences:
         raise WeightsError(f"{path}: not the published file ({differences})", _by_hand(source))
     return sha256
+
+
+def git_blob(path: Path) -> str:
+    """What git calls a file's content, in hex: its SHA-1 with the size before it.
+
+    Raises:
+        WeightsError: If it cannot be read.
+    """
+    try:
+        blob = hashlib.sha1(b"blob %d\0" % path.stat().st_size, usedforsecurity=False)
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, lambda: blob).hexdigest()
+    except OSError as error:
+        raise WeightsError(f"{path}: cannot be read ({error.strerror or error})") from None
 
 
 @dataclass(frozen=True)
@@ -191,6 +226,11 @@ class _Job:
     @property
     def note(self) -> Path:
         return self.path.with_name(f"{self.path.name}.part.json")
+
+    @property
+    def limit(self) -> int:
+        """The most bytes that are taken."""
+        return self.source.size or self.network.largest
 
     def loaded(self) -> int:
         return self.part.stat().st_size if self.part.exists() else 0
@@ -230,20 +270,23 @@ def _download(job: _Job) -> Fetched:
         raise WeightsError(f"{_described(source)} is not here, and the network is off", _by_hand(source))
     job.path.parent.mkdir(parents=True, exist_ok=True)
     reasons = []
-    for url in (*([f"{mirror.rstrip('/')}/{quote(source.file)}"] if mirror else []), *source.urls):
+    addresses = [(source, f"{mirror.rstrip('/')}/{quote(source.file)}")] if mirror else []
+    addresses += [(one, url) for one in (source, *source.others) for url in one.urls]
+    for one, url in addresses:
         try:
-            return _load(job, url)
+            return _load(replace(job, source=one), url)
         except Refused as refusal:
             reasons.append(f"{_host(url)}: {refusal}")
             _log.info("%s: not from %s", source.file, reasons[-1])
     why = "; ".join(reasons) or "no address is known"
-    raise WeightsError(f"{source.file} could not be downloaded ({why})", _by_hand(source))
+    kept = f"; {job.loaded() / 1e6:.1f} MB of it are kept for the next try" if job.loaded() else ""
+    raise WeightsError(f"{source.file} could not be downloaded ({why}){kept}", _by_hand(source))
 
 
 def _load(job: _Job, url: str) -> Fetched:
     """Load from one address, until the file is whole and right or the address has to be given up."""
     refuse_unsafe([url], job.source.pinned)
-    tries, furthest, restarted = 0, job.loaded(), False
+    tries, furthest, restarted, since = 0, job.loaded(), False, time.monotonic()
     while True:
         # Without a hash, only the same version from the same address is known to fit to what is there.
         offset = job.loaded() if job.source.pinned or job.version(url) else 0
@@ -256,8 +299,9 @@ def _load(job: _Job, url: str) -> Fetched:
                 raise Refused(str(problem)) from None
             restarted, wait = True, 0.0  # what was there before may be to blame
         except Interrupted as problem:
-            loaded = job.loaded()
-            tries, furthest = (0, loaded) if loaded > furthest else (tries + 1, furthest)
+            tries, gained, now = tries + 1, job.loaded() - furthest, time.monotonic()
+            if gained > job.network.least_speed * (now - since):
+                tries, furthest, since = 0, furthest + gained, now
             if tries >= job.network.attempts:
                 raise Refused(str(problem)) from None
             backoff = min(_LONGEST_WAIT, job.network.backoff * 2 ** max(tries - 1, 0))
@@ -271,7 +315,7 @@ def _receive(job: _Job, url: str, offset: int) -> None:
         return  # nothing is missing: its content decides
     with _ask(job, url, offset) as response:
         judge(response, job.source.pinned)
-        blocks = blocks_of(response)
+        blocks = blocks_of(response, job.network.least_speed, job.network.read_timeout)
         if response.status_code == 206:
             require_continuation(response, offset, job.version(url))
         else:
@@ -281,6 +325,8 @@ def _receive(job: _Job, url: str, offset: int) -> None:
             refuse_page(head)
             blocks = itertools.chain([head], blocks)
         total = total_size(response, offset, job.source.size)
+        if total is not None and total > job.limit:
+            raise Refused(f"{total / 1e9:.1f} GB, more than is taken of a file of unpublished size")
         _require_space(job.path.parent, (total or 0) - job.loaded())
         if not offset:
             job.restart(url, version_of(response))
@@ -304,8 +350,10 @@ def _append(job: _Job, done: int, total: int | None, blocks: Iterator[bytes]) ->
     with job.part.open("ab", buffering=0) as file:  # unbuffered: a kill loses nothing
         for block in blocks:
             done += len(block)
-            if total is not None and done > total:
-                raise Wrong(f"more than {total} bytes")
+            if done > (job.limit if total is None else total):
+                raise Wrong(f"more than {job.limit if total is None else total} bytes")
+            if total is None:  # nobody knows what is still to come
+                _require_space(job.path.parent, len(block))
             rest = memoryview(block)
             while rest:
                 rest = rest[file.write(rest) :]
@@ -355,10 +403,11 @@ def _compare(source: Source, path: Path) -> tuple[str, str]:
 
 
 def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < needed:
+    room = max(0, shutil.disk_usage(folder).free - KEPT_FREE)
+    if room < needed:
         raise OutputError(
-            f"{folder}: {needed / 1e6:.1f} MB are still to come, {free / 1e6:.1f} MB are free",
+            f"{folder}: {needed / 1e6:.1f} MB are still to come, there is room for {room / 1e6:.1f} MB "
+            f"({KEPT_FREE / 1e6:.0f} MB stay free)",
             "make room and run it again, or choose another folder",
         )
 
@@ -378,7 +427,9 @@ def _described(source: Source) -> str:
 
 def _by_hand(source: Source) -> str:
     what = _public(source.urls[0]) if source.urls else "it"
-    return f"download {what} with a browser and run: styleclip models import {source.file}"
+    last = unquote(what.partition("?")[0].rpartition("/")[2])
+    name = last if Path(last).suffix and last.isprintable() else source.file  # what a browser calls it
+    return f"download {what} with a browser and run: styleclip models import {shlex.quote(name)}"
 
 
 def _public(url: str) -> str:

@@ -11,7 +11,8 @@ from safetensors.torch import save
 from torch import Tensor
 
 from styleclip_cli.atomic import atomic
-from styleclip_cli.errors import WeightsError, one_line
+from styleclip_cli.errors import OutputError, WeightsError, one_line
+from styleclip_cli.weights import header
 
 
 def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -29,6 +30,8 @@ def load_weights(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     from safetensors import safe_open
 
     try:
+        with path.open("rb") as start:
+            header.read(start)  # a long one takes far more time and memory than its size
         with safe_open(path, framework="pt") as file:
             notes = dict(file.metadata() or {})
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
@@ -73,3 +76,10 @@ def save_weights(
     contents = save({name: stored(tensor) for name, tensor in state.items()}, dict(notes))
     with atomic(path) as part:
         part.write_bytes(contents)
+        try:
+            header.settle(part)
+        except ValueError:
+            raise OutputError(
+                f"{path}: cannot be written (its notes are too long to be read again)",
+                "if they name files: give their folder, or a list of them",
+            ) from None

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from styleclip_cli.atomic import atomic, locked
-from styleclip_cli.errors import OutputError, StyleClipError, WeightsError, one_line
+from styleclip_cli.errors import OutputError, StyleClipError, WeightsError, not_there, one_line
 from styleclip_cli.progress import Progress
 from styleclip_cli.weights import packs, store
+from styleclip_cli.weights.described import without_control
 from styleclip_cli.weights.fetch import Fetched, Network, Source, check, fetch
 from styleclip_cli.weights.packs import Entry, Pack
+from styleclip_cli.weights.reach import NoNetwork, require_network
 from styleclip_cli.weights.store import Receipt
 
 if TYPE_CHECKING:
@@ -89,16 +91,21 @@ def pull_files(
         told: As in `pull`.
 
     Returns:
-        What went wrong, one error per file.
+        What went wrong, one error per file; that there is no network once for all.
     """
     problems: list[StyleClipError] = []
-    for entries in groups:
+    asked = -1  # after how many problems the network was last looked at
+    for number, entries in enumerate(groups):
         source = entries[0].source
         assert source is not None
         folder = store.downloads_dir(source)
         try:
+            if asked < len(problems) and not (network.offline or (folder / source.file).exists()):
+                asked = len(problems)
+                left_urls = [url for e in groups[number:] if e[0].source for url in e[0].source.all_urls]
+                require_network([*filter(None, [network.mirror]), *left_urls], network.connect_timeout)
             with locked(folder, "downloading it"):
-                left = [e for e in entries if store.find(source, e.part, e.class_index) is None]
+                left = [e for e in entries if store.find(source, e.part, e.variant) is None]
                 if left:
                     with progress(f"downloading {source.file}") as advance:
                         held = store.known(source)
@@ -113,6 +120,8 @@ def pull_files(
                     shutil.rmtree(folder, ignore_errors=True)
         except StyleClipError as error:
             problems.append(error)
+            if isinstance(error, NoNetwork):  # true of all that follow
+                break
         else:
             for entry in entries:
                 if told is not None:
@@ -125,7 +134,7 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
 
     Args:
         fetched: The file; its hash is checked already.
-        source: What it was published as.
+        source: What it was published as, or another file of the same weights.
         entries: The parts of a pack that it is for.
 
     Raises:
@@ -133,16 +142,22 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
         OutputError: If they cannot be written.
     """
     from styleclip_cli.weights.readers import read_parts
+    from styleclip_cli.weights.readers.networks import with_gelu
 
-    class_index = max(entry.class_index for entry in entries)  # only a generator has classes
-    found: dict[str, Part] = {part.name: part for part in read_parts(fetched.path, class_index)}
+    of_class: dict[int, dict[str, Part]] = {}
     for entry in entries:
+        if entry.class_index not in of_class:
+            parts = read_parts(fetched.path, entry.class_index)
+            of_class[entry.class_index] = {part.name: part for part in parts}
+        found = of_class[entry.class_index]
         part = found.get(entry.part)
         if part is None:
             raise WeightsError(
                 f"{fetched.path.name}: holds {', '.join(p.layout for p in found.values())}, no {entry.part}"
             )
-        path = store.weights_path(source, entry.part, entry.class_index)
+        if entry.activation == "gelu":
+            part = with_gelu(part)
+        path = store.weights_path(source, entry.part, entry.variant)
         notes = {**part.notes, "part": part.name, "layout": part.layout}
         _write(path, part.state, notes)
         try:
@@ -158,15 +173,19 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
                 sha256=_sha256(path),
                 size=0,
                 mtime_ns=0,
+                conversion=store.CONVERSION,
             )
             store.write_receipt(path, receipt)
         except BaseException as error:
             with contextlib.suppress(OSError):
                 path.unlink()
+            if isinstance(error, WeightsError):
+                raise WeightsError(f"{fetched.path}: {error.message}", error.hint) from None
             if isinstance(error, OSError):
                 raise OutputError(f"{path}: cannot be written ({error.strerror or error})") from None
             raise
-    store.remember(source, fetched.sha256, fetched.url)
+    if not any(fetched.is_(other) for other in source.others):
+        store.remember(source, fetched.sha256, fetched.url)
 
 
 def import_file(path: Path, source: Source, entries: Sequence[Entry]) -> None:
@@ -182,8 +201,11 @@ def import_file(path: Path, source: Source, entries: Sequence[Entry]) -> None:
         OutputError: If the parts cannot be written.
     """
     sha256 = check(store.known(source), path)
-    with locked(store.downloads_dir(source), "downloading it"):
+    folder = store.downloads_dir(source)
+    with locked(folder, "downloading it"):
         install(Fetched(path, "", sha256, path.stat().st_size), source, entries)
+        if not path.resolve().is_relative_to(folder.resolve()):
+            shutil.rmtree(folder, ignore_errors=True)  # a download that was begun has nothing more to bring
 
 
 def source_of(path: Path) -> Source:
@@ -195,9 +217,9 @@ def source_of(path: Path) -> Source:
     try:
         if path.exists() and not path.is_file():  # reading a pipe could wait for ever
             raise WeightsError(f"{path}: is not a file")
-        return Source(file=path.name, sha256=_sha256(path), size=path.stat().st_size)
+        return Source(file=without_control(path.name), sha256=_sha256(path), size=path.stat().st_size)
     except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
+        raise WeightsError(*not_there(path)) from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror})") from None
 
@@ -257,7 +279,7 @@ def clean(pack: Pack) -> tuple[int, int]:
             continue
         with locked(store.downloads_dir(entry.source), "downloading it"):
             shutil.rmtree(store.downloads_dir(entry.source), ignore_errors=True)
-            path = store.weights_path(entry.source, entry.part, entry.class_index)
+            path = store.weights_path(entry.source, entry.part, entry.variant)
             if path.is_file() and path not in others:  # it may have come while this waited
                 freed += store.delete(path)
                 removed += 1
@@ -271,6 +293,12 @@ def clean(pack: Pack) -> tuple[int, int]:
     for path in store.leftovers(used):
         freed += store.delete(path)
         removed += 1
+    named = {store.downloads_dir(e.source) for p in packs.readable() for e in p.all_entries if e.source}
+    for folder in store.begun_downloads():
+        if folder not in named:
+            freed += store.begun_bytes(folder)
+            removed += 1
+            shutil.rmtree(folder, ignore_errors=True)
     return removed, freed
 
 
@@ -279,12 +307,17 @@ def _write(path: Path, state: Mapping[str, Any], notes: Mapping[str, str]) -> No
     from safetensors import SafetensorError
     from safetensors.numpy import save_file
 
+    from styleclip_cli.weights import header
+
     ordered = {name: np.require(state[name], requirements=["C", "A"]) for name in sorted(state)}
     with atomic(path) as part:
         try:
             save_file(ordered, part, dict(notes))
+            header.settle(part)
         except SafetensorError as error:  # a full disk, in its words
             raise OutputError(f"{path}: cannot be written ({one_line(error)})", "make room first") from None
+        except ValueError:
+            raise WeightsError(f"{path.name}: not usable (its tensors have too many names)") from None
 
 
 def _sha256(path: Path) -> str:
@@ -303,5 +336,6 @@ def described(entry: Entry) -> dict[str, Any]:
         "size": entry.source.size,
         "licence": entry.licence,
         "class": entry.class_index or None,
+        "activation": entry.activation or None,
     }
     return {name: value for name, value in fields.items() if value is not None}

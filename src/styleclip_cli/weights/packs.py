@@ -16,7 +16,10 @@ converts; those without lie beside the TOML:
     urls = ["https://..."]             # tried in order
     sha256 = "..."                     # or git_sha1; without either the first download's is recorded
     size = 381673535                   # bytes
+    others = [{urls = [...], ...}]     # other files of the same weights, with hashes of their own
     licence = "Nvidia Source Code License-NC"
+    class = 3                          # which class a conditional generator draws
+    activation = "gelu"                # of a CLIP that was trained with it, as LAION's; else quickgelu
 
     [data.relevance]                   # relevance, statistics
     ...
@@ -31,13 +34,16 @@ Packs that come with the program lie in `published/` and in the toy world; peopl
 from __future__ import annotations
 
 import hashlib
-import tomllib
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from styleclip_cli.errors import BadInputError, WeightsError, one_line
+from styleclip_cli import toml
+from styleclip_cli.errors import BadInputError, WeightsError, one_line, shortened
+from styleclip_cli.fingerprints import Fingerprint
+from styleclip_cli.weights import described as checked
 from styleclip_cli.weights import store
 from styleclip_cli.weights.fetch import Source
 from styleclip_cli.weights.store import PackFile
@@ -47,6 +53,7 @@ PACK_FILE = "pack.toml"
 COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge")
 DATA = ("relevance", "statistics")
 ALIGNMENTS = ("none", "square", "ffhq", "car", "frame")
+ACTIVATIONS = ("gelu", "quickgelu")
 ESSENTIAL = ("generator", "clip")
 """What no edit can do without."""
 
@@ -66,6 +73,7 @@ class Entry:
         file: Where it is; None if it is not installed.
         licence: Its licence.
         class_index: Which class a conditional generator draws.
+        activation: Of a CLIP whose file does not say it: gelu or quickgelu; empty for what the file says.
     """
 
     part: str
@@ -73,6 +81,14 @@ class Entry:
     file: PackFile | None
     licence: str = ""
     class_index: int = 0
+    activation: str = ""
+
+    @property
+    def variant(self) -> str:
+        """What tells it from others that are read from the same file."""
+        if self.class_index:
+            return f"class{self.class_index}"
+        return self.activation if self.activation == "gelu" else ""
 
 
 @dataclass(frozen=True)
@@ -127,8 +143,13 @@ class Pack:
 
     @property
     def missing(self) -> list[str]:
-        """Parts that are not installed."""
-        return [part for part, entry in self.entries.items() if entry.file is None]
+        """Parts that are not installed; measurements without an address are made here where they lack."""
+        return [
+            part
+            for part, entry in self.entries.items()
+            if entry.file is None
+            and (part not in DATA or entry.source is None or bool(entry.source.all_urls))
+        ]
 
     @property
     def usable(self) -> bool:
@@ -136,20 +157,26 @@ class Pack:
         return all(part in self.components for part in ESSENTIAL)
 
     @property
-    def fingerprint(self) -> str:
+    def fingerprint(self) -> Fingerprint:
         """SHA-256 over all installed components, in hex: what results of the whole pack are keyed by."""
         return self.fingerprint_of(*self.components)
 
-    def fingerprint_of(self, *parts: str) -> str:
-        """SHA-256 over the named components, in hex.
+    def fingerprint_of(self, *parts: str) -> Fingerprint:
+        """SHA-256 over what the named components are, in hex: the same wherever they were installed.
 
         Raises:
             WeightsError: If the pack has no such component, or it is not installed.
         """
-        digest = hashlib.sha256()
-        for part in sorted(parts):
-            digest.update(f"{part}={self._file(part).sha256}\n".encode())
-        return digest.hexdigest()
+        files = {part: self._file(part) for part in sorted(parts)}
+
+        def over(hashes: Iterable[str]) -> str:
+            lines = (f"{part}={each}\n" for part, each in zip(files, hashes, strict=True))
+            return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+        return Fingerprint(
+            over(file.identity for file in files.values()),
+            lambda: map(over, itertools.product(*(file.earlier for file in files.values()))),
+        )
 
     def component(self, part: str) -> Path:
         """Locate a weight file and make sure that it is the right one.
@@ -211,8 +238,8 @@ def find_pack(name: str) -> Pack:
     """
     path = _locate(name)
     try:
-        return _parse(tomllib.loads(path.read_text(encoding="utf-8")), path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        return _parse(toml.load(path), path)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else one_line(error)
         raise WeightsError(
             f"{path}: not a usable model pack ({reason})", "install the pack again, or correct the file"
@@ -243,12 +270,12 @@ def default_name() -> str | None:
     """
     path = store.config_dir() / "config.toml"
     try:
-        chosen = tomllib.loads(path.read_text(encoding="utf-8")).get("models")
+        chosen = toml.load(path).get("models")
         if chosen is not None and not isinstance(chosen, str):
             raise ValueError("models is not a name")
     except FileNotFoundError:
         chosen = None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise BadInputError(
             f"{path}: cannot be used ({one_line(error)})", 'such as: models = "toy"'
         ) from None
@@ -320,15 +347,17 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
             raise ValueError(f"a mapper named {mapper!r}")
         mappers[mapper] = _entry("mapper", described, path.parent)
     name = str(content["name"])
+    if not checked.is_plain(name):
+        raise ValueError(f"name {shortened(name, 80)!r}")
     if path.name != PACK_FILE and name != path.stem:
         raise ValueError(f"it is named {name!r}, but its file {path.stem!r}")
     return Pack(
         name=name,
         path=path,
-        title=str(content.get("title", "")),
+        title=checked.said(content, "title"),
         resolution=resolution,
         alignment=alignment,
-        licence=str(content.get("licence", "")),
+        licence=checked.said(content, "licence"),
         restricted=bool(content.get("restricted", False)),
         entries=entries,
         mappers=mappers,
@@ -339,25 +368,33 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
 
 def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
     name = str(described["file"])
-    if Path(name).name != name or not name.strip("."):  # a pack must not reach outside its folder
-        raise ValueError(f"file name {name!r}")
-    sha256 = described.get("sha256")
-    if sha256 is not None and (len(str(sha256)) != 64 or set(str(sha256).lower()) - set("0123456789abcdef")):
-        raise ValueError(f"{part}: {sha256!r} is no SHA-256")
+    if not checked.is_plain(name):  # a pack must not reach outside its folder
+        raise ValueError(f"file name {shortened(name, 80)!r}")
+    sha256 = checked.hash_of(part, described, "sha256", 64, "SHA-256")
     if "urls" not in described:
-        return Entry(part, None, PackFile(folder / name, str(described["sha256"]).lower()))
-    size = described.get("size")
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-        raise ValueError(f"{part}: size {size!r}")
-    if not isinstance(described["urls"], list):
+        if sha256 is None:
+            raise ValueError(f"{part}: neither urls nor sha256")
+        return Entry(part, None, PackFile(folder / name, sha256))
+    source = _source(part, described, name)
+    class_index = checked.whole(part, described, "class", 0) or 0
+    activation = checked.one_of(part, described, "activation", ("", *ACTIVATIONS))
+    entry = Entry(part, source, None, checked.said(described, "licence"), class_index, activation)
+    return replace(entry, file=store.installed_file(source, part, entry.variant))
+
+
+def _source(part: str, described: dict[str, Any], name: str) -> Source:
+    urls, others = described.get("urls"), described.get("others", [])
+    if not isinstance(urls, list):
         raise ValueError(f"{part}: urls is not a list")
-    source = Source(
+    if not isinstance(others, list) or not all(
+        isinstance(one, dict) and "others" not in one for one in others
+    ):
+        raise ValueError(f"{part}: others is not a list of files")
+    return Source(
         file=name,
-        urls=tuple(str(url) for url in described["urls"]),
-        sha256=None if sha256 is None else str(sha256).lower(),
-        git_sha1=None if described.get("git_sha1") is None else str(described["git_sha1"]).lower(),
-        size=size,
+        urls=tuple(checked.address(part, url) for url in urls),
+        sha256=checked.hash_of(part, described, "sha256", 64, "SHA-256"),
+        git_sha1=checked.hash_of(part, described, "git_sha1", 40, "SHA-1"),
+        size=checked.whole(part, described, "size", 1),
+        others=tuple(_source(part, one, name) for one in others),
     )
-    class_index = int(described.get("class", 0))
-    file = store.installed_file(source, part, class_index)
-    return Entry(part, source, file, str(described.get("licence", "")), class_index)

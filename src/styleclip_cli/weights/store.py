@@ -14,41 +14,43 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
-
-import platformdirs
 
 from styleclip_cli import __version__
 from styleclip_cli.atomic import DAY, abandoned, atomic
 from styleclip_cli.errors import OutputError, WeightsError
+from styleclip_cli.places import chosen
+from styleclip_cli.weights import header
 from styleclip_cli.weights.fetch import Source
 
 RECEIPT = "styleclip-receipt-1"
+CONVERSION = 1
+"""Counts up when a published file that could be read before becomes other tensors, and for nothing else."""
 
 
 def home() -> Path:
-    """Folder of the weights: $STYLECLIP_HOME, else the platform's data folder."""
-    return _folder(platformdirs.user_data_path("styleclip"))
+    """Folder of the weights: $STYLECLIP_HOME, else the platform's data folder.
+
+    Raises:
+        OutputError: If there is none (`places.chosen`).
+    """
+    return chosen("STYLECLIP_HOME", "data")
 
 
 def config_dir() -> Path:
-    """Folder of config.toml and of people's own packs: $STYLECLIP_HOME, else the platform's config folder."""
-    return _folder(platformdirs.user_config_path("styleclip"))
+    """Folder of config.toml and of people's own packs: $STYLECLIP_HOME, else the platform's config folder.
 
-
-def _folder(usual: Path) -> Path:
-    chosen = os.environ.get("STYLECLIP_HOME")
-    try:
-        return Path(chosen).expanduser() if chosen else usual
-    except RuntimeError as error:  # ~nobody
-        raise OutputError(f"STYLECLIP_HOME={chosen}: {error}") from None
+    Raises:
+        OutputError: If there is none (`places.chosen`).
+    """
+    return chosen("STYLECLIP_HOME", "config")
 
 
 @dataclass(frozen=True)
@@ -59,11 +61,24 @@ class PackFile:
         path: The file.
         sha256: SHA-256 of its content, in hex.
         checked: Its size and time (ns) when its SHA-256 was last found right; None if never.
+        origin: Hash of what an installed part was made from, the same wherever it is installed; None for a
+            file that lies beside the pack's, which is what it is.
     """
 
     path: Path
     sha256: str
     checked: tuple[int, int] | None = None
+    origin: str | None = None
+
+    @property
+    def identity(self) -> str:
+        """Hash of what the weights are."""
+        return self.origin or self.sha256
+
+    @property
+    def earlier(self) -> tuple[str, ...]:
+        """What earlier versions took for their identity: the SHA-256 of the converted file."""
+        return (self.sha256,) if self.origin is None else _hashes(self.path, self.sha256)
 
     def verify(self, pack: str, thorough: bool = False) -> None:
         """Make sure that the file is the right one.
@@ -109,6 +124,9 @@ class Receipt:
         size: Bytes of the converted file.
         mtime_ns: Its time when the SHA-256 was last found right.
         version: Of the program that converted it.
+        conversion: What `CONVERSION` was then.
+        hashes: SHA-256 that other conversions of the same file may have, by versions that wrote notes in
+            any order; empty until somebody asks.
     """
 
     part: str
@@ -122,18 +140,34 @@ class Receipt:
     size: int
     mtime_ns: int
     version: str = __version__
+    conversion: int = 1
+    hashes: Sequence[str] = ()
+
+    def origin(self, variant: str = "") -> str:
+        """Hash of what the part was made from, by a SHA-256 that does not depend on how it is stored.
+
+        Args:
+            variant: As what the file was read (`packs.Entry.variant`).
+        """
+        what = f"{self.source_sha256} {self.part} {variant} {self.conversion}"
+        return hashlib.sha256(what.encode()).hexdigest()
 
 
-def key(source: Source, class_index: int = 0) -> str:
-    """What a published file's parts are kept under: its name and hash, or its address if it has no hash."""
+def key(source: Source, variant: str = "") -> str:
+    """What a published file's parts are kept under: its name and hash, or its address if it has no hash.
+
+    Args:
+        source: The file.
+        variant: As what it is read, where it can be read in several ways (`packs.Entry.variant`).
+    """
     content = source.sha256 or source.git_sha1 or hashlib.sha256("\n".join(source.urls).encode()).hexdigest()
     stem = re.sub(r"[^A-Za-z0-9_-]+", "-", Path(source.file).stem)[:60] or "weights"
-    return f"{stem}-{content[:12]}" + (f"-class{class_index}" if class_index else "")
+    return f"{stem}-{content[:12]}" + (f"-{variant}" if variant else "")
 
 
-def weights_path(source: Source, part: str, class_index: int = 0) -> Path:
+def weights_path(source: Source, part: str, variant: str = "") -> Path:
     """Where the converted part of a published file lies, or would lie."""
-    return home() / "weights" / f"{key(source, class_index)}.{part}.safetensors"
+    return home() / "weights" / f"{key(source, variant)}.{part}.safetensors"
 
 
 def downloads_dir(source: Source) -> Path:
@@ -141,20 +175,47 @@ def downloads_dir(source: Source) -> Path:
     return home() / "downloads" / key(source)
 
 
-def find(source: Source, part: str, class_index: int = 0) -> Receipt | None:
+def begun_downloads() -> list[Path]:
+    """Folders of downloads that nobody has touched for a day."""
+    return [path for path in (home() / "downloads").glob("*/") if _age(path) > DAY]
+
+
+def begun_bytes(folder: Path) -> int:
+    """Bytes of a download that has begun and not ended."""
+    with suppress(OSError):
+        return sum(path.stat().st_size for path in folder.iterdir())
+    return 0
+
+
+def find(source: Source, part: str, variant: str = "") -> Receipt | None:
     """The receipt of an installed part; None if it is not installed."""
-    path = weights_path(source, part, class_index)
+    path = weights_path(source, part, variant)
     receipt = _read_receipt(path.with_suffix(".json"))
     return receipt if receipt is not None and path.is_file() else None
 
 
-def installed_file(source: Source, part: str, class_index: int = 0) -> PackFile | None:
+def installed_file(source: Source, part: str, variant: str = "") -> PackFile | None:
     """An installed part as a pack's file; None if it is not installed."""
-    receipt = find(source, part, class_index)
+    receipt = find(source, part, variant)
     if receipt is None:
         return None
-    path = weights_path(source, part, class_index)
-    return PackFile(path, receipt.sha256, (receipt.size, receipt.mtime_ns))
+    path = weights_path(source, part, variant)
+    return PackFile(path, receipt.sha256, (receipt.size, receipt.mtime_ns), receipt.origin(variant))
+
+
+@lru_cache
+def _hashes(path: Path, sha256: str) -> tuple[str, ...]:
+    """SHA-256 that an installed part has or could have; found once, and kept in its receipt."""
+    receipt = _read_receipt(path.with_suffix(".json"))
+    if receipt is not None and receipt.sha256 == sha256 and receipt.hashes:
+        return tuple(map(str, receipt.hashes))
+    with suppress(OSError, ValueError, AttributeError):
+        found = header.hashes(path)
+        if receipt is not None and found[:1] == [sha256]:  # it is whole, too
+            with suppress(OutputError):
+                write_receipt(path, replace(receipt, hashes=found))
+            return tuple(found)
+    return (sha256,)
 
 
 def write_receipt(path: Path, receipt: Receipt) -> None:

@@ -1,4 +1,8 @@
-"""Build `kernels.cpp` on first use, once for each compiler, processor and version of torch."""
+"""Build `kernels.cpp` on first use, once for each compiler, processor and version of torch.
+
+A library is code that runs with all rights of the person, so it is kept and built where nobody else can write
+(`private`), checked by its SHA-256 before it is loaded, and loaded from the very file that was checked.
+"""
 
 from __future__ import annotations
 
@@ -7,9 +11,8 @@ import hashlib
 import logging
 import os
 import platform
-import shlex
 import shutil
-import subprocess
+import stat
 import sys
 import tempfile
 import time
@@ -19,94 +22,168 @@ from pathlib import Path
 
 import torch
 
+from styleclip_cli import private, process
 from styleclip_cli.atomic import atomic, locked
-from styleclip_cli.cache import cache_dir
-from styleclip_cli.errors import OutputError
+from styleclip_cli.errors import OutputError, one_line
+from styleclip_cli.nets.ops import compiling
+from styleclip_cli.nets.ops.compiling import CompilerError
 
 _log = logging.getLogger(__name__)
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 _HOUR = 3600
-_FLAGS = ["-O3", "-march=native", "-fopenmp", "-std=c++17"]
 
 
 def switched_off() -> bool:
     """Whether all kernels are (--no-kernels)."""
-    return os.environ.get("STYLECLIP_NO_KERNELS", "") not in ("", "0")
+    return process.without_kernels()
 
 
 def library() -> ctypes.CDLL | None:
     """The built kernels; None where they are switched off or cannot be built."""
-    if sys.platform == "win32":  # its compiler knows no vectors of this kind
-        return None
-    return None if switched_off() else _built()
+    return None if why_not() else _built()[0]
+
+
+def why_not() -> str:
+    """Why there are no kernels; empty if there are."""
+    if sys.platform == "win32":
+        return "compilers of Windows know no vectors of their kind"
+    return "switched off" if switched_off() else _built()[1]
 
 
 @cache
-def _built() -> ctypes.CDLL | None:
-    compiler = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    path = failure = None
+def _built() -> tuple[ctypes.CDLL | None, str]:
+    """The library, or why there is none."""
+    problem: Exception | None = None
     try:
-        path = _path(compiler)
-        failure = path.with_suffix(".failed")
-        found = _kept(path)
-        if found is None and _recent(failure):
-            return None
-        if found is None:
-            if compiler is None:
-                raise OSError("no C++ compiler is installed")
-            with locked(path, "building kernels"):
-                found = _kept(path)  # another process may have been quicker
-                if found is None:
-                    _log.warning("building kernels for this machine, once (a few seconds)")
-                    _build(compiler, path)
-                    found = _kept(path)
-        if found is None:
-            raise OSError(f"no library can be kept in {path.parent} and loaded from there")
-        return found
-    except (OSError, OutputError, RuntimeError, ImportError, ValueError, subprocess.SubprocessError) as error:
-        without(error)
-        if failure is not None:
-            with suppress(OutputError), atomic(failure) as part:
-                part.write_text(f"{error}\n", encoding="utf-8", errors="replace")
-        return None
+        command = compiling.compiler()
+        name = f"{_key(command)}.so"
+    except (CompilerError, OSError) as error:
+        return None, without(error)
+    for folder in private.folders("kernels"):
+        try:
+            with private.opened(folder) as held:
+                found = _kept(held / name)
+                failed = "" if found else _recent(held / name)
+                return (None, failed) if failed else (found or _made(command, held / name), "")
+        except CompilerError as error:
+            return None, without(error)
+        except (OSError, OutputError) as error:  # not this person's, not to be written to, or full
+            cause = error.__cause__ or error
+            reason = getattr(cause, "strerror", None) or one_line(cause)
+            problem = problem or OSError(f"{folder}: nothing can be kept there ({reason})")
+    return None, without(problem or OSError("there is no folder for them"))
 
 
-def without(error: Exception) -> None:
-    """Say that kernels cannot be used, and why."""
+def without(error: Exception) -> str:
+    """Say that kernels cannot be used, and why, on one line; returns that."""
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     _log.warning("rendering goes on without fast kernels, with the same results: %s", reason)
+    return reason
 
 
-def _path(compiler: str | None) -> Path:
-    """Where the kernels for this machine are kept: a cache may be shared by different ones, and persons."""
-    version = "none"
-    if compiler is not None:
-        asked = [*shlex.split(compiler), "--version"]
-        version = subprocess.run(asked, capture_output=True, text=True, check=True, timeout=60).stdout
-    what = [_SOURCE.read_text(encoding="utf-8"), version, torch.__version__, _processor(), *_FLAGS]
-    key = hashlib.sha256("\0".join([*what, str(os.geteuid())]).encode()).hexdigest()[:20]
-    return cache_dir() / "kernels" / f"{key}.so"
+def _key(command: list[str] | None) -> str:
+    """What this machine's kernels are kept under: a cache may be shared by different ones, and persons."""
+    version = "none" if command is None else compiling.version(command)
+    what = [_SOURCE.read_text(encoding="utf-8"), version, torch.__version__, _processor()]
+    what += [*compiling.FLAGS, *(command or [])[1:], str(os.geteuid())]
+    return hashlib.sha256("\0".join(what).encode(errors="surrogateescape")).hexdigest()[:20]
 
 
 def _kept(path: Path) -> ctypes.CDLL | None:
-    """The library, if it can be loaded, and nobody but this person (or the machine's owner) wrote it."""
-    try:
-        found = path.stat()
-        if found.st_uid not in (0, os.geteuid()) or found.st_mode & 0o022:
-            return None
-        library = ctypes.CDLL(str(path))
-        for kind in ("float", "double"):
-            getattr(library, f"packed_size_{kind}").restype = ctypes.c_int64
-    except (OSError, AttributeError):  # not there, damaged, or where nothing may be run
-        return None
+    """The library, if it can be loaded, is whole, and nobody else wrote it."""
+    with suppress(OSError, AttributeError):  # not there, or where nothing may be run
+        # A pipe would be waited for; a link may lead to what somebody changes between check and use.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            found = os.fstat(descriptor)
+            with open(descriptor, "rb", closefd=False) as file:
+                content = file.read() if stat.S_ISREG(found.st_mode) and private.is_own(found) else b""
+            if content and _checksum(path).read_text(encoding="ascii", errors="replace") == _sha256(content):
+                return _loaded(descriptor, content)
+        finally:
+            os.close(descriptor)
+    return None
+
+
+def _loaded(descriptor: int, content: bytes) -> ctypes.CDLL:
+    """Load a library from a file that is open; else, where an open file has no name, from a copy."""
+    if private.by_descriptor(descriptor) is not None:
+        # The copy is never closed: a second library of the first one's name would be taken for the first.
+        library = ctypes.CDLL(str(private.by_descriptor(os.dup(descriptor))))
+    else:
+        with tempfile.TemporaryDirectory(prefix="styleclip-") as folder:
+            copy = Path(folder) / "kernels.so"
+            copy.write_bytes(content)
+            library = ctypes.CDLL(str(copy))
+    for kind in ("float", "double"):
+        getattr(library, f"packed_size_{kind}").restype = ctypes.c_int64
     return library
 
 
-def _recent(failure: Path) -> bool:
-    """Whether a build failed just now: that has been said, and is not tried again in each command."""
+def _checksum(path: Path) -> Path:
+    return path.with_suffix(".sha256")
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _made(command: list[str] | None, path: Path) -> ctypes.CDLL:
+    """Build the library.
+
+    Raises:
+        CompilerError: If it cannot be built; what does not pass by itself is recorded.
+        OSError, OutputError: If nothing can be kept in this folder.
+    """
+    try:
+        if command is None:
+            raise CompilerError("no C++ compiler is installed")
+        with locked(path, "building kernels"):
+            return _kept(path) or _build(command, path)  # another process may have been quicker
+    except CompilerError as error:
+        if not error.passing:
+            with suppress(OutputError), atomic(_failure(path)) as part:
+                part.write_text(f"{error}\n", encoding="utf-8", errors="replace")
+        raise
+
+
+def _failure(path: Path) -> Path:
+    return path.with_suffix(".failed")
+
+
+def _recent(path: Path) -> str:
+    """Why a build failed just now: that has been said, and is not tried again in each command."""
     with suppress(OSError):
-        return time.time() - failure.stat().st_mtime < _HOUR
-    return False
+        if 0 <= time.time() - _failure(path).stat().st_mtime < _HOUR:
+            told = _failure(path).read_text(encoding="utf-8", errors="replace").strip()
+            return told or "it failed just now"
+    return ""
+
+
+def _build(command: list[str], path: Path) -> ctypes.CDLL:
+    # Left by a process that was killed: this one has the lock.
+    for left in path.parent.glob(f"{path.stem}.build-*"):
+        shutil.rmtree(left, ignore_errors=True)
+    _log.warning("building kernels for this machine, once (a few seconds)")
+    problem = CompilerError(f"what was built cannot be loaded from {os.path.realpath(path.parent)}")
+    for threads in compiling.ways_of_threads():
+        # Beside the result: where temporary files lie, nothing may be run on some machines.
+        with tempfile.TemporaryDirectory(prefix=f"{path.stem}.build-", dir=path.parent) as folder:
+            try:
+                content = compiling.compiled(command, _SOURCE, Path(folder), threads).read_bytes()
+            except CompilerError as error:
+                if not error.threads:
+                    raise
+                problem = error
+                continue
+        for kept, data, mode in ((path, content, 0o700), (_checksum(path), _sha256(content).encode(), 0o600)):
+            with atomic(kept) as part:
+                part.write_bytes(data)
+                part.chmod(mode)
+        found = _kept(path)
+        if found is not None:
+            return found
+    raise problem
 
 
 def _processor() -> str:
@@ -118,41 +195,3 @@ def _processor() -> str:
             sorted({line for line in lines if line.startswith(("flags", "Features", "model name"))})
         )
     return f"{platform.machine()} {platform.processor()}"
-
-
-def _build(compiler: str, path: Path) -> None:
-    """Compile with ninja, by torch's own means, in a folder of this process alone."""
-    from torch.utils import cpp_extension
-
-    # Only these two, and only for a moment: other threads may be reading the environment.
-    wanted = {"CXX": compiler, "PATH": os.environ.get("PATH", "")}
-    with suppress(ImportError):  # else a system's ninja will do
-        import ninja
-
-        wanted["PATH"] = os.pathsep.join([ninja.BIN_DIR, wanted["PATH"]])
-    before = {name: os.environ.get(name) for name in wanted}
-    os.environ.update(wanted)
-    try:
-        # Beside the result: where temporary files lie, nothing may be run on some machines.
-        with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            cpp_extension.load(
-                "kernels",
-                [str(_SOURCE)],
-                extra_cflags=_FLAGS,
-                extra_ldflags=["-fopenmp"],
-                build_directory=folder,
-                is_python_module=False,
-                verbose=False,
-            )
-            built = next(Path(folder).glob("kernels*.so"), None)  # a process's second is kernels_v1
-            if built is None:
-                raise RuntimeError("the compiler left no library")
-            with atomic(path) as part:
-                shutil.copyfile(built, part)
-                part.chmod(0o700)
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

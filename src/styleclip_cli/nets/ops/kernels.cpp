@@ -16,7 +16,11 @@
 #include <cstdlib>
 #include <cstring>
 #ifdef _OPENMP
-#include <omp.h>
+// Its header is missing where a compiler knows OpenMP and has no runtime (Apple's); torch has one.
+extern "C" {
+int omp_in_parallel(void);
+int omp_get_max_threads(void);
+}
 #endif
 
 namespace {

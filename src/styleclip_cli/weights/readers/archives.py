@@ -11,16 +11,27 @@ import json
 import math
 import mmap
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, Literal
 
 import numpy as np
 
-from styleclip_cli.errors import WeightsError, one_line
+from styleclip_cli.errors import WeightsError, not_there, one_line
+from styleclip_cli.weights.header import MAX_HEADER
 from styleclip_cli.weights.readers import inert, pickles
-from styleclip_cli.weights.readers.inert import Damaged, Record, Refused, checked_count
+from styleclip_cli.weights.readers.inert import (
+    Damaged,
+    InertObject,
+    Name,
+    Record,
+    Refused,
+    Unreadable,
+    Untrusted,
+    checked_count,
+)
 from styleclip_cli.weights.readers.torch_files import (
     BARE,
     LEGACY_START,
@@ -34,7 +45,6 @@ from styleclip_cli.weights.readers.torch_files import (
 
 Container = Literal["torch", "torchscript", "pickle", "npy", "safetensors"]
 
-_MAX_HEADER = 2 * 2**20
 # Dictionaries of tensors or settings, and modules, have a few thousand entries at the most.
 _MAX_ENTRIES = 20_000
 
@@ -59,11 +69,13 @@ class Content:
         container: The form it was in.
         value: Plain values, arrays and records.
         notes: Texts stored beside the tensors (safetensors).
+        doubt: Of what was passed over, the first, in words; empty if nothing was.
     """
 
     container: Container
     value: Any
     notes: dict[str, str] = field(default_factory=dict)
+    doubt: str = ""
 
 
 def read(path: Path) -> Content:
@@ -81,21 +93,26 @@ def read(path: Path) -> Content:
             if size == 0:
                 raise WeightsError(f"{path}: empty", "download it again")
             content = parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-        _check_sharing(content.value, size)
-        return content
+        return replace(content, doubt=_doubt(content.value, size))
     except FileNotFoundError:
-        raise WeightsError(f"{path}: no such file") from None
-    except Refused as error:
+        raise WeightsError(*not_there(path)) from None
+    except Untrusted as error:
         raise WeightsError(
             f"{path}: refused: {error}", "reading weights needs nothing of the kind; do not trust this file"
         ) from None
+    except Refused as error:
+        raise WeightsError(f"{path}: refused: {error}", error.hint or _SAVE_AGAIN) from None
     except Damaged as error:
-        raise WeightsError(f"{path}: damaged or cut off ({error})", "download it again") from None
+        raise WeightsError(
+            f"{path}: damaged or cut off ({error})", error.hint or "download it again"
+        ) from None
     except OSError as error:
         raise WeightsError(f"{path}: cannot be read ({error.strerror or one_line(error)})") from None
-    except BROKEN as error:
-        raise WeightsError(f"{path}: damaged ({one_line(error, 80)})", "download it again") from None
+    except BROKEN:
+        raise WeightsError(f"{path}: damaged (its content makes no sense)", "download it again") from None
 
+
+_SAVE_AGAIN = "if it is yours, save the network's tensors alone: torch.save(network.state_dict(), FILE)"
 
 # What reading something else than was expected leads to.
 BROKEN = (
@@ -117,7 +134,7 @@ def parse(mapped: mmap.mmap) -> Content:
         Refused: If it asks for more than data.
         Damaged: If it is in none of the forms, or cut off or altered.
     """
-    start = mapped[:16]
+    start = mapped[:32]
     if start.startswith(b"PK\x03\x04"):
         value, script = read_zip(mapped)
         return Content("torchscript" if script else "torch", value)
@@ -136,14 +153,44 @@ def parse(mapped: mmap.mmap) -> Content:
         return Content("pickle", unwrapped(value))
     if start.lstrip()[:1] == b"<":
         raise Damaged("a web page, not a weight file")
-    raise Damaged("in no form that weights are published in")
+    for begin, what, hint in _OTHER_FORMS:
+        if start.startswith(begin) or (begin == b"ustar" and mapped[257:262] == begin):
+            raise Refused(f"{what}, in no form that weights are published in", hint)
+    raise Refused(
+        "in no form that weights are published in", "the checkpoint itself is needed (.pt, .pth, .pkl, .npy)"
+    )
 
 
-def _check_sharing(value: Any, size: int) -> None:
-    """Refuse content that refers to the same things again and again: converted, each takes place of its own.
+_UNPACK = "unpack it, and give the file that is in it"
+_OTHER_FORMS = (
+    (
+        b"version https://git-lfs",
+        "a pointer to a file that git lfs keeps",
+        "fetch the file itself: git lfs pull",
+    ),
+    (b"\x1f\x8b", "a gzip archive", _UNPACK),
+    (b"BZh", "a bzip2 archive", _UNPACK),
+    (b"\xfd7zXZ", "an xz archive", _UNPACK),
+    (b"7z\xbc\xaf", "a 7z archive", _UNPACK),
+    (b"Rar!", "a RAR archive", _UNPACK),
+    (b"ustar", "a tar archive", _UNPACK),
+    (
+        b"\x89HDF",
+        "an HDF5 file, as Keras and TensorFlow write",
+        "the network's PyTorch checkpoint, or NVlabs' .pkl",
+    ),
+    (b"\x89PNG", "a picture", ""),
+    (b"\xff\xd8\xff", "a picture", ""),
+)
 
-    Two networks may share their tensors.
+
+def _doubt(value: Any, size: int) -> str:
+    """Look through content for what was passed over (see `Content.doubt`).
+
+    What refers to the same things again and again is refused: converted, each takes place of its own. Two
+    networks may share their tensors.
     """
+    doubt = ""
     waiting, room, steps = [value], 2 * size + 2**20, 2 * pickles.MAX_OPERATIONS
     while waiting:
         entry = waiting.pop()
@@ -152,16 +199,38 @@ def _check_sharing(value: Any, size: int) -> None:
         inside: tuple[Any, ...] = ()
         if isinstance(entry, np.ndarray):
             room -= entry.size * entry.itemsize
-        elif isinstance(entry, Record):
-            inside = (*entry.args, entry.state)
         elif isinstance(entry, list | tuple):
             inside = tuple(entry)
         elif isinstance(entry, dict):
             inside = tuple(entry.values())
+            doubt = doubt or _unreadable_key(entry)
+        elif isinstance(entry, InertObject):
+            inside = (*entry.args, entry.state, entry.items, entry.entries)
+            doubt = doubt or _named(entry.name)
+        elif isinstance(entry, Record):
+            inside = (*entry.args, entry.state)
+        elif not doubt:
+            if isinstance(entry, Unreadable):
+                doubt = entry.doubt
+            elif isinstance(entry, set | frozenset):
+                doubt = _unreadable_key(entry)
+            elif isinstance(entry, Name) and entry.make is None:
+                doubt = _named(entry.name)
+            elif isinstance(entry, inert.Dtype) and entry.dtype is None:
+                doubt = inert.NO_NUMBERS
         steps -= len(inside)
         if room < 0 or steps < 0:
             raise Refused("it refers to the same things many times, and would take far more than its size")
         waiting.extend(inside)
+    return doubt
+
+
+def _unreadable_key(keys: Iterable[Any]) -> str:
+    return next((key.doubt for key in keys if isinstance(key, Unreadable)), "")
+
+
+def _named(name: str) -> str:
+    return f"it names {inert.printable(name)}, which weights do not need"
 
 
 def _npy(mapped: mmap.mmap) -> np.ndarray:
@@ -172,8 +241,8 @@ def _npy(mapped: mmap.mmap) -> np.ndarray:
         with warnings.catch_warnings():  # of a header that is odd Python
             warnings.simplefilter("ignore")
             shape, fortran, dtype = reader[version](stream)
-    except (*BROKEN, SyntaxError, TokenError) as error:
-        raise Damaged(f"broken .npy: {one_line(error, 60)}") from None
+    except (*BROKEN, SyntaxError, TokenError):
+        raise Damaged("broken .npy header") from None
     if dtype.hasobject or dtype.kind not in "fiub":
         raise Refused("it holds arrays of other things than numbers")
     count = checked_count(shape)
@@ -186,7 +255,7 @@ def _npy(mapped: mmap.mmap) -> np.ndarray:
 def _safetensors(mapped: mmap.mmap) -> Content:
     """Our own files, and others' of the same form (https://github.com/huggingface/safetensors)."""
     length = int.from_bytes(mapped[:8], "little")
-    if length > _MAX_HEADER:
+    if length > MAX_HEADER:
         raise Refused("it has a safetensors header of many megabytes")
     data = memoryview(mapped)[8 + length :]
     try:
@@ -203,8 +272,10 @@ def _safetensors(mapped: mmap.mmap) -> Content:
             used = end
             values = np.frombuffer(data[begin:end], code).reshape(entry["shape"])
             state[name] = bfloat16(values) if entry["dtype"] == "BF16" else values
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise Damaged(f"broken safetensors: {one_line(error, 60)}") from None
+    except Damaged:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        raise Damaged("broken safetensors header") from None
     if used != len(data):
         raise Damaged("bytes that belong to no tensor")
     return Content("safetensors", state, notes)
@@ -212,7 +283,9 @@ def _safetensors(mapped: mmap.mmap) -> Content:
 
 def fields(value: Any) -> dict[str, Any]:
     """The entries of a dictionary, or of an `argparse.Namespace` or the like read as a record."""
-    if isinstance(value, Record) and isinstance(value.state, dict):
+    if isinstance(value, InertObject) and value.items:  # a dictionary of another class
+        value = value.items
+    elif isinstance(value, Record) and isinstance(value.state, dict):
         value = value.state
     if not isinstance(value, dict):
         return {}
@@ -227,13 +300,18 @@ def tensors(value: Any) -> dict[str, np.ndarray]:
     for key, entry in fields(value).items():
         if isinstance(entry, inert.Array):
             entry = entry.values
-        if isinstance(entry, np.ndarray):
+        if isinstance(entry, np.ndarray) and entry.dtype.kind in "fiub":
             found[key] = entry
     return found
 
 
-def script_tensors(value: Any) -> dict[str, np.ndarray]:
-    """The tensors of a TorchScript module, named as its state dict names them.
+def is_module(value: Any) -> bool:
+    """Whether a record is one of a PyTorch module that was pickled as a whole."""
+    return isinstance(value, Record) and "_modules" in fields(value)
+
+
+def module_tensors(value: Any) -> dict[str, np.ndarray]:
+    """The tensors of a module, of TorchScript or pickled as a whole, named as its state dict names them.
 
     Raises:
         Damaged: If modules hold one another without end.
@@ -247,9 +325,14 @@ def script_tensors(value: Any) -> dict[str, np.ndarray]:
         if isinstance(entry, np.ndarray):
             found[prefix[:-1]] = entry
             continue
-        children = {
-            key: child for key, child in fields(entry).items() if isinstance(child, np.ndarray | Record)
-        }
+        named = fields(entry)
+        if "_modules" in named:
+            named = {
+                k: v
+                for part in ("_parameters", "_buffers", "_modules")
+                for k, v in fields(named.get(part)).items()
+            }
+        children = {key: child for key, child in named.items() if isinstance(child, np.ndarray | Record)}
         if len(waiting) + len(children) > _MAX_ENTRIES or any(
             len(prefix) + len(key) > 300 for key in children
         ):

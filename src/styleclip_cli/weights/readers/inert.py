@@ -1,6 +1,9 @@
 """What pickled objects become when they are read as data: plain values, numpy arrays and inert records.
 
-`ALLOWED` is the list of all names that files may use; nothing else is ever looked up.
+`ALLOWED` says what becomes of the names that weights need. Every other name becomes an `InertObject`, a
+record that nothing calls: what lies beside the weights (settings, an optimizer) does not decide whether they
+are read. Only names that could run something end the reading (`could_run`): not that they would run here, but
+a file that asks for them is not to be trusted.
 """
 
 from __future__ import annotations
@@ -10,15 +13,36 @@ from typing import Any
 
 import numpy as np
 
-MAX_KEY = 2**40
+# Optimizers of old are keyed by addresses in memory, which have 47 bits.
+MAX_KEY = 2**48
+MAX_TEXT = 4096
+"""Characters of a name: every time that two equal texts meet, all of both are compared."""
+NO_NUMBERS = "it holds arrays of other things than numbers"
 
 
-class Damaged(ValueError):
+class _Unusable(ValueError):
+    """A file cannot be used.
+
+    Args:
+        problem: What is wrong with it.
+        hint: What to do about it; empty where whoever catches this knows better.
+    """
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem)
+        self.hint = hint
+
+
+class Damaged(_Unusable):
     """A file is cut off, altered, or not what it says."""
 
 
-class Refused(ValueError):
-    """A file asks for something that reading it as data does not need."""
+class Refused(_Unusable):
+    """A file is of a kind that is not read, or asks for what reading it as data does not need."""
+
+
+class Untrusted(Refused):
+    """A file asks for something that could run."""
 
 
 class Record:
@@ -42,19 +66,77 @@ class Record:
         self.state = state
 
 
+class InertObject(Record):
+    """A record of a name that weights do not need. It may be of any kind: a dictionary or a list too.
+
+    Attributes:
+        items: What it was given by key.
+        entries: What was appended to it.
+    """
+
+    __slots__ = ("entries", "items")
+
+    def __init__(self, name: str, args: tuple[Any, ...] = ()) -> None:
+        super().__init__(name, args)
+        self.items: dict[Any, Any] = {}
+        self.entries: list[Any] = []
+
+
+class Name:
+    """A looked-up name that was not called.
+
+    Attributes:
+        name: The name in full.
+        make: What calling it gives; None for an `InertObject`.
+        works: Whether a call does anything with its arguments but keep them.
+    """
+
+    __slots__ = ("make", "name", "works")
+
+    def __init__(self, name: str, make: Callable[..., Any] | None) -> None:
+        self.name, self.make = name, make
+        self.works = make is not None and not isinstance(make, _Recorder)
+
+    def __call__(self, args: tuple[Any, ...]) -> Any:
+        """What is left of a call."""
+        return InertObject(self.name, args) if self.make is None else self.make(*args)
+
+
+class Unreadable:
+    """Something that is kept only to be passed over; nothing is equal to it but itself.
+
+    Attributes:
+        doubt: What is said of it if the file turns out to hold nothing else.
+        value: What it was.
+    """
+
+    __slots__ = ("doubt", "value")
+
+    def __init__(self, doubt: str, value: Any = None) -> None:
+        self.doubt, self.value = doubt, value
+
+
 class Dtype:
-    """A numpy number type that is still being described."""
+    """A numpy number type that is still being described.
+
+    Attributes:
+        dtype: The type; None if it is one of other things than numbers.
+    """
 
     __slots__ = ("dtype",)
 
     def __init__(self, code: Any, *_: Any) -> None:
-        if not isinstance(code, str) or code.lstrip("<>|=") not in _NUMBERS:
-            raise Refused("it holds arrays of other things than numbers")
-        self.dtype = np.dtype(code)
+        known = isinstance(code, str) and code.lstrip("<>|=") in _NUMBERS
+        self.dtype = np.dtype(code) if known else None  # texts, objects, dates, complex numbers
 
     def fill(self, state: Any) -> None:
         """Take the byte order, the second entry of numpy's state."""
-        if isinstance(state, tuple) and len(state) > 1 and state[1] in ("<", ">", "|", "="):
+        if (
+            self.dtype is not None
+            and isinstance(state, tuple)
+            and len(state) > 1
+            and state[1] in ("<", ">", "|", "=")
+        ):
             self.dtype = self.dtype.newbyteorder(state[1])
 
 
@@ -62,13 +144,14 @@ class Array:
     """A numpy array that is still to be filled.
 
     Attributes:
-        values: The array, a view of the file's bytes; None before it is filled.
+        values: The array, a view of the file's bytes; None before it is filled, `Unreadable` if it is one of
+            other things than numbers.
     """
 
     __slots__ = ("values",)
 
     def __init__(self, *_: Any) -> None:
-        self.values: np.ndarray | None = None
+        self.values: np.ndarray | Unreadable | None = None
 
     def fill(self, state: Any) -> None:
         """Take numpy's state: version, shape, type, whether columns come first, bytes."""
@@ -81,9 +164,13 @@ class Array:
 _NUMBERS = frozenset(["b1", "?", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "f2", "f4", "f8"])
 
 
-def _array(raw: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray:
-    if not isinstance(kind, Dtype) or not isinstance(raw, bytes | bytearray | memoryview):
-        raise Refused("it holds arrays of other things than numbers")
+def _array(raw: Any, kind: Any, shape: Any, order: Any = "C") -> np.ndarray | Unreadable:
+    if (
+        not isinstance(kind, Dtype)
+        or kind.dtype is None
+        or not isinstance(raw, bytes | bytearray | memoryview)
+    ):
+        return Unreadable(NO_NUMBERS, raw)
     sizes = tuple(shape) if isinstance(shape, tuple | list) else (shape,)
     count = checked_count(sizes)
     if count * kind.dtype.itemsize != len(raw):
@@ -110,7 +197,8 @@ def checked_count(sizes: Iterable[Any]) -> int:
 def _scalar(kind: Any, raw: Any = b"") -> Any:
     if isinstance(raw, str):
         raw = raw.encode("latin1")
-    return _array(raw, kind, ()).item()
+    found = _array(raw, kind, ())
+    return found if isinstance(found, Unreadable) else found.item()
 
 
 def _dict(pairs: Any = None) -> dict[Any, Any]:
@@ -121,12 +209,6 @@ def _dict(pairs: Any = None) -> dict[Any, Any]:
     return {checked_key(key): value for key, value in pairs}
 
 
-def _set(items: Any = ()) -> set[Any]:
-    if not isinstance(items, list | tuple) or len(items) > 1000:
-        raise Refused("it asks for a set of many things")
-    return {checked_key(item) for item in items}
-
-
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
         raise Refused("it asks for _codecs.encode, for something else than the bytes of an array")
@@ -134,17 +216,35 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
 
 
 def checked_key(key: Any) -> Any:
-    """A key of a dictionary, or an entry of a set: a text or a number that others are quickly told from."""
-    if key is None or isinstance(key, str | bytes | float):
+    """A key of a dictionary, or an entry of a set: a short text, or a number told from others quickly.
+
+    The hash of anything else (tuples, numbers of many digits) may take for ever, or be that of many others,
+    and so may telling a long text from its equal.
+    """
+    if isinstance(key, str | bytes):
+        return key if len(key) <= MAX_TEXT else Unreadable(f"it has keys of {len(key)} characters", key)
+    if key is None or isinstance(key, float):
         return key
     if isinstance(key, int) and abs(key) < MAX_KEY:
         return key
-    raise Refused("it has keys that are neither texts nor numbers")
+    return Unreadable("it has keys that are neither texts nor numbers", key)
+
+
+class _Recorder:
+    """A function that keeps a call of a name as a `Record`."""
+
+    __slots__ = ("name",)
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __call__(self, *args: Any) -> Record:
+        return Record(self.name, args)
 
 
 def record(name: str) -> Callable[..., Record]:
     """A function for `ALLOWED` that keeps a call of this name as a `Record`."""
-    return lambda *args: Record(name, args)
+    return _Recorder(name)
 
 
 def _named(*names: str) -> dict[str, Callable[..., Any]]:
@@ -155,12 +255,8 @@ def _named(*names: str) -> dict[str, Callable[..., Any]]:
 ALLOWED: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dict,
     "dnnlib.util.EasyDict": _dict,
-    "argparse.Namespace": record("argparse.Namespace"),
-    "builtins.set": _set,
-    "__builtin__.set": _set,
     "_codecs.encode": _encode,
-    "pathlib.PosixPath": record("pathlib.PosixPath"),
-    "numpy.ndarray": record("numpy.ndarray"),
+    **_named("argparse.Namespace", "builtins.set", "__builtin__.set", "numpy.ndarray"),
     "numpy.dtype": Dtype,
     **{
         f"{module}.{name}": function
@@ -171,6 +267,39 @@ ALLOWED: dict[str, Callable[..., Any]] = {
     # Networks as objects: NVlabs' PyTorch releases and their TensorFlow ones.
     **_named("torch_utils.persistence._reconstruct_persistent_obj", "dnnlib.tflib.network.Network"),
 }
+
+
+# Modules whose functions run, open, load or reach for things, and such functions of other modules.
+_ACTING = frozenset((
+    "os", "posix", "nt", "subprocess", "_posixsubprocess", "sys", "runpy", "importlib", "imp", "zipimport",
+    "pkgutil", "shutil", "pty", "tempfile", "fileinput", "socket", "ssl", "urllib", "http", "ftplib",
+    "smtplib", "telnetlib", "requests", "webbrowser", "antigravity", "ctypes", "_ctypes", "cffi", "mmap",
+    "operator", "_operator", "codeop", "cProfile", "pdb", "bdb", "timeit", "doctest", "pydoc", "idlelib",
+    "distutils", "setuptools", "pip", "ensurepip", "atexit", "multiprocessing", "asyncio", "pickle",
+    "_pickle", "cPickle", "marshal", "shelve", "dill", "cloudpickle", "joblib", "styleclip_cli",
+    "code.interact", "code.InteractiveInterpreter", "code.InteractiveConsole", "commands.getoutput",
+    "profile.run", "profile.Profile", "trace.Trace", "platform.popen", "logging.config", "io.open",
+    "io.open_code", "io.FileIO", "codecs.open", "inspect.getattr_static", "types.CodeType",
+    "types.FunctionType", "types.LambdaType", "types.MethodType", "torch.load", "torch.hub",
+    "torch.jit.load", "torch.package", "torch.serialization.load", "torch.storage._load_from_bytes",
+    "torch.utils.cpp_extension", "torch._inductor", "torch._dynamo", "numpy.load", "numpy.memmap",
+    "numpy.fromfile", "numpy.f2py", "numpy.testing", "numpy.distutils",
+    *(
+        f"{module}.{name}"
+        for module in ("builtins", "__builtin__")
+        for name in (
+            "eval", "exec", "execfile", "compile", "open", "file", "input", "raw_input", "__import__", "map",
+            "getattr", "setattr", "delattr", "globals", "locals", "vars", "filter", "apply", "reload",
+            "breakpoint",
+        )
+    ),
+))  # fmt: skip
+
+
+def could_run(name: str) -> bool:
+    """Whether a name, called by Python itself, could run something."""
+    parts = name[:200].split(".")
+    return any(".".join(parts[:count]) in _ACTING for count in range(1, min(len(parts), 5) + 1))
 
 
 def printable(name: str, limit: int = 80) -> str:

@@ -7,19 +7,34 @@ face-alignment's FAN and S3FD.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from styleclip_cli.weights.readers import rosinality
+from styleclip_cli.weights.readers import nvlabs, rosinality
 from styleclip_cli.weights.readers.archives import fields, tensors
 from styleclip_cli.weights.readers.inert import Damaged, Refused, printable
-from styleclip_cli.weights.readers.parts import Part, PartName, State, count_of, single, take, within
+from styleclip_cli.weights.readers.parts import (
+    Part,
+    PartName,
+    State,
+    count_of,
+    prefix_of,
+    single,
+    take,
+    within,
+)
 
 # TorchScript archives of CLIP hold these beside the tensors.
 _CLIP_SETTINGS = ("input_resolution", "context_length", "vocab_size")
-# Networks whose state dict is the whole file: part, layout, tensors that tell it from others.
+_UNDECIDED = "taken for quickgelu, OpenAI's; the file does not say, and LAION's have gelu: --clip-activation"
+_ENCODER = re.compile(r"(input_layer|body|styles|latlayer\d)\.")
+_MAPPER_PARTS = r"((course|medium|fine)_mapping|mapping|mapper_\d{1,3})\.mapping\."
+_MAPPER_MARK = re.compile(rf"(.*\.)?{_MAPPER_PARTS}1\.weight", re.DOTALL)
+# Networks of one form: part, layout, tensors that tell them from others.
 _FLAT: tuple[tuple[PartName, str, tuple[str, ...]], ...] = (
     (
         "identity",
@@ -39,43 +54,73 @@ _FLAT: tuple[tuple[PartName, str, tuple[str, ...]], ...] = (
 )
 
 
-def from_flat(state: Mapping[str, np.ndarray]) -> Part | None:
-    """A network whose state dict is the whole file; None if it is not one of these."""
-    if "text_projection" in state and not {"visual.proj", "visual.attnpool.positional_embedding"}.isdisjoint(
-        state
-    ):
-        return clip(state)
+def parts_of(
+    state: Mapping[str, np.ndarray],
+    checkpoint: Mapping[str, Any],
+    class_index: int = 0,
+    known: Container[str] = (),
+) -> list[tuple[str, Part]]:
+    """The networks whose tensors are in a state dict, each with what stands before their names.
+
+    Args:
+        state: Tensors by name.
+        checkpoint: What lies beside the state dict: `opts`, `latent_avg`.
+        class_index: As in `read_parts`.
+        known: Parts that are not looked for.
+
+    Raises:
+        Damaged: If tensors are missing.
+        Refused: If it is a network of another kind.
+    """
+    options = fields(checkpoint.get("opts"))
+    average = _latent_avg(checkpoint.get("latent_avg"), state)
+    found: list[tuple[str, Part]] = []
+
+    def add(name: PartName, prefix: str | None, convert: Callable[[State], Part]) -> bool:
+        if prefix is not None and name not in known:
+            found.append((prefix, convert(within(state, prefix))))
+        return prefix is not None
+
+    encoder = prefix_of(state, "styles.0.linear.weight", "input_layer.0.weight")
+    if encoder is None and "opts" in checkpoint and any(name.startswith("encoder.") for name in state):
+        encoder = "encoder."
+    add("encoder", encoder, lambda inside: _encoder(inside, average, options))
+    mapper = min((m[1] or "" for name in state if (m := _MAPPER_MARK.fullmatch(name))), key=len, default=None)
+    if mapper is None and any(name.startswith("mapper.") for name in state):
+        mapper = "mapper."
+    add("mapper", mapper, lambda inside: _mapper(inside, options))
+    add(
+        "generator", prefix_of(state, *rosinality.MARKS), lambda inside: rosinality.convert(inside, average)
+    ) or add(
+        "generator", prefix_of(state, *nvlabs.MARKS), lambda inside: nvlabs.convert_flat(inside, class_index)
+    )
+    for tower in ("visual.proj", "visual.attnpool.positional_embedding"):
+        add("clip", prefix_of(state, "text_projection", tower), lambda inside: clip(inside, _UNDECIDED))
     for name, layout, keys in _FLAT:
-        if all(key in state for key in keys):
-            return Part(name, layout, _finite_types(state))
-    return None
+        add(name, prefix_of(state, *keys), lambda inside: Part(name, layout, _finite_types(inside)))  # noqa: B023
+    return found
 
 
-def clip(state: Mapping[str, np.ndarray]) -> Part:
-    """OpenAI's CLIP, ViT or ResNet; half precision is kept where the file has it."""
+def clip(state: Mapping[str, np.ndarray], activation: str = "quickgelu") -> Part:
+    """OpenAI's CLIP, ViT or ResNet; half precision is kept where the file has it.
+
+    Args:
+        state: Its tensors.
+        activation: What is known of its activation.
+    """
     kept = {name: array for name, array in state.items() if name not in _CLIP_SETTINGS}
     kind = "ViT" if "visual.proj" in state else "ResNet"
     take(kept, "token_embedding.weight", 2)
-    return Part("clip", f"CLIP ({kind})", _finite_types(kept))
+    return Part("clip", f"CLIP ({kind})", _finite_types(kept), {"activation": activation})
 
 
-def from_training(value: Any) -> list[Part]:
-    """The networks in a checkpoint with `state_dict` and `opts`: an encoder or a mapper, and a generator."""
-    checkpoint = fields(value)
-    state, options = tensors(checkpoint.get("state_dict")), fields(checkpoint.get("opts"))
-    parts: list[Part] = []
-    average = _latent_avg(checkpoint.get("latent_avg"), state)
-    if any(name.startswith("encoder.") for name in state):
-        parts.append(_encoder(within(state, "encoder."), average, options))
-    if any(name.startswith("mapper.") for name in state):
-        parts.append(_mapper(within(state, "mapper."), options))
-    decoder = within(state, "decoder.")
-    if rosinality.recognise(decoder):
-        parts.append(rosinality.convert(decoder, average))
-    return parts
+def with_gelu(part: Part) -> Part:
+    """A CLIP that was trained with GELU; a tensor says so, so that its weights are others."""
+    state = {**part.state, "gelu": np.ones((), np.float32)}
+    return replace(part, state=state, notes={**part.notes, "activation": "gelu"})
 
 
-def _latent_avg(found: Any, state: State) -> np.ndarray | None:
+def _latent_avg(found: Any, state: Mapping[str, np.ndarray]) -> np.ndarray | None:
     array = tensors({"latent_avg": found}).get("latent_avg", state.get("latent_avg"))
     if array is not None and (array.ndim not in (1, 2) or not array.size):
         raise Damaged(f"latent_avg is {list(array.shape)}")
@@ -89,10 +134,15 @@ def _encoder(state: State, average: np.ndarray | None, options: Mapping[str, Any
     alone; ReStyle's read the picture and the last reconstruction (six channels) and are applied again and
     again.
     """
+    if "styles.0.linear.weight" in state:  # other networks may be beside it
+        state = {name: state[name] for name in state if _ENCODER.match(name)}
     named = options.get("encoder_type")
-    kind = named if isinstance(named, str) else "Encoder4Editing"
     channels = take(state, "input_layer.0.weight", 4).shape[1]
     pyramid = "latlayer1.weight" in state
+    if channels not in (3, 6):
+        raise Refused(f"its encoder reads {channels} channels (sketches, label maps, ages), not photos")
+    kind = "Encoder4Editing" if pyramid else "ProgressiveBackboneEncoder"
+    kind = named if isinstance(named, str) else kind
     known = {
         "Encoder4Editing": ("e4e", True),
         "GradualStyleEncoder": ("pSp", False),
@@ -103,17 +153,30 @@ def _encoder(state: State, average: np.ndarray | None, options: Mapping[str, Any
     }
     name, offsets = known.get(kind, ("", False))
     if not name:
-        raise Refused(f"its encoder is a {printable(kind, 60)}, which is not supported")
+        raise Refused(
+            f"its encoder is a {printable(kind, 60)}, which is not supported",
+            "encoders of e4e (Encoder4Editing), pSp (GradualStyleEncoder) and ReStyle are",
+        )
     if pyramid == name.startswith("ReStyle") or channels != (6 if name.startswith("ReStyle") else 3):
         raise Refused(f"its encoder reads {channels} channels, which does not fit a {name}")
-    if not count_of(state, r"styles\.(\d+)\.linear\.weight"):
+    count = count_of(state, r"styles\.(\d+)\.linear\.weight")
+    if not count:
         raise Damaged("the encoder has no styles")
     out = _finite_types(state)
     if average is not None:
+        if average.ndim == 2 and len(average) != count:
+            # One mean w, repeated as often as the largest generator would need it.
+            if not (average == average[:1]).all():
+                raise Refused(f"its latent_avg has {len(average)} rows, its encoder gives {count} vectors")
+            average = average[0]
         # e4e and pSp networks may be trained without it, although the file holds it.
         unused = channels == 3 and options.get("start_from_latent_avg") is False
         out["latent_avg"] = np.zeros(average.shape, np.float32) if unused else single(average)
     notes = {"encoder": name, "offsets": str(int(offsets)), "iterations": "5" if channels == 6 else "1"}
+    if not options:
+        notes["assumed"] = f"that it is {name}'s: the file does not say, and pSp's have the same tensors"
+    if "latent_avg" not in out:
+        notes["mean latent"] = "the generator's, as the file has none"
     dataset = options.get("dataset_type")
     if isinstance(dataset, str) and dataset.startswith("cars"):
         notes["rows"] = "32:224"  # e4e and ReStyle see cars without the bars above and below
@@ -122,6 +185,13 @@ def _encoder(state: State, average: np.ndarray | None, options: Mapping[str, Any
 
 def _mapper(state: State, options: Mapping[str, Any]) -> Part:
     """A StyleCLIP mapper: which levels it has is read off its tensors, nothing needs to be repeated."""
+    if any("modulation_module_list." in name for name in state):
+        raise Refused(
+            "it is a HairCLIP mapper, which reads a text or a picture beside the latent",
+            "StyleCLIP's mappers are read; or train one: styleclip train-mapper --prompt ...",
+        )
+    own = {name: state[name] for name in state if re.match(_MAPPER_PARTS, name)}
+    state = own or state  # other networks may be beside it
     if any(name.startswith("mapper_") for name in state):
         kind = "styles"
     elif any(name.startswith("mapping.") for name in state):

@@ -18,9 +18,15 @@ PartName = Literal[
 ]
 PARTS: tuple[str, ...] = get_args(PartName)
 
+ONLY = "a StyleGAN2 generator that draws square pictures in colour: NVlabs' .pkl, or rosinality's .pt"
+ORIGINAL = "the file that it was made from has it: NVlabs' .pkl, or the training's checkpoint"
 # No published network has more layers than this of any kind.
 _MAX_LAYERS = 64
 _MAX_WIDTH = 4096
+
+
+TOLD = ("class", "taken", "noise", "assumed", "mean latent", "activation")
+"""Notes that a person is told of: what was chosen or made up where a file says nothing."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +85,59 @@ def count_of(state: Mapping[str, np.ndarray], pattern: str) -> int:
 def within(state: Mapping[str, np.ndarray], prefix: str) -> State:
     """The tensors below a prefix, without it."""
     return {name[len(prefix) :]: array for name, array in state.items() if name.startswith(prefix)}
+
+
+def prefix_of(state: Mapping[str, np.ndarray], *names: str) -> str | None:
+    """What stands before certain names in a state dict, as networks in networks have it ("module.").
+
+    Args:
+        state: Tensors by name.
+        names: Names that must all be there.
+
+    Returns:
+        The prefix; that of an averaged network (ema) where there are several; None if there is none.
+    """
+    last = names[0]
+    prefixes = [name[: -len(last)] for name in state if name == last or name.endswith(f".{last}")]
+    found = [prefix for prefix in prefixes if all(prefix + name in state for name in names)]
+    return min(found, key=lambda prefix: ("ema" not in prefix.lower(), len(prefix)), default=None)
+
+
+def square(const: np.ndarray) -> np.ndarray:
+    """The learned constant that a generator begins with, [C, 4, 4].
+
+    Raises:
+        Refused: If it is of another shape: the pictures are no squares.
+    """
+    if const.shape[1:] != (4, 4):
+        height, width = const.shape[-2:]
+        raise Refused(
+            f"it begins with a constant of {height}x{width}, not 4x4; only square pictures can be edited",
+            ONLY,
+        )
+    return const
+
+
+def coloured(weight: np.ndarray) -> None:
+    """Refuse a toRGB layer [O, I, 1, 1] that draws other pictures than coloured ones."""
+    if len(weight) != 3:
+        what = "in grey (one channel)" if len(weight) == 1 else f"of {len(weight)} channels"
+        raise Refused(f"it draws pictures {what}; only coloured ones (3 channels) can be edited", ONLY)
+
+
+def unconditional(weight: np.ndarray) -> None:
+    """Refuse the first layer of a mapping network that reads more than z.
+
+    Args:
+        weight: [w_dim, z_dim].
+    """
+    outputs, inputs = weight.shape
+    if inputs > outputs:
+        raise Refused(
+            f"it is a conditional generator without the embedding of its classes (its mapping network reads "
+            f"{inputs} numbers, z and that, for a w of {outputs})",
+            f"{ORIGINAL}; add that one, with --class N",
+        )
 
 
 def mean_w(state: Mapping[str, np.ndarray], n: int = 10_000) -> np.ndarray:

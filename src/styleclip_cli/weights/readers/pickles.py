@@ -3,12 +3,14 @@
 A pickle is a program for a small stack machine, and Python's own machine lets it call anything. This one
 runs the same opcodes (decoded by the standard library's `pickletools`) but knows no Python objects: a name
 in the file is looked up in `ALLOWED`, whose functions build plain values, numpy arrays and inert records.
-Every other name ends the reading, as do opcodes that real checkpoints do not use.
+Every other name becomes an inert record too, or ends the reading if it could run something. So do opcodes
+that real checkpoints do not use.
 
 What a file can cost is bounded by its size: lengths are checked by reading (a string that claims 2^40 bytes
-is cut off by the end of the file), the memo is a dictionary, operations are counted, keys are scalars (the
-hash of nested tuples can take for ever, and so can a dictionary of large numbers that share their hash),
-what functions are given is counted, and nothing here or in the readers recurses without a limit.
+is cut off by the end of the file), the memo is a dictionary, operations are counted, only short texts and
+numbers are keys (the hash of nested tuples can take for ever, and so can a dictionary of large numbers that
+share their hash, or of long texts that are equal), names are short (a few bytes have one copied again), what
+functions are given is counted, and nothing here or in the readers recurses without a limit.
 """
 
 from __future__ import annotations
@@ -20,16 +22,21 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from styleclip_cli.errors import WeightsError, one_line
+from styleclip_cli.errors import WeightsError
 from styleclip_cli.weights.readers.inert import (
     ALLOWED,
     MAX_KEY,
+    MAX_TEXT,
     Array,
     Damaged,
     Dtype,
+    InertObject,
+    Name,
     Record,
     Refused,
+    Untrusted,
     checked_key,
+    could_run,
     printable,
     record,
 )
@@ -37,8 +44,8 @@ from styleclip_cli.weights.readers.inert import (
 # The largest published checkpoint (e4e with its optimizer) needs some 60,000; an operation makes 216 bytes
 # of objects at the most.
 MAX_OPERATIONS = 200_000
-# Real checkpoints call functions with seven arguments at the most, and use whole numbers of 32 bits as keys.
-_MAX_ARGUMENTS = 16
+# Functions take seven arguments at the most; the parts of a path are many.
+_MAX_ARGUMENTS = 64
 # An entry of a list that a function makes a set or tuple of.
 _ENTRY_BYTES = 64
 _MARK = object()
@@ -76,7 +83,7 @@ def load(
 
     Args:
         stream: What to read; left standing behind the pickle.
-        allowed: Functions by the full names that the file may use.
+        allowed: What becomes of calls, by the full names of what is called; others become inert objects.
         persistent: Turns a persistent id (a reference to something outside) into a value.
         classes: Names that begin with this become records too ("__torch__.").
         budget: How many bytes functions may be given in all; the size of the file.
@@ -86,19 +93,11 @@ def load(
         Plain values, arrays and `Record`s.
 
     Raises:
-        Refused: If the file names anything else, or does what no checkpoint does.
+        Untrusted: If the file names what could run something.
+        Refused: If it does what no checkpoint does.
         Damaged: If it is no pickle, or is cut off.
     """
     return _Machine(allowed, persistent, classes, budget).run(stream, operations)
-
-
-class _Function:
-    """A looked-up name on the stack."""
-
-    __slots__ = ("make", "name")
-
-    def __init__(self, name: str, make: Callable[..., Any]) -> None:
-        self.name, self.make = name, make
 
 
 class _Machine:
@@ -120,10 +119,10 @@ class _Machine:
         except (Refused, Damaged, WeightsError):
             raise
         # What pickletools, an empty stack or operands of another type lead to.
-        except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise Damaged(f"broken pickle ({one_line(error, 80)})") from None
-        except (UnicodeError, MemoryError, RecursionError, EOFError) as error:
-            raise Damaged(f"broken pickle ({type(error).__name__})") from None
+        except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError, MemoryError):
+            raise Damaged("broken pickle") from None
+        except (RecursionError, EOFError):
+            raise Damaged("broken pickle (cut off, or nested too deeply)") from None
 
     def _run(self, stream: Stream, operations: int) -> Any:
         with warnings.catch_warnings():
@@ -203,6 +202,8 @@ class _Machine:
 
     def _list_on_top(self) -> list[Any]:
         found = self.stack[-1]
+        if isinstance(found, InertObject):
+            return found.entries
         if not isinstance(found, list):
             raise Refused("it appends to something that is no list")
         return found
@@ -244,6 +245,8 @@ class _Machine:
 
     def _set(self, items: list[Any]) -> None:
         found = self.stack[-1]
+        if isinstance(found, InertObject):
+            found = found.items
         if not isinstance(found, dict) or len(items) % 2:
             raise Refused("it sets items of something that is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
@@ -278,29 +281,40 @@ class _Machine:
     _binget = _long_binget = _get
 
     def _global(self, arg: str) -> None:
-        self._find(arg.replace(" ", ".", 1))
+        self._find(*arg.split(" ", 1))
 
     def _stack_global(self, arg: None) -> None:
         name, module = self.stack.pop(), self.stack.pop()
         if not isinstance(name, str) or not isinstance(module, str):
             raise Refused("it asks for a name that is no text")
-        self._find(f"{module}.{name}")
+        self._find(module, name)
 
-    def _find(self, name: str) -> None:
+    def _find(self, *names: str) -> None:
+        if sum(map(len, names)) > MAX_TEXT:
+            raise Refused(f"it asks for {printable(names[0])}, a name without end")
+        name = ".".join(names)
         make = self.allowed.get(name)
         if make is None and self.classes is not None and name.startswith(self.classes):
             make = record(name)
-        if make is None:
-            raise Refused(f"it asks for {printable(name)}")
-        self.stack.append(_Function(name, make))
+        if make is None and could_run(name):
+            raise Untrusted(f"it asks for {self._caller()}{printable(name)}")
+        self.stack.append(Name(name, make))
+
+    def _caller(self) -> str:
+        """What a name is an argument of, in words: "functools.partial of "."""
+        above = [value for value in self.stack[-2:] if value is not _MARK]
+        return f"{printable(above[-1].name)} of " if above and isinstance(above[-1], Name) else ""
 
     def _reduce(self, arg: None) -> None:
         args, function = self.stack.pop(), self.stack.pop()
-        if not isinstance(function, _Function) or not isinstance(args, tuple):
+        if not isinstance(function, Name) or not isinstance(args, tuple):
             raise Refused("it calls something that is no function")
         if len(args) > _MAX_ARGUMENTS:
             raise Refused(f"it calls {printable(function.name)} with {len(args)} arguments")
-        for arg in args:
+        if function.make is None:
+            self.stack.append(InertObject(function.name, args))
+            return
+        for arg in args if function.works else ():
             if isinstance(arg, str | bytes | bytearray):
                 self._spend(len(arg))
             elif isinstance(arg, list):
@@ -330,7 +344,10 @@ class _Machine:
     def _binpersid(self, arg: None) -> None:
         if self.persistent is None:
             raise Refused("it refers to something outside the file")
-        self.stack.append(self.persistent(self.stack.pop()))
+        identity = self.stack.pop()
+        if isinstance(identity, tuple) and len(identity) > _MAX_ARGUMENTS:
+            raise Refused(f"it refers to something by {len(identity)} values")
+        self.stack.append(self.persistent(identity))
 
 
 # Opcodes that push the value pickletools has decoded; not STRING, which only text pickles have.

@@ -18,6 +18,7 @@ import numpy as np
 from styleclip_cli.weights.readers.archives import fields
 from styleclip_cli.weights.readers.inert import Array, Damaged, Record, Refused
 from styleclip_cli.weights.readers.parts import (
+    ONLY,
     Part,
     State,
     class_notes,
@@ -25,6 +26,7 @@ from styleclip_cli.weights.readers.parts import (
     fold_class,
     mean_w,
     single,
+    square,
     take,
 )
 
@@ -67,7 +69,11 @@ def convert(value: Any, class_index: int = 0) -> Part:
     found = _variables(networks[-1])
     settings = _settings(networks[-1])
     if any("ToRGB_lod" in name for name in found):
-        raise Refused("it is a StyleGAN of the first generation; only StyleGAN2 has a StyleSpace")
+        old = any(name.startswith("mapping/") for name in found)
+        kind = "StyleGAN of the first generation" if old else "progressive GAN (ProGAN), older than StyleGAN"
+        raise Refused(f"it is a {kind}; only StyleGAN2 has a StyleSpace", ONLY)
+    if not any(name.startswith("synthesis/") for name in found) and "lod" in found:
+        raise Refused("it is no StyleGAN2 generator (its networks have no synthesis part)", ONLY)
     for name, wanted in _FIXED.items():
         if settings.get(name, wanted) not in (wanted, None):
             raise Refused(f"it is a StyleGAN2 of another kind ({name})")
@@ -106,7 +112,7 @@ def _variables(network: Record) -> State:
                 raise Damaged("variables without names")
             if len(entry[0]) > 200:
                 raise Damaged("variables with endless names")
-            if isinstance(entry[1], Array) and entry[1].values is not None:
+            if isinstance(entry[1], Array) and isinstance(entry[1].values, np.ndarray):
                 found[prefix + entry[0]] = entry[1].values
     return found
 
@@ -158,7 +164,7 @@ def _block(out: State, found: State, size: int) -> None:
     theirs, ours = f"synthesis/{size}x{size}", f"synthesis.b{size}"
     level = int(math.log2(size))
     if size == 4:
-        out["const"] = single(take(found, f"{theirs}/Const/const", 4)[0])
+        out["const"] = square(single(take(found, f"{theirs}/Const/const", 4)[0]))
         layers = {"Conv": ("conv1", 0)}
     else:
         layers = {"Conv0_up": ("conv0", 2 * level - 5), "Conv1": ("conv1", 2 * level - 4)}

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from styleclip_cli.errors import one_line
 from styleclip_cli.weights.readers import inert, pickles
-from styleclip_cli.weights.readers.inert import Damaged, Refused, checked_count
+from styleclip_cli.weights.readers.inert import MAX_TEXT, Damaged, Refused, checked_count
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
@@ -36,12 +35,22 @@ _STORAGES = {
     "CharStorage": "<i1",
     "ByteStorage": "<u1",
     "BoolStorage": "<?",
+    "ComplexFloatStorage": "<c8",
+    "ComplexDoubleStorage": "<c16",
+    "QInt8Storage": "<i1",
+    "QUInt8Storage": "<u1",
+    "QInt32Storage": "<i4",
+    "UntypedStorage": "<u1",
 }
+# Types that have no kind of storage; their tensors view one of bytes.
+_TYPES = {"torch.uint16": "<u2", "torch.uint32": "<u4", "torch.uint64": "<u8"}
 
 
-def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray | inert.Unreadable:
     """`torch._utils._rebuild_tensor_v2`: a tensor from a storage."""
     if not isinstance(storage, np.ndarray) or storage.ndim != 1:
+        if isinstance(storage, inert.Unreadable):
+            return storage
         raise Damaged("a tensor without a storage")
     if not isinstance(size, tuple) or not isinstance(stride, tuple) or len(size) != len(stride):
         raise Damaged("a tensor with an impossible shape")
@@ -59,6 +68,25 @@ def _rebuild(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.n
     return np.ndarray(size, storage.dtype, storage, offset * step, tuple(s * step for s in stride))
 
 
+def _rebuild_typed(
+    storage: Any, offset: Any, size: Any, stride: Any, grad: Any, hooks: Any, kind: Any, *_: Any
+) -> Any:
+    """`torch._utils._rebuild_tensor_v3`: a tensor of a type that has no storage of its own."""
+    code = _TYPES.get(getattr(kind, "name", ""))
+    if code is None:
+        return inert.InertObject("torch._utils._rebuild_tensor_v3")  # of eight bits: no weights that are read
+    if not isinstance(storage, np.ndarray) or storage.nbytes % np.dtype(code).itemsize:
+        raise Damaged("a tensor without a storage")
+    return _rebuild(storage.view(code), offset, size, stride)
+
+
+def _rebuild_from_type(function: Any, kind: Any, args: Any, *_: Any) -> Any:
+    """`torch._tensor._rebuild_from_type_v2`: a tensor of another class, or with attributes."""
+    if isinstance(function, inert.Name) and function.name in _TENSORS and isinstance(args, tuple):
+        return function(args)
+    return inert.InertObject("torch._tensor._rebuild_from_type_v2")
+
+
 def _size(sizes: Any = ()) -> tuple[Any, ...]:
     if not isinstance(sizes, tuple):
         raise Damaged("a size that is no tuple")
@@ -74,13 +102,13 @@ def bfloat16(raw: np.ndarray) -> np.ndarray:
     return np.left_shift(raw, 16, dtype=np.uint32).view(np.float32)
 
 
-def _storage(kind: Any, count: Any, raw: memoryview) -> np.ndarray:
-    """The numbers of a storage, as a view of its bytes."""
+def _storage(kind: Any, count: Any, raw: memoryview) -> np.ndarray | inert.Unreadable:
+    """The numbers of a storage, as a view of its bytes; `Unreadable` if numpy has no such numbers."""
     if not isinstance(kind, str) or isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise Damaged("a storage of no known kind")
     code = "<u2" if kind == "BFloat16Storage" else _STORAGES.get(kind)
     if code is None:
-        raise Refused(f"it asks for a storage of kind {kind[:40]}")
+        return inert.Unreadable(f"it holds numbers of another kind ({inert.printable(kind, 40)})")
     dtype = np.dtype(code)
     if count * dtype.itemsize > len(raw):
         raise Damaged(f"a storage of {count} numbers in {len(raw)} bytes")
@@ -92,31 +120,21 @@ def _nothing(*_: Any) -> None:
     return None
 
 
-# Names that torch.save writes, beside those of `inert.ALLOWED`.
-_TORCH: dict[str, Callable[..., Any]] = {
+# What makes tensors of storages.
+_TENSORS: dict[str, Callable[..., Any]] = {
     "torch._utils._rebuild_tensor_v2": _rebuild,
     "torch._utils._rebuild_tensor": _rebuild,
+    "torch._utils._rebuild_tensor_v3": _rebuild_typed,
+}
+# Names that torch.save writes, beside those of `inert.ALLOWED`.
+_TORCH: dict[str, Callable[..., Any]] = {
+    **_TENSORS,
     "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch._tensor._rebuild_from_type_v2": _rebuild_from_type,
     "torch.Size": _size,
     "torch.device": _nothing,
     "torch.serialization._get_layout": _nothing,
-    **{
-        f"torch.{name}": _nothing
-        for name in [
-            "float32",
-            "float16",
-            "bfloat16",
-            "float64",
-            "int64",
-            "int32",
-            "int16",
-            "int8",
-            "uint8",
-            "bool",
-            "strided",
-        ]
-    },
-    **{f"torch.{name}": inert.record(name) for name in (*_STORAGES, "BFloat16Storage")},
 }
 
 
@@ -131,13 +149,16 @@ def read_zip(mapped: mmap.mmap) -> tuple[Any, bool]:
     prefix = next((name[: -len("data.pkl")] for name in members if name.endswith("/data.pkl")), None)
     if prefix is None or prefix.count("/") != 1:
         if any(name.endswith(".npy") for name in members):
-            raise Damaged("an .npz archive, which holds latents or measurements, not a network")
-        raise Damaged("a zip archive without weights")
+            raise Refused(
+                "an .npz archive, which holds latents or measurements, not a network",
+                "the network's checkpoint is needed (.pt, .pth or .pkl)",
+            )
+        raise Refused("a zip archive without weights", "unpack it, and give the weight file that is in it")
     if f"{prefix}byteorder" in members and bytes(members[f"{prefix}byteorder"]()) != b"little":
         raise Refused("it holds big-endian numbers")
     script = f"{prefix}constants.pkl" in members
 
-    def persistent(identity: Any) -> np.ndarray:
+    def persistent(identity: Any) -> Any:
         if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
             raise Damaged("an unknown reference")
         _, kind, key, _, count, *_ = identity
@@ -149,7 +170,7 @@ def read_zip(mapped: mmap.mmap) -> tuple[Any, bool]:
             storages[name] = _storage(_storage_kind(kind), count, member())
         return storages[name]
 
-    storages: dict[tuple[str, str], np.ndarray] = {}
+    storages: dict[tuple[str, str], Any] = {}
     pickle = bytes(members[f"{prefix}data.pkl"]())
     value = pickles.load(
         io.BytesIO(pickle),
@@ -177,8 +198,8 @@ def _members(mapped: mmap.mmap) -> dict[str, Callable[[], memoryview]]:
         struct.error,
         NotImplementedError,
         UnicodeError,
-    ) as error:
-        raise Damaged(f"broken zip archive: {one_line(error)}") from None
+    ):
+        raise Damaged("broken zip archive") from None
     if sum(info.compress_size for info in infos) > len(mapped):
         raise Refused("it has zip members that overlap")
     for info in infos:
@@ -261,18 +282,20 @@ def read_legacy(
     """
     kinds: dict[str, tuple[Any, int]] = {}
 
-    def collect(identity: Any) -> np.ndarray:
+    def collect(identity: Any) -> Any:
+        if _is_class(identity):
+            return identity[1]
         if not isinstance(identity, tuple) or len(identity) < 5 or identity[0] != "storage":
             raise Damaged("an unknown reference")
         _, kind, key, _, count, *rest = identity
         if rest and rest[0] is not None:
             raise Refused("it has storages that are views of others")
-        if not isinstance(key, str) or not isinstance(count, int):
+        if not isinstance(key, str) or not isinstance(count, int) or len(key) > MAX_TEXT:
             raise Damaged("an unknown reference")
         checked_count((count,))
         if kinds.setdefault(key, (_storage_kind(kind), count))[1] != count:
             raise Damaged("a storage of two sizes")
-        return _Absent()  # type: ignore[return-value]
+        return _Absent()
 
     if any(pickles.load(stream, operations=9) != wanted for wanted in (_LEGACY_MAGIC, 1001)):
         raise Damaged("another form of torch.save")
@@ -280,15 +303,15 @@ def read_legacy(
     if not isinstance(machine, dict) or machine.get("little_endian") is not True:
         raise Refused("it holds big-endian numbers")
     start = stream.tell()
-    shapes = {name: _nothing for name in ("torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_tensor")}
+    shapes = dict.fromkeys(_TENSORS, _nothing)
     pickles.load(stream, allowed | shapes, collect, budget=len(view), operations=operations)
     keys = pickles.load(stream, operations=operations)
-    if not isinstance(keys, list) or not all(isinstance(key, str) for key in keys):
+    if not isinstance(keys, list) or not all(isinstance(key, str) and len(key) <= MAX_TEXT for key in keys):
         raise Damaged("storages without names")
     if sorted(keys) != sorted(kinds):
         raise Damaged("storages are missing")
     at = stream.tell()
-    storages: dict[str, np.ndarray] = {}
+    storages: dict[str, Any] = {}
     for key in keys:
         kind, count = kinds[key]
         if view[at : at + 8].tobytes() != count.to_bytes(8, "little"):
@@ -302,11 +325,16 @@ def read_legacy(
         pickles.load(
             stream,
             allowed,
-            lambda identity: storages[identity[2]],
+            lambda identity: identity[1] if _is_class(identity) else storages[identity[2]],
             budget=len(view),
             operations=operations,
         )
     )
+
+
+def _is_class(identity: Any) -> bool:
+    """Whether a reference is to the class of a module, with its source text, which is left alone."""
+    return isinstance(identity, tuple) and len(identity) == 4 and identity[0] == "module"
 
 
 class _Absent:
@@ -314,6 +342,8 @@ class _Absent:
 
 
 def _item_bytes(kind: str) -> int:
+    if kind not in _STORAGES and kind != "BFloat16Storage":
+        raise Refused(f"it holds numbers of another kind ({inert.printable(kind, 40)})")
     return 2 if kind == "BFloat16Storage" else np.dtype(_STORAGES[kind]).itemsize
 
 
@@ -322,10 +352,7 @@ def _storage_from_bytes(raw: Any) -> Any:
     if not isinstance(raw, bytes | bytearray):
         raise Damaged("a storage without bytes")
     # Its own pickles may not hold a file in turn.
-    found = read_legacy(io.BytesIO(raw), memoryview(raw), BARE, _MAX_INNER_OPERATIONS)
-    if not isinstance(found, np.ndarray):
-        raise Damaged("a storage without numbers")
-    return found
+    return read_legacy(io.BytesIO(raw), memoryview(raw), BARE, _MAX_INNER_OPERATIONS)
 
 
 BARE = inert.ALLOWED | _TORCH
