@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,7 +110,7 @@ def test_cars_are_cut_between_black_bars(engine: Engine, monkeypatch) -> None:
         assert (crop[:, :, 20:-20, 20:-20] > 0.98).all()
 
 
-@pytest.mark.parametrize("mode", ["residual", "replace"])
+@pytest.mark.parametrize("mode", ["adaptive", "residual", "replace"])
 def test_an_edit_comes_back_into_the_photo(engine: Engine, two: Image.Image, mode: str) -> None:
     direction = engine.direction("with glasses")
     edited = edit_photo(engine, two, direction, 4.0, which="1", mode=mode)  # type: ignore[arg-type]
@@ -335,3 +336,28 @@ def test_numbered_faces_of_namesakes_do_not_collide(here: Path) -> None:
     assert main(["invert", "a/p.png", "b/p.png", "--faces", "f", "-o", "l.npz", "-q"]) == 0
     assert len(list((here / "f").iterdir())) == 2
     assert main(["invert", "a/p.png", "--faces", "f", "-o", "m.npz", "-q"]) == 5
+
+
+def test_an_edit_that_changes_the_background_says_so(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit = ["edit", NAME, "--face", "1", "--json", "--out"]
+    for prompt, warned in (("with blue lipstick", 1), ("with glasses", 0)):
+        assert main([*edit, f"{prompt}.png", "--prompt", prompt]) == 0
+        out, err = capsys.readouterr()
+        assert len(json.loads(out)["warnings"]) == warned
+        assert ("changes the background too" in err) == bool(warned)
+
+
+def test_recipes_of_earlier_versions_are_put_back_as_they_were(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    edit = ["edit", NAME, "--overwrite", "-q", "-p", "smiling", "--out"]
+    assert main([*edit, "old.png", "--composite", "residual"]) == 0
+    assert main([*edit, "new.png"]) == 0
+    for name in ("old", "new"):
+        assert main(["edit", NAME, "-q", "--recipe", f"{name}.png", "--out", f"{name}-again.png"]) == 0
+    old, new, old_again, new_again = (
+        np.asarray(Image.open(f"{name}.png")) for name in ("old", "new", "old-again", "new-again")
+    )
+    np.testing.assert_array_equal(old, old_again)
+    np.testing.assert_array_equal(new, new_again)
+    assert (old != new).any()

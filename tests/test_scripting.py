@@ -27,7 +27,7 @@ from styleclip_cli.recipe import Recipe, Step, load
 PAGES = ("whole", "again", "third")
 KEYS = [
     *("schema", "status", "input", "output", "latent", "faces", "method", "prompt", "neutral", "alpha"),
-    *("beta", "channels", "scores", "seconds", "error"),
+    *("beta", "channels", "scores", "seconds", "warnings", "error"),
 ]
 
 

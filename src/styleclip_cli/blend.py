@@ -105,12 +105,12 @@ def adaptive(photo: Image.Image, quad: NDArray[np.float64], before: Tensor, afte
     old, new = _registered(p, old, new)
     b, a = resize(old, side), resize(new, side)
 
-    mask, k, recoloured = _weights(p, b, a)
+    mask, k, same, recoloured = _weights(p, b, a)
     edges = _along_edges(p, b, a, recoloured)
     hp, ha = _structure(p), _structure(a)
     agrees = resize(ramp(_explained(hp, ha, 2.0, 0.05), 0.2, 0.6), side)
     replaced = k * (1 - agrees)
-    filled = _fill(torch.cat([p - b, resize(_grain(photo, quad), side)], dim=1), 1 - k, a)
+    filled = _fill(torch.cat([p - b, resize(_grain(photo, quad), side)], dim=1), same, a)
     light, grain = filled[:, :3], filled[:, 3:].clamp(min=0).expm1().sqrt()
     # Where P's fine structure stays, its colours go all the same.
     colours = (k - replaced) * blur(p - b - light, 2.5 * side / 128)
@@ -192,8 +192,8 @@ def _displacement(p: Tensor, before: Tensor) -> Tensor:
     return blur(moved * ramp((still - there) / (still + 0.02), 0, 0.25), 1.5)
 
 
-def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Where anything changes; k, where the photo's own structure goes; where that is only recoloured."""
+def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
+    """Where anything changes, k, where the surface stays the same, and where it is recoloured; [1, 1, M, M]."""
     side = p.shape[-1]
     pixel = side / 128
     change = (a - b).abs().amax(dim=1, keepdim=True)
@@ -203,12 +203,21 @@ def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     vanishes = resize(ramp(_salience(old, 1.5) - _explained(old, new, 1.5), 0.1, 0.35), side)
     vanishes = _grown(vanishes * ramp(blur(change, 1.5 * pixel), 0.02, 0.1), round(pixel))
     k = torch.maximum(ramp(blur(change, pixel), 0.05, 0.25), vanishes) * (1 - recoloured)
+    # Thin structure that comes over what stays, as the rims of glasses do, takes nothing away.
+    gained, lost = (
+        blur(y.square().sum(dim=1, keepdim=True), 4.0) * (1 - _explained(y, x, 4.0, 0.02))
+        for y, x in ((new, old), (old, new))
+    )
+    only_appears = resize(ramp(gained / (gained + lost + 1e-3), 0.55, 0.8), side)
+    same = 1 - k
+    k = k * (1 - only_appears * (1 - ramp(blur(change, 5 * pixel), 0.35, 0.5)))
     # What the photo has of the vanishing thing beyond where the generator draws it has its colours.
     known = 1.02 - ramp(blur((p - b).abs().amax(dim=1, keepdim=True), 2.0), 0.2, 0.6)
     alike = _fill(k, known, p, reach=0.1, doubt=1e-4, robust=False)
     k = torch.maximum(k, ramp(alike, 0.4, 0.7) * (1 - recoloured))
+    same = torch.minimum(same, 1 - k)
     mask = _grown(ramp(blur(change, 2 * pixel), 0.05, 0.15), round(3 * pixel))
-    return torch.maximum(mask, k) * window(side, 1 / 16), k, recoloured
+    return torch.maximum(mask, k) * window(side, 1 / 16), k, same, recoloured
 
 
 def _along_edges(p: Tensor, b: Tensor, a: Tensor, recoloured: Tensor) -> Tensor:
