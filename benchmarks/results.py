@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from paste_back import mean_of
+
 HERE = Path(__file__).parent
 FOLDER = HERE / "results"
 Rows = Sequence[Mapping[str, Any]]
@@ -181,6 +183,32 @@ def quality(found: Mapping[str, Any]) -> str:
     )
 
 
+def paste_back(found: Mapping[str, Any]) -> str:
+    """paste_back.py."""
+    columns = {
+        "prompt": ("prompt", text),
+        "composite": ("composite", text),
+        "ghost": ("ghost", number(2)),
+        "over": ("ghost over 0.3", number(2)),
+        "kept": ("kept", number(2)),
+        "energy": ("energy", number(2)),
+        "dB": ("dB", number(1)),
+        "outside": ("outside", number(2)),
+        "step": ("step", number(0)),
+    }
+    rows = list(found["rows"])
+    rows += [mean_of(rows, mode) for mode in dict.fromkeys(row["composite"] for row in found["rows"])]
+    spills = "".join(
+        f" A changed background is noticed in {share:.0%} of the edits {prompt!r}."
+        for prompt, share in found.get("spills", {}).items()
+    )
+    return (
+        f"{found['n']} drawn photos for each prompt, from seed {found['first']:,}, inverter "
+        f"{found['inverter']}; what the columns say is at the head of the script. "
+        f"Pixels changed outside the mask: {found['unmasked']}.{spills}\n\n{table(rows, columns)}"
+    )
+
+
 def commands(found: Mapping[str, Any]) -> str:
     """commands.py."""
     columns = {
@@ -196,6 +224,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "relevance": ("Channelwise relevance, whole jobs at 1024 pixels", relevance),
     "relevance_quality": ("Channelwise relevance, quality on the toy world", quality),
     "batch": ("Many inputs", batch),
+    "paste_back": ("Edits put back into photos", paste_back),
+    "paste_back_pivotal": ("Edits put back into photos, pivotal tuning", paste_back),
     "studio": ("The studio", studio),
     "auto": ("Strength chosen for each face", auto),
     "commands": ("Whole commands", commands),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tempfile
 from pathlib import Path
@@ -44,6 +45,10 @@ def _alone(tmp_path_factory, monkeypatch, _kernels):
     # Where nothing can be kept in the cache, kernels lie there, and `cache prune` removes them.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setattr(process, "chosen", process.Choices())
+    logger = logging.getLogger("styleclip_cli")  # --quiet, in a test before this one, left it silent
+    monkeypatch.setattr(logger, "handlers", [])
+    monkeypatch.setattr(logger, "propagate", True)
+    logger.setLevel(logging.NOTSET)
     cache = tmp_path_factory.mktemp("cache")
     (cache / "kernels").symlink_to(_kernels)
     monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(cache))

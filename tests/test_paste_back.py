@@ -216,9 +216,9 @@ def test_a_large_photo_takes_a_moment() -> None:
     photo, pair = Image.new("RGB", (6000, 4000), (120, 100, 90)), edited(1024)
     took = []
     for _ in range(3):
-        start = time.perf_counter()
+        start = time.process_time()
         paste(photo, square(3000, 2000, 1500, 20), *pair)
-        took.append(time.perf_counter() - start)
+        took.append(time.process_time() - start)
     assert min(took) < 1.0
 
 

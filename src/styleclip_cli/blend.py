@@ -193,7 +193,7 @@ def _displacement(p: Tensor, before: Tensor) -> Tensor:
 
 
 def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-    """Where anything changes, k, where the surface stays the same, and where it is recoloured; [1, 1, M, M]."""
+    """Where anything changes, k, where the surface stays, where it is recoloured; each [1, 1, M, M]."""
     side = p.shape[-1]
     pixel = side / 128
     change = (a - b).abs().amax(dim=1, keepdim=True)
@@ -378,7 +378,10 @@ def blur(picture: Tensor, sigma: float) -> Tensor:
 
 def _grown(mask: Tensor, reach: int) -> Tensor:
     """A mask grown by some pixels, with a soft border."""
-    return blur(F.max_pool2d(mask, 2 * reach + 1, 1, reach), reach / 2) if reach else mask
+    if not reach:
+        return mask
+    soft = blur(F.max_pool2d(mask, 2 * reach + 1, 1, reach), reach / 2)
+    return (soft * (1 + 1e-6)).clamp(max=1)  # what was 1 all around is 1 again
 
 
 def _depth(side: int) -> Tensor:
