@@ -203,6 +203,23 @@ def test_a_damaged_library_is_built_again_and_never_loaded(
     assert len(built) == 41
 
 
+@pytest.mark.usefixtures("nothing_built", "quick")
+def test_a_library_overwritten_in_place_does_not_end_the_process_that_has_it() -> None:
+    """What is mapped from a file changes with it."""
+    assert building.library() is not None
+    program = """
+from pathlib import Path
+import os, sys
+from styleclip_cli.nets.ops import building
+assert building.library() is not None
+(path,) = (Path(os.environ["STYLECLIP_CACHE_DIR"]) / "kernels").glob("*.so")
+path.write_bytes(bytes(path.stat().st_size))
+assert building.library().packed_size_float(3, 3) is not None
+"""
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+
+
 @pytest.mark.parametrize("name", ["with space", "a$b", "it's", "ümlaut", "a;b & c"])
 @pytest.mark.usefixtures("quick")
 def test_folders_and_compilers_may_have_any_name(

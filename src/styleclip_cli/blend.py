@@ -5,11 +5,12 @@ Adding A - B to P is right where the edit leaves standing what is there, and lea
 vanishes or moves: P's own, sharper copy stays. So, in coordinates of the crop:
 
 1. Register. A smooth displacement carries B, and A with it, to where P has the same features (demons: Thirion
-   1998, "Image matching as a diffusion process"); not where A only adds structure (glasses, a hat).
+   1998, "Image matching as a diffusion process"); not where A only adds thin structure (glasses).
 2. Weigh. Of two pictures' fine structure (a picture less its blur), the share is computed that a local linear
    map of the other's colours explains. What of B's is not explained by A's vanishes; what explains each other
    is at most recoloured. k is near 1 where much changes or structure vanishes, unless it is only recoloured.
-   It reaches on to what has the same colours in P near by, as hair does that is wider in P than in B.
+   It reaches on to what has the same colours in P near by, as hair does that is wider in P than in B. Thin
+   structure that only appears (rims of glasses) takes nothing away, thick structure (teeth) all below it.
 3. Fill. L, the photo's colours where its own structure goes: the mean of P - B over the rest of the crop,
    weighted by nearness in place and in A's colours, so that skin takes its light from skin, background from
    background, and what is new keeps its own.
@@ -105,10 +106,10 @@ def adaptive(photo: Image.Image, quad: NDArray[np.float64], before: Tensor, afte
     old, new = _registered(p, old, new)
     b, a = resize(old, side), resize(new, side)
 
-    mask, k, same, recoloured = _weights(p, b, a)
+    mask, k, same, recoloured, covered = _weights(p, b, a)
     edges = _along_edges(p, b, a, recoloured)
     hp, ha = _structure(p), _structure(a)
-    agrees = resize(ramp(_explained(hp, ha, 2.0, 0.05), 0.2, 0.6), side)
+    agrees = resize(ramp(_explained(hp, ha, 2.0, 0.05), 0.2, 0.6), side) * (1 - covered)
     replaced = k * (1 - agrees)
     filled = _fill(torch.cat([p - b, resize(_grain(photo, quad), side)], dim=1), same, a)
     light, grain = filled[:, :3], filled[:, 3:].clamp(min=0).expm1().sqrt()
@@ -163,7 +164,8 @@ def _registered(p: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tenso
     old, new = _structure(resize(before, p.shape[-1])), _structure(resize(after, p.shape[-1]))
     vanishing = _salience(old, 4.0) - _explained(old, new, 4.0)
     appearing = _salience(new, 4.0) - _explained(new, old, 4.0)
-    only_appears = ramp(appearing * (1 - vanishing), 0.15, 0.4)
+    thick = _thick(resize(after - before, p.shape[-1]).abs().amax(dim=1, keepdim=True))
+    only_appears = ramp(appearing * (1 - vanishing), 0.15, 0.4) * (1 - resize(thick, _COARSE))
     moved = moved * blur(1 - only_appears, 0.04 * _COARSE)
     return _warped(before, moved), _warped(after, moved)
 
@@ -193,7 +195,7 @@ def _displacement(p: Tensor, before: Tensor) -> Tensor:
 
 
 def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-    """Where anything changes, k, where the surface stays, where it is recoloured; each [1, 1, M, M]."""
+    """Where anything changes, k, where the surface stays, is recoloured, is covered; each [1, 1, M, M]."""
     side = p.shape[-1]
     pixel = side / 128
     change = (a - b).abs().amax(dim=1, keepdim=True)
@@ -202,22 +204,39 @@ def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
     recoloured = resize(ramp(kept, 0.25, 0.6), side)
     vanishes = resize(ramp(_salience(old, 1.5) - _explained(old, new, 1.5), 0.1, 0.35), side)
     vanishes = _grown(vanishes * ramp(blur(change, 1.5 * pixel), 0.02, 0.1), round(pixel))
-    k = torch.maximum(ramp(blur(change, pixel), 0.05, 0.25), vanishes) * (1 - recoloured)
-    # Thin structure that comes over what stays, as the rims of glasses do, takes nothing away.
+    # Thin structure that comes over what stays, as the rims of glasses do, takes nothing away. Thick
+    # structure in the place of what was there (teeth, a beard) is no recoloured version of it.
     gained, lost = (
         blur(y.square().sum(dim=1, keepdim=True), 4.0) * (1 - _explained(y, x, 4.0, 0.02))
         for y, x in ((new, old), (old, new))
     )
-    only_appears = resize(ramp(gained / (gained + lost + 1e-3), 0.55, 0.8), side)
+    appears = resize(ramp(gained / (gained + lost + 1e-3), 0.55, 0.8), side)
+    thick = _thick(change)
+    covered = appears * thick * resize(ramp(1 - _remaining(old, new, 4.0), 0.1, 0.4), side)
+    recoloured = recoloured * (1 - covered)
+    k = torch.maximum(ramp(blur(change, pixel), 0.05, 0.25), vanishes) * (1 - recoloured)
     same = 1 - k
-    k = k * (1 - only_appears * (1 - ramp(blur(change, 5 * pixel), 0.35, 0.5)))
+    k = k * (1 - appears * (1 - thick))
     # What the photo has of the vanishing thing beyond where the generator draws it has its colours.
     known = 1.02 - ramp(blur((p - b).abs().amax(dim=1, keepdim=True), 2.0), 0.2, 0.6)
     alike = _fill(k, known, p, reach=0.1, doubt=1e-4, robust=False)
     k = torch.maximum(k, ramp(alike, 0.4, 0.7) * (1 - recoloured))
     same = torch.minimum(same, 1 - k)
     mask = _grown(ramp(blur(change, 2 * pixel), 0.05, 0.15), round(3 * pixel))
-    return torch.maximum(mask, k) * window(side, 1 / 16), k, same, recoloured
+    return torch.maximum(mask, k) * window(side, 1 / 16), k, same, recoloured, covered
+
+
+def _thick(change: Tensor) -> Tensor:
+    """Where much changes over more than a line: a morphological opening of |a - b| [1, 1, s, s]."""
+    reach = max(round(2 * change.shape[-1] / 128), 1)
+    opened = -F.max_pool2d(-ramp(change, 0.2, 0.4), 2 * reach + 1, 1, reach)
+    return _grown(F.max_pool2d(opened, 2 * reach + 1, 1, reach), reach)
+
+
+def _remaining(old: Tensor, new: Tensor, reach: float) -> Tensor:
+    """How much of the fine structure of one picture [1, 3, h, w] the other still has as it was, in [0, 1]."""
+    shared, own = (blur((old * x).sum(dim=1, keepdim=True), reach) for x in (new, old))
+    return (shared / (own + 1e-4)).clamp(0, 1)
 
 
 def _along_edges(p: Tensor, b: Tensor, a: Tensor, recoloured: Tensor) -> Tensor:

@@ -1,7 +1,7 @@
 """Build `kernels.cpp` on first use, once for each compiler, processor and version of torch.
 
 A library is code that runs with all rights of the person, so it is kept and built where nobody else can write
-(`private`), checked by its SHA-256 before it is loaded, and loaded from the very file that was checked.
+(`private`), checked by its SHA-256 before it is loaded, and loaded from the very bytes that were checked.
 """
 
 from __future__ import annotations
@@ -106,11 +106,15 @@ def _kept(path: Path) -> ctypes.CDLL | None:
 
 
 def _loaded(descriptor: int, content: bytes) -> ctypes.CDLL:
-    """Load a library from a file that is open; else, where an open file has no name, from a copy."""
-    if private.by_descriptor(descriptor) is not None:
+    """Load a library from a copy in memory; else from the file that is open, or a copy of it.
+
+    What is mapped must not change: whoever writes into the file in place would crash this process.
+    """
+    library = _in_memory(content)
+    if library is None and private.by_descriptor(descriptor) is not None:
         # The copy is never closed: a second library of the first one's name would be taken for the first.
         library = ctypes.CDLL(str(private.by_descriptor(os.dup(descriptor))))
-    else:
+    if library is None:
         with tempfile.TemporaryDirectory(prefix="styleclip-") as folder:
             copy = Path(folder) / "kernels.so"
             copy.write_bytes(content)
@@ -118,6 +122,21 @@ def _loaded(descriptor: int, content: bytes) -> ctypes.CDLL:
     for kind in ("float", "double"):
         getattr(library, f"packed_size_{kind}").restype = ctypes.c_int64
     return library
+
+
+def _in_memory(content: bytes) -> ctypes.CDLL | None:
+    """The library from a file in memory; None where a system has none, or runs nothing from one."""
+    if not hasattr(os, "memfd_create"):
+        return None
+    descriptor = os.memfd_create("kernels")  # never closed, as above
+    with suppress(OSError):
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+        name = private.by_descriptor(descriptor)
+        if name is not None:
+            return ctypes.CDLL(str(name))
+    os.close(descriptor)
+    return None
 
 
 def _checksum(path: Path) -> Path:
