@@ -203,14 +203,14 @@ def test_a_damaged_library_is_built_again_and_never_loaded(
     assert len(built) == 41
 
 
-@pytest.mark.usefixtures("nothing_built", "quick")
+@pytest.mark.usefixtures("nothing_built")
 def test_a_library_overwritten_in_place_does_not_end_the_process_that_has_it() -> None:
     """What is mapped from a file changes with it."""
-    assert building.library() is not None
     program = """
 from pathlib import Path
 import os, sys
-from styleclip_cli.nets.ops import building
+from styleclip_cli.nets.ops import building, compiling
+compiling.FLAGS = [flag for flag in compiling.FLAGS if flag != "-O3"]
 assert building.library() is not None
 (path,) = (Path(os.environ["STYLECLIP_CACHE_DIR"]) / "kernels").glob("*.so")
 path.write_bytes(bytes(path.stat().st_size))
