@@ -21,8 +21,11 @@ if "PYTHONPATH" in os.environ:
 
 @pytest.fixture(scope="session")
 def _kernels(tmp_path_factory):
-    """Where kernels are built: once for all tests and the processes they start."""
-    return tmp_path_factory.mktemp("kernels")
+    """Where kernels are built: once for all tests and the processes they start, in parallel or not."""
+    folder = tmp_path_factory.getbasetemp()
+    folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "kernels"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
 
 
 @pytest.fixture(scope="session")
