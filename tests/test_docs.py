@@ -654,7 +654,9 @@ def test_what_cannot_be_parsed_fails(words: list[str]) -> None:
         parsed(words)
 
 
-@pytest.mark.parametrize("span", ["nets/nothing.py", "machine/cache.py:nothing", "Engine.nothing", "nowhere/"])
+@pytest.mark.parametrize(
+    "span", ["nets/nothing.py", "machine/cache.py:nothing", "Engine.nothing", "nowhere/"]
+)
 def test_names_that_do_not_exist_are_found(span: str) -> None:
     assert missing(span)
 
