@@ -17,10 +17,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from styleclip_cli.bench.timing import machine
 from styleclip_cli.edits.auto import candidates, choose
 from styleclip_cli.edits.edit import edited_each
 from styleclip_cli.engine import Engine
-from styleclip_cli.measure import machine
 from styleclip_cli.toyworld.evaluate import CASES, Chosen, Faces, _seen, embed_all, load_judge, show_all
 
 RESULT = Path(__file__).parent / "results" / "auto.json"

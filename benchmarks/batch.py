@@ -46,7 +46,7 @@ def prepare(size: str, folder: Path) -> None:
 
     import tomli_w
 
-    from styleclip_cli.bench import published_size
+    from styleclip_cli.bench.stages import published_size
     from styleclip_cli.edits.directions import Direction
     from styleclip_cli.weights.files import save_weights
     from styleclip_cli.weights.packs import find_pack
@@ -86,7 +86,7 @@ def pure(size: str, folder: Path) -> float:
     code = (
         "import sys, time\n"
         "from styleclip_cli import Engine\n"
-        "from styleclip_cli.memory import keep_freed\n"
+        "from styleclip_cli.machine.memory import keep_freed\n"
         "keep_freed()\n"  # as the commands do
         "name, count = sys.argv[1], int(sys.argv[2])\n"
         "engine = Engine(name, device='cpu')\n"
@@ -124,7 +124,7 @@ def main() -> None:
     if arguments.prepare:
         prepare(arguments.prepare[0], Path(arguments.prepare[1]))
         return
-    from styleclip_cli.measure import machine
+    from styleclip_cli.bench.timing import machine
 
     rows = []
     for size in arguments.sizes.split(","):

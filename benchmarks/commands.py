@@ -57,7 +57,7 @@ def main() -> None:
                 f"x {times[0] / alone:.0f}"
             )
     if arguments.json:
-        from styleclip_cli.measure import machine
+        from styleclip_cli.bench.timing import machine
 
         content = json.dumps({"machine": machine(), "rows": rows}, indent=2)
         arguments.json.write_text(content + "\n", encoding="utf-8")

@@ -123,7 +123,7 @@ def stage(code: str) -> tuple[float, float]:
     os.set_inheritable(out, True)
     script = (
         "import os, time, torch\nfrom styleclip_cli import Engine\n"
-        "from styleclip_cli.memory import keep_freed\n"
+        "from styleclip_cli.machine.memory import keep_freed\n"
         "keep_freed()\nengine = Engine('full')\n"  # as the commands do
         f"began = time.perf_counter()\n{code}\nos.write({out}, str(time.perf_counter() - began).encode())"
     )

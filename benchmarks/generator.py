@@ -37,7 +37,7 @@ def generator(resolution: int) -> Any:
     """The same random generator in every process."""
     import torch
 
-    from styleclip_cli.bench import published_size
+    from styleclip_cli.bench.stages import published_size
 
     torch.manual_seed(0)
     return published_size(torch.device("cpu"), resolution)
@@ -112,7 +112,7 @@ def published(by_channel: bool) -> tuple[Callable[..., Any], Callable[..., Any]]
 
 def choose(variant: str) -> None:
     """Let generators use a variant's operations."""
-    from styleclip_cli.memory import keep_freed
+    from styleclip_cli.machine.memory import keep_freed
     from styleclip_cli.nets import ops
     from styleclip_cli.nets.ops import reference
 
@@ -168,8 +168,8 @@ def floor(resolution: int, batch: int) -> tuple[float, float]:
     import torch
     import torch.nn.functional as F
 
-    from styleclip_cli.measure import median_seconds
-    from styleclip_cli.memory import keep_freed
+    from styleclip_cli.bench.timing import median_seconds
+    from styleclip_cli.machine.memory import keep_freed
 
     keep_freed()
     table = generator(resolution).config.channels
@@ -204,7 +204,7 @@ def floor(resolution: int, batch: int) -> tuple[float, float]:
 def task(name: str, resolution: int, batch: int) -> Any:
     """What a process of its own does; this one stays small, as children begin with its peak memory."""
     if name == "machine":
-        from styleclip_cli.measure import machine, peaks
+        from styleclip_cli.bench.timing import machine, peaks
 
         return {"machine": machine(), "peaks": peaks()}
     if name == "differences":

@@ -34,16 +34,16 @@ import torch
 from steps import networks
 from torch import Tensor
 
-from styleclip_cli.device import choose_device
-from styleclip_cli.edits.exact import relevance_job
-from styleclip_cli.edits.gradient import estimate_relevance
+from styleclip_cli.bench.timing import machine, median_seconds, synchronize
 from styleclip_cli.edits.optimize import Optimization
 from styleclip_cli.inversion import Inversion
-from styleclip_cli.measure import machine, median_seconds, synchronize
+from styleclip_cli.machine.device import choose_device
+from styleclip_cli.measure.exact import relevance_job
+from styleclip_cli.measure.gradient import estimate_relevance
+from styleclip_cli.measure.statistics import measure_statistics
 from styleclip_cli.nets import graphs
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import OFFICIAL_OPTIMIZE, OptimizeSettings, RelevanceSettings
-from styleclip_cli.statistics import measure_statistics
 
 PROMPT = "a person with purple hair"
 

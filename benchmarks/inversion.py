@@ -12,7 +12,7 @@ import sys
 import torch
 
 from styleclip_cli.engine import Engine
-from styleclip_cli.memory import keep_freed
+from styleclip_cli.machine.memory import keep_freed
 from styleclip_cli.settings import Inverter
 from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
 from styleclip_cli.toyworld.evaluate import FIRST_SEED, evaluate

@@ -22,16 +22,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styleclip_cli.align import cut, ffhq_quad
 from styleclip_cli.edits.directions import apply, find_direction
-from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.errors import WeightsError
+from styleclip_cli.measure.relevance import Relevance
+from styleclip_cli.measure.statistics import StyleStatistics
 from styleclip_cli.nets.clip import Clip, tokenize
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
 from styleclip_cli.nets.mapper import STRENGTH, LatentMapper
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.statistics import StyleStatistics
+from styleclip_cli.photos.align import cut, ffhq_quad
 from styleclip_cli.weights.readers import Part, archives, read_parts
 
 BAR = 1e-4

@@ -28,16 +28,16 @@ import torch
 from generator import choose
 from torch import Tensor
 
-from styleclip_cli.bench import gflop, published_size
-from styleclip_cli.edits import exact, gradient
-from styleclip_cli.edits.relevance import unit_rows
-from styleclip_cli.measure import machine
+from styleclip_cli.bench.stages import gflop, published_size
+from styleclip_cli.bench.timing import machine
+from styleclip_cli.measure import exact, gradient
+from styleclip_cli.measure.relevance import unit_rows
+from styleclip_cli.measure.statistics import StyleStatistics, measure_statistics, sample_w_plus
 from styleclip_cli.nets import ops
 from styleclip_cli.nets.clip import VOCABULARY, Clip, clip_model_class
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.nets.stylespace import StyleLayer
 from styleclip_cli.settings import RelevanceSettings
-from styleclip_cli.statistics import StyleStatistics, measure_statistics, sample_w_plus
 
 FACES, CHANNELS, IMAGES = 2, 2, 100
 LAYERS = ("b4.conv1", "b16.conv1", "b32.conv1", "b64.conv0", "b64.conv1", "b128.conv0", "b128.conv1")

@@ -23,12 +23,12 @@ import torch
 from torch import Tensor
 
 from styleclip_cli import Engine
+from styleclip_cli.bench.timing import machine
 from styleclip_cli.edits import prompts
-from styleclip_cli.edits.relevance import Relevance
-from styleclip_cli.measure import machine
-from styleclip_cli.measurements import relevance_job_of
+from styleclip_cli.machine.shards import Shard
+from styleclip_cli.measure.measurements import relevance_job_of
+from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.settings import RelevanceSettings
-from styleclip_cli.shards import Shard
 from styleclip_cli.toyworld.evaluate import CASES, Faces, evaluate, load_judge
 
 PART = 12  # of exact's pieces, every twelfth is measured for the time
@@ -55,9 +55,9 @@ def measured(engine: Engine, mode: str, faces: int | None) -> tuple[Relevance, f
 
 def relevance_of(engine: Engine, settings: RelevanceSettings) -> Relevance:
     """Measure, whatever the pack ships."""
-    from styleclip_cli.edits.exact import measure_relevance
-    from styleclip_cli.edits.gradient import estimate_relevance
-    from styleclip_cli.measurements import _with_size
+    from styleclip_cli.measure.exact import measure_relevance
+    from styleclip_cli.measure.gradient import estimate_relevance
+    from styleclip_cli.measure.measurements import _with_size
 
     find = estimate_relevance if settings.mode == "gradient" else measure_relevance
     return find(engine.generator, engine.clip, engine.statistics(), _with_size(engine, settings))

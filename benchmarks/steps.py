@@ -35,12 +35,12 @@ def networks(size: str) -> tuple[Any, Any, Any]:
     torch.manual_seed(0)
     if size == "toy":
         from styleclip_cli import Engine
-        from styleclip_cli.memory import keep_freed
+        from styleclip_cli.machine.memory import keep_freed
 
         keep_freed()  # as the commands do
         engine = Engine("toy", device="cpu")
         return engine.generator, engine.clip, engine.identity
-    from styleclip_cli.bench import published_size
+    from styleclip_cli.bench.stages import published_size
     from styleclip_cli.nets.clip import VOCABULARY, Clip, clip_model_class
     from styleclip_cli.nets.irse import ArcFace, stages
 
@@ -157,7 +157,7 @@ def main() -> None:
         [
             sys.executable,
             "-c",
-            "import json; from styleclip_cli.measure import machine as m; print(json.dumps(m()))",
+            "import json; from styleclip_cli.bench.timing import machine as m; print(json.dumps(m()))",
         ],
         capture_output=True,
         text=True,

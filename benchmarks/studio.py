@@ -18,7 +18,7 @@ from pathlib import Path
 
 from playwright.sync_api import sync_playwright
 
-from styleclip_cli.measure import machine
+from styleclip_cli.bench.timing import machine
 
 HERE = Path(__file__).parent
 FACE = HERE.parent / "examples" / "face.png"

@@ -19,8 +19,8 @@ from styleclip_cli.cli import main
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.photos.portrait import edit_photo, find_faces, numbered, portraits, put_back, shown
 from styleclip_cli.pictures.sheets import contact_sheet
-from styleclip_cli.portrait import edit_photo, find_faces, numbered, portraits, put_back, shown
 from styleclip_cli.save import picture_of, save_image, to_image
 from styleclip_cli.settings import CompositeMode
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals

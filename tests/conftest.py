@@ -40,7 +40,7 @@ def pack(tmp_path_factory):
 def _alone(tmp_path_factory, monkeypatch, _kernels):
     import torch
 
-    from styleclip_cli import process
+    from styleclip_cli.machine import process
 
     torch.set_num_threads(1)
     for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from checkpoints import GOLDEN
-from styleclip_cli import align, photo
-from styleclip_cli.align import Face, choose, cut, ffhq_quad, left_to_right, quad_for, square_quad
 from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.photos import align, photo
+from styleclip_cli.photos.align import Face, choose, cut, ffhq_quad, left_to_right, quad_for, square_quad
 
 
 def waves(width: int, height: int, phase: int = 0) -> Image.Image:

@@ -17,14 +17,16 @@ import pytest
 import torch
 from PIL import Image
 
-from styleclip_cli import Engine, measure, profile, shards
+from styleclip_cli import Engine
 from styleclip_cli import synthesize as synthesizing
-from styleclip_cli.bench import gflop, published_size
+from styleclip_cli.bench import timing as measure
+from styleclip_cli.bench.stages import gflop, published_size
 from styleclip_cli.cli import main
 from styleclip_cli.cli.batch import StopBatch, run_jobs
 from styleclip_cli.cli.edit_job import EditJob, Opened
 from styleclip_cli.cli.inputs import Item
 from styleclip_cli.errors import BadInputError, OutputError, PartialFailure, UsageError, WeightsError
+from styleclip_cli.machine import profile, shards
 from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
 from styleclip_cli.synthesize import fitting, synthesize
 

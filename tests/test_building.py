@@ -18,8 +18,8 @@ import pytest
 import torch
 
 from networks import layer
-from styleclip_cli import private
 from styleclip_cli.cli import main
+from styleclip_cli.machine import private
 from styleclip_cli.nets import ops
 from styleclip_cli.nets.ops import building, compiling, reference
 

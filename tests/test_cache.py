@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from styleclip_cli import cache
 from styleclip_cli.errors import BadInputError, OutputError
+from styleclip_cli.machine import cache
 
 SCHEMA = "test.things/1"
 

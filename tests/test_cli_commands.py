@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styleclip_cli import cache, latents, process
+from styleclip_cli import latents
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
+from styleclip_cli.machine import cache, process
 from styleclip_cli.save import read_metadata
 from tiny_pack import SIDE, make_pack
 

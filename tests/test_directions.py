@@ -11,7 +11,6 @@ import torch
 from torch import Tensor
 
 from networks import clip_state, generator_state
-from styleclip_cli import cache
 from styleclip_cli.edits.directions import (
     Direction,
     apply,
@@ -20,13 +19,14 @@ from styleclip_cli.edits.directions import (
     find_direction,
     gui_beta,
 )
-from styleclip_cli.edits.exact import measure_relevance
-from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.machine import cache
+from styleclip_cli.measure.exact import measure_relevance
+from styleclip_cli.measure.relevance import Relevance
+from styleclip_cli.measure.statistics import StyleStatistics, cached_statistics, measure_statistics
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import RelevanceSettings, StatisticsSettings
-from styleclip_cli.statistics import StyleStatistics, cached_statistics, measure_statistics
 
 
 @pytest.fixture(scope="module")

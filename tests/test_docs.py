@@ -654,13 +654,15 @@ def test_what_cannot_be_parsed_fails(words: list[str]) -> None:
         parsed(words)
 
 
-@pytest.mark.parametrize("span", ["nets/nothing.py", "cache.py:nothing", "Engine.nothing", "nowhere/"])
+@pytest.mark.parametrize(
+    "span", ["nets/nothing.py", "machine/cache.py:nothing", "Engine.nothing", "nowhere/"]
+)
 def test_names_that_do_not_exist_are_found(span: str) -> None:
     assert missing(span)
 
 
 @pytest.mark.parametrize(
-    "span", ["cache.cached", "Engine.edit", "edits.exact", "nets/", "torch.save", "--out x"]
+    "span", ["machine.cache", "Engine.edit", "measure.exact", "nets/", "torch.save", "--out x"]
 )
 def test_names_that_exist_are_fine(span: str) -> None:
     assert not missing(span)

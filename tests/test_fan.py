@@ -14,9 +14,9 @@ import pytest
 import torch
 from PIL import Image
 
-from styleclip_cli import fan
 from styleclip_cli.errors import OutputError, WeightsError
-from styleclip_cli.fan import FanLandmarker
+from styleclip_cli.landmarks import fan
+from styleclip_cli.landmarks.fan import FanLandmarker
 from styleclip_cli.weights.readers import read_parts
 
 try:

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 
 from checkpoints import GOLDEN, arrays, encoder_checkpoint, golden_generator, save, state
 from networks import clip_state
-from styleclip_cli import cache, latents
+from styleclip_cli import latents
 from styleclip_cli.cli import main
 from styleclip_cli.edits.directions import Direction, combine
 from styleclip_cli.edits.mapper import TrainedMapper
@@ -27,7 +27,8 @@ from styleclip_cli.errors import WeightsError
 from styleclip_cli.fingerprints import Fingerprint, same
 from styleclip_cli.inversion.files import load
 from styleclip_cli.latents import Latents
-from styleclip_cli.merging import merge
+from styleclip_cli.machine import cache
+from styleclip_cli.measure.merge import merge
 from styleclip_cli.nets.mapper import LatentMapper
 from styleclip_cli.weights import header, packs, store
 from styleclip_cli.weights.files import load_weights, save_weights

@@ -44,8 +44,9 @@ from checkpoints import (
 )
 from networks import encoder_state, generator_state
 from styleclip_cli.edits.directions import apply, find_direction
-from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.inversion import encode
+from styleclip_cli.measure.relevance import Relevance
+from styleclip_cli.measure.statistics import StyleStatistics
 from styleclip_cli.nets import ops
 from styleclip_cli.nets.clip import MEAN, STD, Clip, preprocess, tokenize
 from styleclip_cli.nets.e4e import Encoder
@@ -53,7 +54,6 @@ from styleclip_cli.nets.irse import ArcFace, stages
 from styleclip_cli.nets.mapper import STRENGTH, LatentMapper
 from styleclip_cli.nets.stylegan2 import Generator, ModulatedConv
 from styleclip_cli.nets.stylespace import StyleSpace
-from styleclip_cli.statistics import StyleStatistics
 from styleclip_cli.weights.readers import Part, read_parts
 
 

@@ -20,9 +20,10 @@ from PIL.PngImagePlugin import PngInfo
 
 from checkpoints import E4E_OPTIONS, encoder_checkpoint, mapper_checkpoint, random_mapper, rosinality_state
 from networks import arcface_state, clip_state, encoder_state
-from styleclip_cli import __version__, cache, latents, save
+from styleclip_cli import __version__, latents, save
 from styleclip_cli.cli.info import info
 from styleclip_cli.errors import StyleClipError
+from styleclip_cli.machine import cache
 from styleclip_cli.recipe import Recipe
 from styleclip_cli.weights.files import save_weights
 

@@ -23,11 +23,11 @@ from torch import nn
 
 from checkpoints import mapper_checkpoint, random_mapper, save
 from styleclip_cli.cli import main
-from styleclip_cli.distributed import World
 from styleclip_cli.edits.mapper import TrainedMapper
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError, WeightsError
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.machine.distributed import World
 from styleclip_cli.nets.mapper import LatentMapper
 from styleclip_cli.save import read_metadata
 from styleclip_cli.settings import OFFICIAL_TRAINING, MapperKind, TrainingSettings

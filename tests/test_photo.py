@@ -20,8 +20,8 @@ import torch
 from PIL import Image, features
 from PIL.ExifTags import IFD
 
-from styleclip_cli import decoders, photo
 from styleclip_cli.errors import BadInputError
+from styleclip_cli.photos import decoders, photo
 
 
 def gradient(size: tuple[int, int] = (40, 30)) -> Image.Image:

@@ -14,10 +14,10 @@ import pytest
 import torch
 from PIL import Image, ImageSequence
 
-from styleclip_cli import Engine, animate
+from styleclip_cli import Engine
 from styleclip_cli.cli import main
 from styleclip_cli.errors import OutputError, UsageError
-from styleclip_cli.pictures import compare, difference, paper, report, sheets, terminal
+from styleclip_cli.pictures import animate, compare, difference, paper, report, sheets, terminal
 from styleclip_cli.save import mark_of, read_metadata
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)

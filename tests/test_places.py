@@ -8,9 +8,9 @@ from pathlib import Path
 import platformdirs
 import pytest
 
-from styleclip_cli.cache import cache_dir
 from styleclip_cli.cli import main
 from styleclip_cli.errors import OutputError
+from styleclip_cli.machine.cache import cache_dir
 from styleclip_cli.weights import store
 
 

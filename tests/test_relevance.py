@@ -16,19 +16,19 @@ import torch
 from torch import Tensor
 
 from networks import clip_state, generator_state
-from styleclip_cli import cache, measurements
 from styleclip_cli.cli.main import main
-from styleclip_cli.edits import gradient
-from styleclip_cli.edits.exact import measure_relevance, relevance_job
-from styleclip_cli.edits.gradient import _unit_effects, estimate_relevance, main_axes
-from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import ExitCode, WeightsError
+from styleclip_cli.machine import cache
+from styleclip_cli.machine.shards import Shard
+from styleclip_cli.measure import gradient, measurements
+from styleclip_cli.measure.exact import measure_relevance, relevance_job
+from styleclip_cli.measure.gradient import _unit_effects, estimate_relevance, main_axes
+from styleclip_cli.measure.relevance import Relevance
+from styleclip_cli.measure.statistics import StyleStatistics, measure_statistics, statistics_job
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import RelevanceSettings, StatisticsSettings
-from styleclip_cli.shards import Shard
-from styleclip_cli.statistics import StyleStatistics, measure_statistics, statistics_job
 from tiny_pack import make_pack
 
 
@@ -107,7 +107,7 @@ def test_features_that_do_not_fit_are_rendered_again(
     settings = RelevanceSettings(n_images=3)
     layers = [generator.style_space.layers[k] for k in (1, 3, 9)]
     kept = measure_relevance(generator, clip, statistics, settings, layers=layers, batch=2)
-    monkeypatch.setattr("styleclip_cli.edits.exact._KEPT", 20_000)
+    monkeypatch.setattr("styleclip_cli.measure.exact._KEPT", 20_000)
     again = measure_relevance(generator, clip, statistics, settings, layers=layers, batch=2)
     assert torch.equal(kept.matrix, again.matrix)
 
@@ -164,8 +164,8 @@ def test_axes_hold_what_embeddings_differ_in() -> None:
 
 def smaller(monkeypatch: pytest.MonkeyPatch) -> None:
     """More pieces than such small networks are worth."""
-    monkeypatch.setattr("styleclip_cli.edits.exact._PIECE", 5)
-    monkeypatch.setattr("styleclip_cli.edits.gradient._PIECE", 1)
+    monkeypatch.setattr("styleclip_cli.measure.exact._PIECE", 5)
+    monkeypatch.setattr("styleclip_cli.measure.gradient._PIECE", 1)
 
 
 @pytest.mark.parametrize("mode", ["exact", "gradient"])
@@ -176,7 +176,7 @@ def test_shards_make_the_same_numbers(
     mode: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    from styleclip_cli.edits.gradient import gradient_job
+    from styleclip_cli.measure.gradient import gradient_job
 
     smaller(monkeypatch)
     settings = RelevanceSettings(n_images=4)
@@ -198,7 +198,7 @@ def test_shards_make_the_same_numbers(
 def test_statistics_in_shards_are_the_same_bits(
     generator: Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("styleclip_cli.statistics._PIECE", 70)
+    monkeypatch.setattr("styleclip_cli.measure.statistics._PIECE", 70)
     job = statistics_job(generator, StatisticsSettings(n=300), batch=50, fingerprint="shared")
     assert len(job.pieces) == 5
     job.run(Shard(1, 2))

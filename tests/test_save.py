@@ -15,8 +15,9 @@ from PIL import Image, features
 from PIL.ExifTags import IFD
 from PIL.PngImagePlugin import PngInfo
 
-from styleclip_cli import __version__, photo, save
+from styleclip_cli import __version__, save
 from styleclip_cli.errors import OutputError, UsageError
+from styleclip_cli.photos import photo
 from styleclip_cli.recipe import Recipe
 
 

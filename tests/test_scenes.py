@@ -9,8 +9,8 @@ import pytest
 import torch
 from PIL import Image
 
-from styleclip_cli.faces import landmarker_of
-from styleclip_cli.landmarks import SmallLandmarker
+from styleclip_cli.landmarks.load import landmarker_of
+from styleclip_cli.landmarks.small import SmallLandmarker
 from styleclip_cli.nets.landmarks import Finder, Regressor, compose, place, within
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, INDEX, attributes_of_normals
 from styleclip_cli.toyworld.landmarks import landmarks

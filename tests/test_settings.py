@@ -170,7 +170,7 @@ def test_the_doctor_tries_a_text_and_a_face_and_a_kernel(
 
     for what, name, broken in (
         ("texts", "styleclip_cli.nets.clip.Clip.encode_text", lambda self, texts: torch.ones(2, 4) / 2),
-        ("faces", "styleclip_cli.landmarks.SmallLandmarker.find", lambda self, image: []),
+        ("faces", "styleclip_cli.landmarks.small.SmallLandmarker.find", lambda self, image: []),
         ("kernels", "styleclip_cli.nets.ops.styled_conv", wrong),
     ):
         with monkeypatch.context() as patch:

@@ -30,8 +30,8 @@ from styleclip_cli.cli import main
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.photo import read_image
-from styleclip_cli.portrait import edit_photo
+from styleclip_cli.photos.photo import read_image
+from styleclip_cli.photos.portrait import edit_photo
 from styleclip_cli.recipe import load
 from styleclip_cli.save import mark_of, read_metadata, to_image
 from styleclip_cli.studio.guard import Guard

@@ -14,9 +14,8 @@ from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import UsageError
 from styleclip_cli.toyworld.attributes import INDEX, attributes_of_normals, shown, visibility
-from styleclip_cli.toyworld.evaluate import CASES, evaluate, load_judge, read_all
+from styleclip_cli.toyworld.evaluate import CASES, evaluate, load_judge, psnr, r2, read_all
 from styleclip_cli.toyworld.renderer import render
-from styleclip_cli.toyworld.train.common import psnr, r2
 from styleclip_cli.weights.packs import find_pack
 
 N = 24

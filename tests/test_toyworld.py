@@ -21,7 +21,7 @@ from styleclip_cli.toyworld.attributes import (
     w_of_attributes,
 )
 from styleclip_cli.toyworld.renderer import render
-from styleclip_cli.toyworld.train.data import draw_pairs
+from toyworld_training.data import draw_pairs
 
 
 def bare(**changes: float) -> torch.Tensor:

@@ -21,10 +21,10 @@ from styleclip_cli.toyworld.attributes import (
     visibility,
 )
 from styleclip_cli.toyworld.networks import Judge
-from styleclip_cli.toyworld.train import clip as train_clip
-from styleclip_cli.toyworld.train.common import run
-from styleclip_cli.toyworld.train.data import BLOCK, Pairs
-from styleclip_cli.toyworld.train.generator import build, overshoot, prune
+from toyworld_training import clip as train_clip
+from toyworld_training.common import run
+from toyworld_training.data import BLOCK, Pairs
+from toyworld_training.generator import build, overshoot, prune
 
 
 def descend(folder: Path, steps: int, stop_after: int | None = None) -> dict[str, Tensor]:

@@ -9,15 +9,15 @@ import pytest
 import torch
 from torch import Tensor
 
-from styleclip_cli.cache import cache_dir
 from styleclip_cli.cli import main
 from styleclip_cli.edits.parts import PARTS, phrases_of
 from styleclip_cli.edits.prompts import resolve_prompt
-from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.edits.transfer import relevant_channels
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import UsageError
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.machine.cache import cache_dir
+from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.save import read_metadata
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals, visibility
 from styleclip_cli.toyworld.evaluate import load_judge, read_all

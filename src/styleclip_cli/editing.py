@@ -11,17 +11,18 @@ import torch
 from torch import Tensor
 
 from styleclip_cli.defaults import adjusted
-from styleclip_cli.distributed import World
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.directions import Direction, find_direction
 from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
 from styleclip_cli.edits.optimize import Optimization, Watch
 from styleclip_cli.edits.parts import phrases_of
-from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
 from styleclip_cli.inversion import Inversion
-from styleclip_cli.jobs import Job
-from styleclip_cli.measurements import (
+from styleclip_cli.machine.distributed import World
+from styleclip_cli.machine.profile import stage
+from styleclip_cli.machine.progress import Progress
+from styleclip_cli.machine.shards import Shard
+from styleclip_cli.measure.measurements import (
     TITLES,
     chosen_settings,
     published_relevance,
@@ -30,9 +31,10 @@ from styleclip_cli.measurements import (
     relevance_of,
     statistics_of,
 )
+from styleclip_cli.measure.pieces import Job
+from styleclip_cli.measure.relevance import Relevance
+from styleclip_cli.measure.statistics import StyleStatistics, statistics_job
 from styleclip_cli.networks import Networks
-from styleclip_cli.profile import stage
-from styleclip_cli.progress import Progress
 from styleclip_cli.settings import (
     DirectionSettings,
     InversionSettings,
@@ -43,8 +45,6 @@ from styleclip_cli.settings import (
     StatisticsSettings,
     TrainingSettings,
 )
-from styleclip_cli.shards import Shard
-from styleclip_cli.statistics import StyleStatistics, statistics_job
 from styleclip_cli.weights import mappers
 from styleclip_cli.weights.packs import Pack
 

@@ -27,15 +27,16 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styleclip_cli import cache, inversion
-from styleclip_cli.device import choose_device
+from styleclip_cli import inversion
 from styleclip_cli.editing import Editing
 from styleclip_cli.edits.auto import Choice, candidates, choose
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.inversion import Inversion, files
+from styleclip_cli.machine import cache
+from styleclip_cli.machine.device import choose_device
+from styleclip_cli.machine.profile import stage
+from styleclip_cli.machine.progress import Progress, silent
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.profile import stage
-from styleclip_cli.progress import Progress, silent
 from styleclip_cli.settings import (
     DEFAULT_COMPOSITE,
     KEEP_IDENTITY,
@@ -274,8 +275,8 @@ class Engine(Editing):
         Raises:
             BadInputError: If the photo cannot be read, or there is no such face.
         """
-        from styleclip_cli.photo import read_image
-        from styleclip_cli.portrait import edit_photo
+        from styleclip_cli.photos.photo import read_image
+        from styleclip_cli.photos.portrait import edit_photo
         from styleclip_cli.save import picture_of
 
         image = read_image(Path(photo)) if isinstance(photo, (str, Path)) else photo.convert("RGB")

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from styleclip_cli import cache
 from styleclip_cli.errors import BadInputError, WeightsError
 from styleclip_cli.fingerprints import same
+from styleclip_cli.machine import cache
 
 SCHEMA = "styleclip.w-plus/1"
 

@@ -8,17 +8,17 @@ from typing import TypeVar
 
 import torch
 
-from styleclip_cli import process
-from styleclip_cli.align import OF_FACES, Landmarker
 from styleclip_cli.errors import WeightsError
-from styleclip_cli.faces import landmarker_of
 from styleclip_cli.inversion import Perceptual
-from styleclip_cli.memory import keep_freed
+from styleclip_cli.landmarks.load import landmarker_of
+from styleclip_cli.machine import process
+from styleclip_cli.machine.memory import keep_freed
+from styleclip_cli.machine.profile import stage
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.profile import stage
+from styleclip_cli.photos.align import OF_FACES, Landmarker
 from styleclip_cli.weights.files import load_weights
 from styleclip_cli.weights.packs import Pack
 

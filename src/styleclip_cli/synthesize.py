@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from styleclip_cli.memory import is_out_of_memory
+from styleclip_cli.machine.memory import is_out_of_memory
+from styleclip_cli.machine.profile import stage
 from styleclip_cli.nets.graphs import render
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.profile import stage
 
 if TYPE_CHECKING:
     from styleclip_cli.inversion import Inversion

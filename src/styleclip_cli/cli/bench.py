@@ -12,7 +12,7 @@ from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 
 if TYPE_CHECKING:
-    from styleclip_cli.bench import Timing
+    from styleclip_cli.bench.stages import Timing
 
 
 def bench(
@@ -45,10 +45,10 @@ def bench(
     numbers = Numbers(json_out, overwrite)
     name = "" if full else choose(models, reporter, offline)
 
-    from styleclip_cli import bench as measured
-    from styleclip_cli.device import choose_device
+    from styleclip_cli.bench import stages as measured
+    from styleclip_cli.bench.timing import machine, peak_megabytes, peaks
     from styleclip_cli.engine import Engine
-    from styleclip_cli.measure import machine, peak_megabytes, peaks
+    from styleclip_cli.machine.device import choose_device
 
     where = choose_device(device)
     rows: list[Timing] = []

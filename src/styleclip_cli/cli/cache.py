@@ -12,11 +12,11 @@ from typing import Annotated
 
 import typer
 
-from styleclip_cli.atomic import DAY, abandoned, idle
 from styleclip_cli.cli import options, report
 from styleclip_cli.cli.helping import Command
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
+from styleclip_cli.machine.atomic import DAY, abandoned, idle
 
 cache = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
 
@@ -37,7 +37,7 @@ def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
     """
     if context.invoked_subcommand is not None:
         return
-    from styleclip_cli.cache import cache_dir
+    from styleclip_cli.machine.cache import cache_dir
 
     sizes: dict[str, list[int]] = {}
     for kind, path in _files(cache_dir()):
@@ -69,7 +69,7 @@ def prune(
 
     Example: styleclip cache prune --kind inversions --older-than 30d
     """
-    from styleclip_cli.cache import cache_dir
+    from styleclip_cli.machine.cache import cache_dir
 
     age = 0.0 if older_than is None else _seconds(older_than)
     unknown = set(kind or ()) - set(_WHAT)
@@ -102,14 +102,14 @@ def where() -> None:
 
     Example: styleclip cache where
     """
-    from styleclip_cli.cache import cache_dir
+    from styleclip_cli.machine.cache import cache_dir
 
     report.data(str(cache_dir()))
 
 
 def _files(folder: Path) -> Iterator[tuple[str, Path]]:
     """Kept files with their kinds, and what processes that were killed left half-written."""
-    from styleclip_cli import private
+    from styleclip_cli.machine import private
 
     for kind in sorted(set(_WHAT) - {"kernels"}):
         yield from ((kind, path) for path in sorted((folder / kind).glob("*.npz")))

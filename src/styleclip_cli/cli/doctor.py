@@ -139,7 +139,7 @@ def _packages() -> Iterator[Finding]:
 def _device(name: str) -> Iterator[Finding]:
     import torch
 
-    from styleclip_cli.device import choose_device
+    from styleclip_cli.machine.device import choose_device
 
     device = choose_device(name)
     if device.type == "cuda":
@@ -157,7 +157,7 @@ def _device(name: str) -> Iterator[Finding]:
 def _kernels(name: str) -> Iterator[Finding]:
     import torch
 
-    from styleclip_cli.device import choose_device
+    from styleclip_cli.machine.device import choose_device
     from styleclip_cli.nets import ops
     from styleclip_cli.nets.ops import building, reference
 
@@ -208,7 +208,7 @@ def _packs() -> Iterator[Finding]:
 
 def _tried(name: str) -> Networks:
     """Networks to try: those of the usual pack, else the built-in ones."""
-    from styleclip_cli.device import choose_device
+    from styleclip_cli.machine.device import choose_device
     from styleclip_cli.networks import Networks
     from styleclip_cli.weights import packs
 
@@ -229,7 +229,7 @@ def _texts(name: str) -> Iterator[Finding]:
 
 
 def _faces(name: str) -> Iterator[Finding]:
-    from styleclip_cli.align import OF_FACES
+    from styleclip_cli.photos.align import OF_FACES
     from styleclip_cli.save import to_image
     from styleclip_cli.synthesize import styles_of, synthesize
 
@@ -256,15 +256,15 @@ def _extras() -> Iterator[Finding]:
             hint = f'pip install "styleclip-cli[{extra}]"'
             yield Finding(f"[{extra}]", "missing", f"for {purpose}", hint)
     if find_spec("face_alignment") is not None:
-        from styleclip_cli.fan import imported
+        from styleclip_cli.landmarks.fan import imported
 
         imported()
         yield Finding("face finder", "ok", "face-alignment can be loaded")
 
 
 def _places() -> Iterator[Finding]:
-    from styleclip_cli.cache import cache_dir
     from styleclip_cli.cli.inputs import check_outputs
+    from styleclip_cli.machine.cache import cache_dir
     from styleclip_cli.weights import store
 
     for what, folder in (("cache", cache_dir()), ("weights", store.home())):

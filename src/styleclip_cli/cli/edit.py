@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import typer
 
-from styleclip_cli import profile as profiling
 from styleclip_cli.cli import completion, methods, options
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import looks as looking
@@ -24,9 +23,10 @@ from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.records import record
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, PartialFailure, UsageError
+from styleclip_cli.machine import profile as profiling
+from styleclip_cli.machine.shards import Shard, own_device, processes, rank
 from styleclip_cli.recipe import Recipe, load
 from styleclip_cli.settings import DEFAULT_COMPOSITE
-from styleclip_cli.shards import Shard, own_device, processes, rank
 
 _EDIT, _PHOTOS, _OUTPUT, _BATCH, _PICTURES = "Edit", "Photos", "Output", "Many photos", "Pictures"
 _TOGETHER = 8  # photos that are edited and rendered at once, at the most

@@ -18,7 +18,7 @@ from styleclip_cli.cli.methods import Onlooker
 from styleclip_cli.cli.records import record
 from styleclip_cli.cli.report import Reporter, binary
 from styleclip_cli.errors import BadInputError, DeviceError, StyleClipError, WeightsError, shortened
-from styleclip_cli.profile import stage
+from styleclip_cli.machine.profile import stage
 from styleclip_cli.recipe import SAVED, WORDS
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from styleclip_cli.edits.scores import Scores
     from styleclip_cli.engine import Engine
     from styleclip_cli.inversion import Inversion
-    from styleclip_cli.photo import Photo
-    from styleclip_cli.portrait import Found
+    from styleclip_cli.photos.photo import Photo
+    from styleclip_cli.photos.portrait import Found
     from styleclip_cli.recipe import Recipe
     from styleclip_cli.settings import CompositeMode, InversionSettings
 
@@ -174,7 +174,7 @@ class EditJob:
 
     def open(self, item: Item, read: tuple[float, Photo | None]) -> Opened:
         """Find one input's faces."""
-        from styleclip_cli.portrait import find_faces
+        from styleclip_cli.photos.portrait import find_faces
 
         began = time.monotonic()
         seconds, photo = read
@@ -319,8 +319,8 @@ class EditJob:
         one.scores = scores(self.engine, originals, torch.stack(after), way, one.alphas[0])
 
     def _picture(self, one: Opened, pictures: Tensor) -> Image.Image | Tensor:
+        from styleclip_cli.photos.portrait import put_back
         from styleclip_cli.pictures.sheets import contact_sheet, grid
-        from styleclip_cli.portrait import put_back
 
         if len(one.edits) > 1 and not one.choices:
             original, rows = pictures[0], pictures[1:].unflatten(0, (len(one.edits), len(one.alphas)))
@@ -350,7 +350,7 @@ class EditJob:
 
     def _morph(self, one: Opened) -> Iterator[Image.Image]:
         """Pictures of the way from nothing to the whole edit."""
-        from styleclip_cli.animate import eased
+        from styleclip_cli.pictures.animate import eased
         from styleclip_cli.save import picture_of
 
         parts = eased(1.0)
@@ -364,7 +364,7 @@ class EditJob:
 
     def _edited_shown(self, one: Opened) -> list[Inversion]:
         """What one picture of each face needs rendered."""
-        from styleclip_cli.portrait import shown
+        from styleclip_cli.photos.portrait import shown
 
         edited = [strengths[0] for strengths in one.edited]
         return edited if one.photo is None else shown(one.found, edited)

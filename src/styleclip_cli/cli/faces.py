@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from styleclip_cli.cli.inputs import Item
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.profile import stage
+from styleclip_cli.machine.profile import stage
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
     from styleclip_cli.inversion import Inversion
-    from styleclip_cli.photo import Photo
+    from styleclip_cli.photos.photo import Photo
 
 
 def read_item(item: Item, max_megapixels: float = 100, keep_exif: bool = False) -> Photo | None:
@@ -32,7 +32,7 @@ def read_item(item: Item, max_megapixels: float = 100, keep_exif: bool = False) 
     """
     if item.path is None or item.row is not None:
         return None
-    from styleclip_cli.photo import read_photo
+    from styleclip_cli.photos.photo import read_photo
 
     with stage("decode"):
         return read_photo(item.path, round(max_megapixels * 1e6), keep_exif)

@@ -13,7 +13,7 @@ from styleclip_cli.cli.batch import run_batch
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import PartialFailure, UsageError, shortened
-from styleclip_cli.shards import own_device, processes, rank
+from styleclip_cli.machine.shards import own_device, processes, rank
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -180,7 +180,7 @@ def _pictures(
     import torch
 
     from styleclip_cli.cli.faces import latent_of, open_photo
-    from styleclip_cli.portrait import portraits
+    from styleclip_cli.photos.portrait import portraits
 
     found: list[list[Tensor]] = [[], []]
     failure: PartialFailure | None = None

@@ -87,7 +87,7 @@ class Gallery:
         if self.page is not None and self.page.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{self.page}: a page is written as .html", "--slider compare.html")
         if self.animation is not None:
-            from styleclip_cli.animate import check_animation
+            from styleclip_cli.pictures.animate import check_animation
 
             check_animation(self.animation)
         self._order = list(paths)
@@ -127,7 +127,7 @@ class Gallery:
 
         mark: Mark = "edited" if photo else "generated"
         if self.animation is not None and frames:
-            from styleclip_cli.animate import save_loop
+            from styleclip_cli.pictures.animate import save_loop
 
             save_loop(self.animation, [frames[n] for n in sorted(frames)], mark=mark)
         if before is None or not self.compares:
@@ -156,7 +156,7 @@ class Gallery:
             self.missing.append((item, path))
             return
         from styleclip_cli.cli.faces import source_name
-        from styleclip_cli.photo import read_image
+        from styleclip_cli.photos.photo import read_image
 
         with suppress(BadInputError):
             pictures = [self._kept(read_image(one)) for one in (item.path, path)]
@@ -165,7 +165,7 @@ class Gallery:
     def recall(self, engine: Engine) -> None:
         """Render the originals of results of an earlier run that are no photos."""
         from styleclip_cli.cli.faces import latent_of
-        from styleclip_cli.photo import read_image
+        from styleclip_cli.photos.photo import read_image
         from styleclip_cli.save import to_image
 
         for item, path in self.missing:

@@ -94,9 +94,9 @@ def invert(
 
     from styleclip_cli.cli.faces import latent_of, open_photo, quality_line, source_name
     from styleclip_cli.engine import Engine
+    from styleclip_cli.photos.portrait import numbered as with_numbers
+    from styleclip_cli.photos.portrait import portraits
     from styleclip_cli.pictures.sheets import contact_sheet
-    from styleclip_cli.portrait import numbered as with_numbers
-    from styleclip_cli.portrait import portraits
     from styleclip_cli.save import save_image
 
     engine = Engine(models, device=device, seed=seed, progress=reporter.progress)

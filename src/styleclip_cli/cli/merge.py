@@ -58,8 +58,8 @@ def merge(
     if models is not None:
         models = choose(models, reporter, offline)
 
-    from styleclip_cli.cache import cache_dir
-    from styleclip_cli.merging import merge as merged
+    from styleclip_cli.machine.cache import cache_dir
+    from styleclip_cli.measure.merge import merge as merged
 
     failed = 0
     for folder in folders:

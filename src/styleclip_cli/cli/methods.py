@@ -17,7 +17,7 @@ from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli.interrupt import Interruptible
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
-from styleclip_cli.progress import Advance
+from styleclip_cli.machine.progress import Advance
 from styleclip_cli.recipe import MethodName
 from styleclip_cli.settings import LEVELS
 
@@ -349,7 +349,7 @@ def plan_frames(wanted: Optimizing, paths: Sequence[Path], face: str, overwrite:
         animation = Path(wanted.animation)
         if any(animation.absolute() == path.absolute() for path in paths):
             raise UsageError(f"{animation}: is the result already", "another name for --animation")
-        from styleclip_cli.animate import check_animation
+        from styleclip_cli.pictures.animate import check_animation
 
         check_animation(animation)
         io.check_outputs([animation], overwrite=overwrite)
@@ -442,7 +442,7 @@ class Onlooker:
         """
         if self._film is None:
             return
-        from styleclip_cli.animate import save_animation
+        from styleclip_cli.pictures.animate import save_animation
         from styleclip_cli.save import save_image
 
         if self._film.every:

@@ -199,7 +199,7 @@ def add(
 
     import tomli_w
 
-    from styleclip_cli.atomic import atomic
+    from styleclip_cli.machine.atomic import atomic
     from styleclip_cli.weights import install
     from styleclip_cli.weights.fitting import misfits
     from styleclip_cli.weights.packs import Entry

@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from styleclip_cli.atomic import atomic
 from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import report
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.machine.atomic import atomic
 
 
 class Numbers:

@@ -11,9 +11,9 @@ from typing import Annotated, cast, get_args
 
 import typer
 
-from styleclip_cli import process
 from styleclip_cli.cli import completion
 from styleclip_cli.errors import DeviceError, UsageError
+from styleclip_cli.machine import process
 from styleclip_cli.recipe import MAX_ALPHAS
 from styleclip_cli.settings import DEFAULT_NEUTRAL as DEFAULT_NEUTRAL
 from styleclip_cli.settings import CompositeMode, LayerChoice, Precision, RelevanceMode

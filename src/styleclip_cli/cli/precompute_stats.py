@@ -12,7 +12,7 @@ from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.shards import Shard, own_device, rank
+from styleclip_cli.machine.shards import Shard, own_device, rank
 
 
 def precompute_stats(

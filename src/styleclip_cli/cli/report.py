@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, TextIO
 
 from styleclip_cli.errors import OutputError
-from styleclip_cli.progress import Advance, nothing
+from styleclip_cli.machine.progress import Advance, nothing
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from styleclip_cli.errors import BadInputError, OutputError, PartialFailure, StyleClipError
-from styleclip_cli.shards import Shard
+from styleclip_cli.machine.shards import Shard
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
@@ -24,7 +24,7 @@ def measure(engine: Engine, part: Shard | None = None) -> None:
         engine: Of the pack.
         part: The shard that these processes divide among them; None for all.
     """
-    from styleclip_cli.distributed import world
+    from styleclip_cli.machine.distributed import world
 
     with world(engine.device, _PATIENCE) as together:
         engine.measure(part, together)
@@ -40,7 +40,7 @@ def together(engine: Engine, measuring: bool = False) -> Iterator[None]:
         engine: Of the pack.
         measuring: Whether they first measure together what directions need.
     """
-    from styleclip_cli.distributed import world
+    from styleclip_cli.machine.distributed import world
 
     failure: StyleClipError | None = None
     with world(engine.device, _PATIENCE) as others:

@@ -17,6 +17,7 @@ from styleclip_cli.cli.interrupt import Interruptible, Stopped
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, OutputError, UsageError
+from styleclip_cli.machine.shards import own_device, rank
 from styleclip_cli.settings import (
     OFFICIAL_TRAINING,
     Level,
@@ -26,7 +27,6 @@ from styleclip_cli.settings import (
     Precision,
     TrainingSettings,
 )
-from styleclip_cli.shards import own_device, rank
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -308,10 +308,10 @@ def train_mapper(
     if resume is None and presents:
         _check_folder(folder, overwrite)
 
-    from styleclip_cli.distributed import world
     from styleclip_cli.edits.prompts import resolve_prompt
     from styleclip_cli.engine import Engine
     from styleclip_cli.fingerprints import same
+    from styleclip_cli.machine.distributed import world
     from styleclip_cli.training.checkpoint import Task
     from styleclip_cli.training.run import clear, prepare, train
 
@@ -442,7 +442,7 @@ def _faces(engine: Engine, items: list[io.Item], reporter: Reporter) -> Tensor:
     import torch
 
     from styleclip_cli.cli.faces import latent_of, open_photo
-    from styleclip_cli.portrait import find_faces
+    from styleclip_cli.photos.portrait import find_faces
 
     found = []
     with reporter.progress("finding faces") as advance:

@@ -248,7 +248,7 @@ def _face_of(
 ) -> Inversion:
     """Find the latent of the face to take from."""
     from styleclip_cli.cli.faces import latent_of, open_photo
-    from styleclip_cli.portrait import find_faces
+    from styleclip_cli.photos.portrait import find_faces
 
     photo = open_photo(item, reporter, max_megapixels)
     if photo is None:

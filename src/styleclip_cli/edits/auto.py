@@ -28,7 +28,7 @@ from styleclip_cli.edits.scores import (
     way_of,
 )
 from styleclip_cli.inversion import Inversion
-from styleclip_cli.progress import Advance, nothing
+from styleclip_cli.machine.progress import Advance, nothing
 from styleclip_cli.settings import KEEP_IDENTITY
 
 if TYPE_CHECKING:

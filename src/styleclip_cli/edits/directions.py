@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from styleclip_cli import cache
-from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.errors import BadInputError, UsageError
 from styleclip_cli.fingerprints import same
+from styleclip_cli.machine import cache
+from styleclip_cli.measure.relevance import Relevance
+from styleclip_cli.measure.statistics import StyleStatistics
 from styleclip_cli.settings import DirectionSettings
-from styleclip_cli.statistics import StyleStatistics
 
 if TYPE_CHECKING:
     from styleclip_cli.inversion import Inversion

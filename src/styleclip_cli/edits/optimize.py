@@ -28,7 +28,7 @@ from torch import Tensor
 from styleclip_cli.edits.losses import IdentityLoss, TextLoss
 from styleclip_cli.inversion import Inversion, tuned
 from styleclip_cli.inversion.refine import Plateau, frozen
-from styleclip_cli.progress import Advance, nothing
+from styleclip_cli.machine.progress import Advance, nothing
 from styleclip_cli.settings import OptimizeSettings
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from torch import Tensor
 
 from styleclip_cli.edits.directions import beta_for_channels
 from styleclip_cli.edits.parts import CHANNELS
-from styleclip_cli.edits.relevance import Relevance
 from styleclip_cli.errors import UsageError
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.nets.stylespace import StyleSpace
 from styleclip_cli.synthesize import styles_of_face

@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from styleclip_cli.memory import is_out_of_memory
+from styleclip_cli.machine.memory import is_out_of_memory
 from styleclip_cli.nets.stylegan2 import Generator, Noise
 
 _log = logging.getLogger(__name__)

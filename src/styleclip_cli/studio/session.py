@@ -25,8 +25,8 @@ from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
 from styleclip_cli.inversion import Inversion
-from styleclip_cli.photo import Photo, read_photo
-from styleclip_cli.portrait import Found, find_faces, put_back
+from styleclip_cli.photos.photo import Photo, read_photo
+from styleclip_cli.photos.portrait import Found, find_faces, put_back
 from styleclip_cli.save import picture_of, save_image, to_image
 from styleclip_cli.settings import DEFAULT_COMPOSITE, Inverter
 from styleclip_cli.studio.look import History, Look, Method, Wish, command_line, recipe_text

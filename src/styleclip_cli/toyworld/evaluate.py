@@ -24,7 +24,6 @@ from styleclip_cli.settings import InversionSettings, Inverter
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals, shown, visibility
 from styleclip_cli.toyworld.networks import Judge
 from styleclip_cli.toyworld.renderer import render_all
-from styleclip_cli.toyworld.train.common import psnr
 from styleclip_cli.weights.files import load_weights
 from styleclip_cli.weights.mappers import listed, slug
 
@@ -372,3 +371,15 @@ def _weighted(values: Tensor, weight: Tensor) -> Tensor:
 def _average(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
+
+
+def r2(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Coefficient of determination per column, weighted. Shapes [N, K] -> [K]."""
+    mean = (truth * weight).sum(0) / weight.sum(0).clamp(min=1e-6)
+    residual = (weight * (predicted - truth) ** 2).sum(0)
+    return 1 - residual / (weight * (truth - mean) ** 2).sum(0).clamp(min=1e-6)
+
+
+def psnr(a: Tensor, b: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB of pictures in [-1, 1]; shapes [N, ...] -> [N]."""
+    return -10 * torch.log10(((a - b) / 2).square().flatten(1).mean(1).clamp(min=1e-10))

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from styleclip_cli.atomic import atomic
 from styleclip_cli.errors import OutputError
+from styleclip_cli.machine.atomic import atomic
 
 FILE, BOARD = "log.jsonl", "tensorboard"
 

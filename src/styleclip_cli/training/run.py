@@ -16,12 +16,12 @@ from pathlib import Path
 
 from torch import Tensor
 
-from styleclip_cli.distributed import World
 from styleclip_cli.edits.mapper import TrainedMapper
 from styleclip_cli.errors import BadInputError, OutputError, UsageError, one_line
+from styleclip_cli.machine.distributed import World
+from styleclip_cli.machine.progress import Advance, nothing
 from styleclip_cli.networks import Networks
 from styleclip_cli.pictures.sheets import contact_sheet
-from styleclip_cli.progress import Advance, nothing
 from styleclip_cli.save import save_image
 from styleclip_cli.training import checkpoint, journal
 from styleclip_cli.training.checkpoint import Checkpoint, Task

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from styleclip_cli.distributed import World
 from styleclip_cli.edits.losses import IdentityLoss, TextLoss
 from styleclip_cli.edits.optimize import ramp_down
 from styleclip_cli.inversion.refine import frozen
+from styleclip_cli.machine.distributed import World
 from styleclip_cli.nets.mapper import LatentMapper
 from styleclip_cli.settings import TrainingSettings
 from styleclip_cli.training.data import Latents, random_of

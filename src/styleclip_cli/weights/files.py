@@ -10,8 +10,8 @@ from safetensors import SafetensorError
 from safetensors.torch import save
 from torch import Tensor
 
-from styleclip_cli.atomic import atomic
 from styleclip_cli.errors import OutputError, WeightsError, one_line
+from styleclip_cli.machine.atomic import atomic
 from styleclip_cli.weights import header
 
 

@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.errors import OutputError, StyleClipError, WeightsError, not_there, one_line
-from styleclip_cli.progress import Progress
+from styleclip_cli.machine.atomic import atomic, locked
+from styleclip_cli.machine.progress import Progress
 from styleclip_cli.weights import packs, store
 from styleclip_cli.weights.described import without_control
 from styleclip_cli.weights.fetch import Fetched, Network, Source, check, fetch

@@ -24,9 +24,9 @@ from pathlib import Path
 from typing import Any
 
 from styleclip_cli import __version__
-from styleclip_cli.atomic import DAY, abandoned, atomic
 from styleclip_cli.errors import OutputError, WeightsError
-from styleclip_cli.places import chosen
+from styleclip_cli.machine.atomic import DAY, abandoned, atomic
+from styleclip_cli.machine.places import chosen
 from styleclip_cli.weights import header
 from styleclip_cli.weights.fetch import Source
 

@@ -22,9 +22,9 @@ from pathlib import Path
 
 import torch
 
-from styleclip_cli import private, process
-from styleclip_cli.atomic import atomic, locked
 from styleclip_cli.errors import OutputError, one_line
+from styleclip_cli.machine import private, process
+from styleclip_cli.machine.atomic import atomic, locked
 from styleclip_cli.nets.ops import compiling
 from styleclip_cli.nets.ops.compiling import CompilerError
 

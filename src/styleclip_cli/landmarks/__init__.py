@@ -1,0 +1,1 @@
+"""Where faces are in a photo, and their 68 points."""

@@ -1,0 +1,408 @@
+"""Read a picture, whatever a person hands over, or say in one line why not.
+
+Files are material from strangers: only the decoders of the formats below run, sizes are read from the
+header and refused before a pixel is decoded, and every way in which decoding can fail becomes one error.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import logging
+import stat
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, ImageCms
+from PIL.ExifTags import IFD, Base
+
+from styleclip_cli.errors import BadInputError, not_there, one_line
+from styleclip_cli.photos import decoders
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # else it speaks of damaged files on stderr
+FORMATS = ("JPEG", "PNG", "WEBP", "TIFF", "BMP", "GIF", "AVIF")
+MAX_PIXELS = 100_000_000
+MIN_SIDE = 16
+_MAX_PROFILE = 8 * 2**20
+"""Bytes; the largest profiles of printers have three million."""
+
+_HEIC = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"}
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_GREY_BITS = {"1": 1, "L;2": 2, "L;4": 4, "L": 8}
+"""Bits of a grey PNG, by Pillow's name for how they lie."""
+_COLOURS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
+"""Pillow's mode for a profile's colour space."""
+
+# What EXIF is kept: when and how a photo was taken, and whose it is. Not where, not the numbers of the
+# camera and the lens, not the maker's notes, which nobody but the maker can read.
+_ABOUT = (Base.Make, Base.Model, Base.DateTime, Base.Artist, Base.Copyright)
+_TAKEN = (
+    *(Base.ExposureTime, Base.FNumber, Base.ExposureProgram, Base.ISOSpeedRatings, Base.SensitivityType),
+    *(Base.DateTimeOriginal, Base.DateTimeDigitized, Base.OffsetTime, Base.OffsetTimeOriginal),
+    *(Base.OffsetTimeDigitized, Base.SubsecTime, Base.SubsecTimeOriginal, Base.SubsecTimeDigitized),
+    *(Base.ShutterSpeedValue, Base.ApertureValue, Base.BrightnessValue, Base.ExposureBiasValue),
+    *(Base.MaxApertureValue, Base.SubjectDistance, Base.MeteringMode, Base.LightSource, Base.Flash),
+    *(Base.FocalLength, Base.FocalLengthIn35mmFilm, Base.ExposureMode, Base.WhiteBalance),
+    *(Base.DigitalZoomRatio, Base.SceneCaptureType, Base.LensSpecification, Base.LensMake, Base.LensModel),
+)
+# True of the old pixels only, or pointers into the old block.
+_STALE = {Base.ExifImageWidth, Base.ExifImageHeight, Base.ColorSpace, Base.ExifInteroperabilityOffset}
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """A picture as it was read.
+
+    Attributes:
+        image: Upright 8-bit sRGB, mode RGB, with transparency laid on white.
+        alpha: The transparency (mode L, upright); None if there is none.
+        exif: What is kept of its EXIF data, as a block to be written; its orientation is 1.
+        notes: What a person should know ("the first of 12 frames is taken").
+    """
+
+    image: Image.Image
+    alpha: Image.Image | None
+    exif: bytes | None
+    notes: tuple[str, ...]
+
+
+class UnknownFormatError(BadInputError):
+    """A file is no picture of a known format; it may still be something else."""
+
+
+def probe(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Check a picture's header without decoding it.
+
+    Returns:
+        Width and height in pixels as stored (before the orientation is applied).
+
+    Raises:
+        BadInputError: If the file cannot be opened, is no picture of a known format, or has an
+            unusable size (a side under 16 pixels, or more than `max_pixels`).
+    """
+    with opened(path, max_pixels) as image:
+        return image.size
+
+
+def read_image(path: Path) -> Image.Image:
+    """Decode a picture to upright 8-bit sRGB (see `read_photo`)."""
+    return read_photo(path).image
+
+
+def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False) -> Photo:
+    """Decode a picture.
+
+    Orientation and colour profile are applied, transparency is laid on white and kept beside, and 16-bit,
+    float, grey, palette and CMYK pictures are converted; of an animation the first frame is taken.
+
+    Args:
+        path: The file.
+        max_pixels: Larger pictures are refused before they are decoded.
+        keep_exif: Keep all EXIF data, the place and the thumbnail with it.
+
+    Raises:
+        BadInputError: If it cannot be read (see `probe`), or is damaged or cut off.
+    """
+    notes: list[str] = []
+    with opened(path, max_pixels) as image:
+        try:
+            _scale_transparent_colour(image)
+            image.load()
+            exif = exif_of(image, notes)
+            colours, alpha = _split(image)
+            profile = None if image.mode == "LAB" else image.info.get("icc_profile")  # LAB needs none
+            picture = _to_srgb(colours, profile, notes)
+            if alpha is not None:
+                picture = Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha)
+            turn = _TURNS.get(exif.get(Base.Orientation, 1))
+            if turn is not None:
+                picture = picture.transpose(turn)
+                alpha = alpha.transpose(turn) if alpha is not None else None
+            picture.info.clear()  # else a writer might find things there that no longer hold
+            block = _kept_exif(exif, image.info.get("exif"), keep_exif)
+            notes += _frames(image)
+        except MemoryError:
+            raise
+        except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
+            raise _too_large(path, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))) from None
+        except Exception as error:  # decoders of damaged files raise anything; all of it is the file's fault
+            raise BadInputError(
+                f"{path}: damaged or cut off ({one_line(error)})", "save it again from another program"
+            ) from None
+    return Photo(picture, alpha, block, tuple(notes))
+
+
+def to_tensor(image: Image.Image, size: int) -> Tensor:
+    """Cut the middle square out of a picture and scale it for a network.
+
+    Args:
+        image: RGB.
+        size: Side of the result in pixels.
+
+    Returns:
+        Tensor [1, 3, size, size], float32 in [-1, 1].
+    """
+    import torch
+
+    width, height = image.size
+    side = min(width, height)
+    left, top = (width - side) // 2, (height - side) // 2
+    image = image.crop((left, top, left + side, top + side))
+    if side != size:
+        # Pillow's Lanczos widens with the reduction, so detail above the new sampling rate is removed.
+        image = image.resize((size, size), Image.Resampling.LANCZOS)
+    pixels = torch.from_numpy(np.array(image, dtype=np.uint8))
+    return pixels.permute(2, 0, 1).unsqueeze(0).to(torch.float32) / 127.5 - 1.0
+
+
+@contextmanager
+def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
+    """Open a picture and check its header; nothing is decoded.
+
+    Raises:
+        BadInputError: As `probe`; `UnknownFormatError` if it is no picture at all.
+    """
+    with ExitStack() as stack:
+        try:
+            _check_file(path, max_pixels)
+            # Not by its name: Pillow would map raw TIFF files into memory, and turned ones wrongly.
+            file = stack.enter_context(path.open("rb"))
+            head = file.read(64)
+            if decoders.canvas(head) > max_pixels:
+                raise _too_large(path, max_pixels)
+            image = stack.enter_context(decoders.opened(file, _formats(path, head), head))
+        except BadInputError:
+            raise
+        except FileNotFoundError:
+            raise BadInputError(*not_there(path)) from None
+        except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
+            raise _too_large(path, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))) from None
+        except Image.UnidentifiedImageError:
+            raise UnknownFormatError(
+                f"{path}: not a picture in a known format", f"{', '.join(FORMATS)} and HEIC can be read"
+            ) from None
+        except OSError as error:
+            raise BadInputError(f"{path}: cannot be read ({error.strerror or one_line(error)})") from None
+        except Exception as error:  # as in read_photo
+            raise BadInputError(f"{path}: damaged or cut off ({one_line(error)})") from None
+        width, height = image.size
+        if width * height > max_pixels:
+            raise _too_large(path, max_pixels)
+        if min(width, height) < MIN_SIDE:
+            raise BadInputError(
+                f"{path}: too small ({width}x{height} pixels)", f"a side of at least {MIN_SIDE}"
+            )
+        yield image
+
+
+@lru_cache(maxsize=1)
+def srgb_profile() -> bytes:
+    """The ICC profile of sRGB, the same bytes every time."""
+    made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    made[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # when it was made: now, for littlecms
+    return bytes(made)
+
+
+def exif_of(image: Image.Image, notes: list[str]) -> Image.Exif:
+    """The EXIF data of a picture; empty, and noted, where they are damaged.
+
+    A PNG whose header has none is decoded, because they may come after the pixels.
+    """
+    try:
+        exif = image.getexif()
+        hash(exif.get(Base.Orientation))  # damaged ones may hold anything
+        for directory in (IFD.Exif, IFD.GPSInfo, IFD.IFD1):
+            exif.get_ifd(directory)
+        return exif
+    except Exception:  # as in read_photo
+        notes.append("its EXIF data are damaged and were ignored")
+        return Image.Exif()
+
+
+def load_exif(block: bytes) -> tuple[Image.Exif, bytes | None]:
+    """Take a block of EXIF data apart into its directories and its thumbnail."""
+    exif = Image.Exif()
+    exif.load(block)
+    return exif, _thumbnail(exif, block)
+
+
+def exif_block(exif: Image.Exif, thumbnail: bytes | None = None) -> bytes:
+    """Put a block of EXIF data together; Pillow's own leaves the thumbnail out."""
+    block = exif.tobytes()
+    if thumbnail is None:
+        return block
+    tiff = bytearray(block[6:])
+    tiff += b"\0" * (len(tiff) % 2)
+    order = "<" if tiff[:2] == b"II" else ">"
+    (count,) = struct.unpack_from(f"{order}H", tiff, 8)
+    struct.pack_into(f"{order}I", tiff, 10 + 12 * count, len(tiff))  # the first directory names the second
+    begin = len(tiff) + 2 + 3 * 12 + 4
+    tiff += struct.pack(f"{order}H", 3)
+    tiff += struct.pack(f"{order}HHIHH", Base.Compression, 3, 1, 6, 0)  # a JPEG
+    tiff += struct.pack(f"{order}HHII", Base.JpegIFOffset, 4, 1, begin)
+    tiff += struct.pack(f"{order}HHIII", Base.JpegIFByteCount, 4, 1, len(thumbnail), 0)
+    return block[:6] + bytes(tiff) + thumbnail
+
+
+def _check_file(path: Path, max_pixels: int) -> None:
+    """Refuse what opening would wait for for ever (a pipe), or what never ends (a device)."""
+    status = path.stat()
+    if stat.S_ISDIR(status.st_mode):
+        raise BadInputError(f"{path}: is a folder, not a picture")
+    if not stat.S_ISREG(status.st_mode):
+        raise BadInputError(f"{path}: is not a file, but a pipe or a device")
+    if status.st_size > 16 * max_pixels + 2**26:  # some decoders begin by reading all of it
+        raise _too_large(path, max_pixels)
+
+
+def _formats(path: Path, head: bytes) -> tuple[str, ...]:
+    brands = {head[start : start + 4] for start in range(8, len(head), 4)}
+    if head[4:8] != b"ftyp" or brands.isdisjoint(_HEIC):
+        return FORMATS
+    try:
+        importlib.import_module("pillow_heif").register_heif_opener()
+    except ImportError:
+        raise BadInputError(f"{path}: HEIC needs: pip install 'styleclip-cli[heic]'") from None
+    return ("HEIF",)
+
+
+def _too_large(path: Path, max_pixels: int) -> BadInputError:
+    return BadInputError(f"{path}: too large (over {max_pixels / 1e6:g} megapixels)", "scale it down first")
+
+
+def _frames(image: Image.Image) -> list[str]:
+    """Say so where only the first of several pictures is taken."""
+    if not getattr(image, "is_animated", False) or image.format == "MPO":  # MPO: a phone's JPEG with extras
+        return []
+    if image.format == "TIFF":  # counting walks through all pages, and there may be millions
+        return ["the first of several pages is taken"]
+    try:
+        return [f"the first of {getattr(image, 'n_frames', 'its')} frames is taken"]
+    except Exception:  # a later frame is damaged
+        return ["the first of its frames is taken"]
+
+
+def _scale_transparent_colour(image: Image.Image) -> None:
+    """Bring a PNG's transparent colour to the scale of the pixels that Pillow makes of its own.
+
+    Colours of 16 bits become 8: what differs from the transparent colour only in the lower ones goes with it.
+    """
+    key, tiles = image.info.get("transparency"), getattr(image, "tile", None)
+    raw = tiles[0].args if tiles else None
+    if image.format != "PNG" or not isinstance(raw, str):
+        return
+    if isinstance(key, tuple):
+        image.info["transparency"] = tuple(one >> 8 if raw == "RGB;16B" else one & 255 for one in key)
+    elif isinstance(key, int) and raw in _GREY_BITS:
+        bits = _GREY_BITS[raw]
+        image.info["transparency"] = (key & (1 << bits) - 1) * 255 // ((1 << bits) - 1)
+
+
+def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
+    """Part a picture into colours (RGB, L or CMYK) and transparency."""
+    if image.mode.startswith(("I", "F")):
+        opaque = np.asarray(image) != image.info.get("transparency")
+        return _to_8_bit(image), None if np.all(opaque) else Image.fromarray(np.uint8(255) * opaque)
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        alpha = layer.getchannel("A")
+        grey = image.mode in ("L", "LA", "La", "1")
+        colours = layer.getchannel("R") if grey else layer.convert("RGB")
+        return colours, alpha if alpha.getextrema() != (255, 255) else None
+    if image.mode == "1":
+        return image.convert("L"), None
+    return image if image.mode in _COLOURS.values() else image.convert("RGB"), None
+
+
+def _to_srgb(colours: Image.Image, profile: Any, notes: list[str]) -> Image.Image:
+    srgb = srgb_profile()
+    if not profile or (isinstance(profile, bytes) and profile[36:] == srgb[36:]):
+        return colours.convert("RGB")
+    try:
+        if len(profile) > _MAX_PROFILE:
+            raise ValueError("too large")
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        mode = _COLOURS[source.profile.xcolor_space.strip()]
+        if mode != colours.mode and (mode, colours.mode) != ("RGB", "L"):
+            raise ValueError("for other colours")
+        converted = ImageCms.profileToProfile(
+            colours if colours.mode == mode else colours.convert(mode),
+            source,
+            ImageCms.ImageCmsProfile(io.BytesIO(srgb)),
+            ImageCms.Intent.RELATIVE_COLORIMETRIC,
+            "RGB",
+            flags=ImageCms.Flags.BLACKPOINTCOMPENSATION,
+        )
+        assert converted is not None
+        return converted
+    except (ValueError, KeyError, TypeError, OSError, ImageCms.PyCMSError):
+        notes.append("its colour profile is broken and was ignored")
+        return colours.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> Image.Image:
+    """Scale deep grey values, which Pillow's own conversion would cut off at 255."""
+    values = np.asarray(image).astype(np.float32)
+    peak = values.max(where=np.isfinite(values), initial=0.0)
+    if image.mode.startswith("I"):
+        full = 65535.0 if peak > 255 or image.mode.startswith("I;16") else 255.0
+    else:
+        full = 1.0 if peak <= 1.0 else 255.0 if peak <= 255.0 else 65535.0
+    values = np.nan_to_num(values, copy=False, nan=0.0, posinf=full, neginf=0.0)
+    return Image.fromarray(np.rint(np.clip(values / full, 0.0, 1.0) * 255.0).astype(np.uint8))
+
+
+def _kept_exif(exif: Image.Exif, block: bytes | None, everything: bool) -> bytes | None:
+    kept = Image.Exif()
+    taken = exif.get_ifd(IFD.Exif)
+    _copy(exif, kept, None, _ABOUT)
+    _copy(taken, kept, IFD.Exif, set(taken) - _STALE if everything else _TAKEN)
+    if everything:
+        place = exif.get_ifd(IFD.GPSInfo)
+        _copy(place, kept, IFD.GPSInfo, place)
+    thumbnail = _thumbnail(exif, block) if everything and block else None
+    kept[Base.Orientation] = 1
+    return exif_block(kept, thumbnail) if exif else None
+
+
+def _copy(source: Mapping[int, Any], target: Image.Exif, directory: int | None, tags: Iterable[int]) -> None:
+    for tag in tags:
+        if tag in source and _can_be_written(directory, tag, source[tag]):
+            (target if directory is None else target.get_ifd(directory))[tag] = source[tag]
+
+
+def _can_be_written(directory: int | None, tag: int, value: Any) -> bool:
+    """Whether a value of a strange file fits its tag; one that does not would spoil the whole block."""
+    trial = Image.Exif()
+    (trial if directory is None else trial.get_ifd(directory))[tag] = value
+    try:
+        return bool(trial.tobytes())
+    except Exception:
+        return False
+
+
+def _thumbnail(exif: Image.Exif, block: bytes) -> bytes | None:
+    found = exif.get_ifd(IFD.IFD1)
+    begin, count = found.get(Base.JpegIFOffset), found.get(Base.JpegIFByteCount)
+    if not isinstance(begin, int) or not isinstance(count, int) or begin < 0 or count <= 0:
+        return None
+    tiff = block.removeprefix(b"Exif\0\0")
+    data = tiff[begin : begin + count]
+    return data if data.startswith(b"\xff\xd8") else None

@@ -1,0 +1,269 @@
+"""A photo's faces, edited and put back: photo -> align -> invert -> edit -> synthesize -> paste back.
+
+The stages are joined here for pictures that hold more than the crop a generator knows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from styleclip_cli.inversion import Inversion
+from styleclip_cli.machine.profile import stage
+from styleclip_cli.photos.align import (
+    OF_FACES,
+    Face,
+    Points,
+    choose,
+    cut,
+    left_to_right,
+    no_face,
+    quad_for,
+    square_quad,
+)
+from styleclip_cli.photos.blend import SPILLED, spill
+from styleclip_cli.photos.paste_back import paste
+from styleclip_cli.photos.photo import to_tensor
+from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode, InversionSettings
+
+if TYPE_CHECKING:
+    from styleclip_cli.edits.edit import Edit
+    from styleclip_cli.engine import Engine
+
+# A square this close to the whole picture, in parts of its side, is the whole picture.
+_ALIGNED = 0.06
+# Crops are cut from this many pixels a side at the most, and scaled down: four times as many as they have.
+_FINEST = 2048
+
+
+@dataclass(frozen=True, eq=False)
+class Portrait:
+    """The part of a photo that a generator's pictures show.
+
+    Attributes:
+        image: The crop at the generator's size, [1, 3, R, R] in [-1, 1].
+        close_up: The crop at the encoder's size, [1, 3, r, r].
+        quad: Where it is in the photo: corners [4, 2], NW, SW, SE, NE.
+        aligned: Whether it is the whole photo.
+    """
+
+    image: Tensor
+    close_up: Tensor
+    quad: Points
+    aligned: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A face of a photo.
+
+    Attributes:
+        portrait: Where it is.
+        face: Its latent.
+    """
+
+    portrait: Portrait
+    face: Inversion
+
+
+@dataclass(frozen=True, eq=False)
+class Edited:
+    """An edited photo.
+
+    Attributes:
+        image: The whole photo with the edited faces in it; of an aligned one the generator's picture.
+        faces: Each face after the edit.
+        crops: Each face's edited picture, [1, 3, R, R].
+        spilled: Whether an edit changes what is along the border of a face's crop, and fades out there.
+    """
+
+    image: Image.Image | Tensor
+    faces: Sequence[Inversion]
+    crops: Sequence[Tensor]
+    spilled: bool = False
+
+
+def portraits(
+    engine: Engine, photo: Image.Image, which: str | int = "largest", align: bool = True
+) -> list[Portrait]:
+    """Cut out of a photo what the pack's generator draws.
+
+    Args:
+        engine: Whose pack says how photos are aligned, and finds faces.
+        photo: Mode RGB.
+        which: Which face: "largest", "all", or a number from left to right.
+        align: Look for faces, in packs of faces; else the middle square is taken.
+
+    Raises:
+        BadInputError: If there is no such face.
+    """
+    alignment = engine.pack.alignment
+    if not align or alignment == "none":
+        return [_whole(engine, photo)]
+    if alignment not in OF_FACES:
+        return [_portrait(engine, photo, quad_for(alignment, photo))]
+    faces = engine.landmarker.find(photo)
+    if not faces:
+        raise no_face()
+    chosen = choose(faces, which)
+    found = [_portrait(engine, photo, quad_for(alignment, photo, face)) for face in chosen]
+    # One of several faces is not the photo, even if its square is nearly all of it.
+    return found if len(found) == 1 else [replace(portrait, aligned=False) for portrait in found]
+
+
+def _whole(engine: Engine, photo: Image.Image) -> Portrait:
+    """The middle square of a photo, as a picture of its own."""
+    image, close_up = (to_tensor(photo, side) for side in (engine.pack.resolution, engine.close_up))
+    return Portrait(image, close_up, square_quad(photo), aligned=True)
+
+
+def _portrait(engine: Engine, photo: Image.Image, quad: Points) -> Portrait:
+    size, close = engine.pack.resolution, engine.close_up
+    if engine.pack.alignment == "car":
+        image, close_up = (_letterboxed(cut(photo, quad, side, padding=False)) for side in (size, close))
+        return Portrait(image, close_up, quad, aligned=False)
+    whole = square_quad(photo)
+    side = float(np.linalg.norm(whole[3] - whole[0]))
+    near = photo.width == photo.height and float(np.abs(quad - whole).max()) <= _ALIGNED * side
+    if near or np.allclose(quad, whole):  # nothing is turned
+        # A larger photo has detail that the generator's picture lacks: the edit is laid over it.
+        return replace(_whole(engine, photo), aligned=near and photo.width <= size)
+    image = to_tensor(cut(photo, quad, size, min(4 * size, max(size, _FINEST))), size)
+    # The encoder was trained on crops made without finer ones (e4e, utils/alignment.py).
+    close_up = image if close == size else to_tensor(cut(photo, quad, close), close)
+    return Portrait(image, close_up, quad, aligned=False)
+
+
+def _letterboxed(crop: Image.Image) -> Tensor:
+    """A car's crop as LSUN's generators draw it: 4 to 3, between black bars."""
+    image = to_tensor(crop, crop.width)
+    bar = crop.width // 8
+    image[:, :, :bar], image[:, :, crop.width - bar :] = -1.0, -1.0
+    return image
+
+
+def find_faces(
+    engine: Engine,
+    photo: Image.Image,
+    which: str | int = "largest",
+    align: bool = True,
+    settings: InversionSettings | None = None,
+) -> list[Found]:
+    """Cut faces out of a photo and find their latents.
+
+    Args:
+        engine: Networks.
+        photo: Mode RGB.
+        which: Which face: "largest", "all", or a number from left to right.
+        align: Look for faces; else the middle square is taken.
+        settings: How latents are found; None takes the pack's.
+
+    Raises:
+        BadInputError: If there is no such face.
+    """
+    with stage("find faces"):
+        cut_out = portraits(engine, photo, which, align)
+    return [Found(one, engine.find(one.image, settings, close_up=one.close_up)) for one in cut_out]
+
+
+def shown(found: Sequence[Found], edited: Sequence[Inversion]) -> list[Inversion]:
+    """What `put_back` needs rendered: faces after the edit, and before it unless they are the whole photo."""
+    faces: list[Inversion] = []
+    for one, face in zip(found, edited, strict=True):
+        faces += [face] if one.portrait.aligned else [face, one.face]
+    return faces
+
+
+def put_back(
+    engine: Engine,
+    photo: Image.Image,
+    found: Sequence[Found],
+    edited: Sequence[Inversion],
+    mode: CompositeMode = DEFAULT_COMPOSITE,
+    pictures: Tensor | None = None,
+) -> Edited:
+    """Render edited faces and put them back where they were.
+
+    Args:
+        engine: Networks.
+        photo: Mode RGB.
+        found: Its faces.
+        edited: The same faces after an edit.
+        mode: How the edit is put back; see `paste_back.paste`.
+        pictures: What `shown` names, rendered already [M, 3, R, R]; None renders it here.
+    """
+    rendered = iter(engine.show_each(shown(found, edited)) if pictures is None else pictures)
+    image: Image.Image | Tensor = photo
+    crops, spilled = [], False
+    for one in found:
+        after = next(rendered)
+        crops.append(after[None])
+        if one.portrait.aligned:
+            image = after
+        else:
+            assert isinstance(image, Image.Image)
+            before = next(rendered)
+            with stage("paste back"):
+                image, _ = paste(image, one.portrait.quad, before, after, mode)
+                spilled |= spill(before, after) > SPILLED
+    return Edited(image, edited, crops, spilled)
+
+
+def edit_photo(
+    engine: Engine,
+    photo: Image.Image,
+    edit: Edit,
+    alpha: float,
+    *,
+    which: str | int = "largest",
+    align: bool = True,
+    settings: InversionSettings | None = None,
+    mode: CompositeMode = DEFAULT_COMPOSITE,
+) -> Edited:
+    """Edit faces of a photo and put them back where they were.
+
+    Args:
+        engine: Networks and measurements.
+        photo: Mode RGB.
+        edit: A direction, or another method's edit.
+        alpha: Strength.
+        which: As in `find_faces`.
+        align: As in `find_faces`.
+        settings: As in `find_faces`.
+        mode: As in `put_back`.
+
+    Raises:
+        BadInputError: If there is no such face.
+    """
+    found = find_faces(engine, photo, which, align, settings)
+    return put_back(engine, photo, found, [edit.edited(one.face, [alpha])[0] for one in found], mode)
+
+
+def numbered(photo: Image.Image, faces: Sequence[Face]) -> Image.Image:
+    """A photo with its faces boxed and numbered, as `choose` counts them, and their landmarks."""
+    from PIL import ImageDraw, ImageFont
+
+    picture = photo.copy()
+    draw = ImageDraw.Draw(picture)
+    width = max(2, round(min(photo.size) / 250))
+    font = ImageFont.load_default(max(14, round(min(photo.size) / 18)))
+    for number, face in enumerate(left_to_right(faces), start=1):
+        left, top, right, bottom = face.box
+        draw.rectangle((left, top, right, bottom), outline=(255, 196, 0), width=width)
+        for x, y in face.points:
+            draw.ellipse((x - width, y - width, x + width, y + width), fill=(0, 200, 255))
+        draw.text(
+            (left, top),
+            str(number),
+            (255, 255, 255),
+            font,
+            anchor="lb",
+            stroke_width=width,
+            stroke_fill=(0, 0, 0),
+        )
+    return picture
