@@ -14,9 +14,9 @@ import torch
 
 from networks import clip_state
 from styleclip_cli.cli import main
-from styleclip_cli.nets import anytorch
 from styleclip_cli.nets import clip as clips
 from styleclip_cli.nets.clip import Clip
+from styleclip_cli.nets.packages import CLIP
 
 TEXTS = ["a face", "a face with glasses and a hat"]
 
@@ -30,7 +30,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(str(file.locate()), tmp_path / file)
     monkeypatch.syspath_prepend(str(tmp_path))
-    for cached in (anytorch._module, clips._tokenizer, clips._reads_few):
+    monkeypatch.setattr(CLIP, "_modules", {})
+    for cached in (clips._tokenizer, clips._reads_few):
         monkeypatch.setattr(sys.modules[cached.__module__], cached.__name__, clips.cache(cached.__wrapped__))
     return tmp_path / "clip"
 
@@ -48,7 +49,7 @@ def test_openais_own_package_installed_over_it_gives_the_same_vectors(installed:
     wanted = Clip.from_state_dict(state).encode_text(TEXTS)
     as_openai(installed)
     clips._reads_few.cache_clear()
-    anytorch._module.cache_clear()
+    CLIP._modules.clear()
     found = Clip.from_state_dict(state)
     assert found.model.__class__.__module__ == "_clip_anytorch_model"
     assert torch.allclose(found.encode_text(TEXTS), wanted, rtol=0, atol=1e-6)
@@ -97,7 +98,7 @@ def test_a_file_that_is_in_the_way_is_named(
 def test_a_package_that_is_not_installed_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(anytorch, "_NAME", "clip-that-nobody-has")
-    monkeypatch.setattr(anytorch, "_module", clips.cache(anytorch._module.__wrapped__))
+    monkeypatch.setattr(CLIP, "name", "clip-that-nobody-has")
+    monkeypatch.setattr(CLIP, "_modules", {})
     assert main(["edit", "seed:3", "--models", "toy", "-p", "smiling", "--out", str(tmp_path / "o.png")]) == 4
     assert "clip-that-nobody-has is not installed" in capsys.readouterr().err

@@ -30,7 +30,6 @@ _TOLERANCE = 1e-4
 """Largest error of what is computed for trial, for its size."""
 _MARKS: Mapping[Status, str] = {"ok": "ok     ", "missing": "missing", "broken": "BROKEN "}
 _EXTRAS = {
-    "photos": ("face_alignment", "finding faces in real photos"),
     "video": ("av", "writing .mp4 animations; .gif and .webp need nothing"),
     "heic": ("pillow_heif", "reading photos of iPhones (.heic)"),
     "studio": ("nicegui", "styleclip studio"),
@@ -255,11 +254,10 @@ def _extras() -> Iterator[Finding]:
         else:
             hint = f'pip install "styleclip-cli[{extra}]"'
             yield Finding(f"[{extra}]", "missing", f"for {purpose}", hint)
-    if find_spec("face_alignment") is not None:
-        from styleclip_cli.landmarks.fan import imported
+    from styleclip_cli.landmarks.fan import classes
 
-        imported()
-        yield Finding("face finder", "ok", "face-alignment can be loaded")
+    classes()
+    yield Finding("face finder", "ok", "face-alignment's networks can be loaded")
 
 
 def _places() -> Iterator[Finding]:

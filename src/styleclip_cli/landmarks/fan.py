@@ -1,26 +1,22 @@
-"""Landmarks by the face-alignment package: FAN (Bulat and Tzimiropoulos 2017), faces found by S3FD.
+"""Landmarks by FAN (Bulat and Tzimiropoulos 2017), faces found by S3FD (Zhang et al. 2017).
 
-The package takes its weights from addresses of its own and keeps them in the person's cache, unchecked.
-Here both networks come from a model pack, and the package is kept from fetching anything.
+The networks are face-alignment's, and boxes and points are read off them as that package does it
+(`detection/sfd`, `utils.get_preds_fromhm`); the rest of the package, which needs OpenCV, numba and
+scikit-image, and fetches weights by itself, is not loaded.
 """
 
 from __future__ import annotations
 
-import tempfile
-import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
-from types import ModuleType
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
-from styleclip_cli.errors import OutputError, WeightsError, one_line
+from styleclip_cli.errors import WeightsError, one_line
+from styleclip_cli.nets.packages import FACE_ALIGNMENT
 from styleclip_cli.photos.align import Face
 
 DETECTION_SIDES = (640, 1024)
@@ -28,16 +24,25 @@ DETECTION_SIDES = (640, 1024)
 
 S3FD finds faces from about 16 pixels on.
 """
-BOX_SIDE = 250
-"""Faces' boxes are scaled to this: FAN sees twice a box at 256 pixels, and the package's points are whole."""
-_MARGIN = 0.8
-"""What FAN sees beyond a box, in sides of the box, and some more."""
-
 _LEAST = 32
 """Smallest side that S3FD takes, in pixels."""
+_MEAN = (123.0, 117.0, 104.0)
+"""Of S3FD's training pictures, RGB in 0 to 255; it sees BGR."""
+_CANDIDATE, _CERTAIN, _OVERLAP = 0.05, 0.5, 0.3
+"""Scores that are decoded, scores that count, and the overlap of two boxes from which they are one face."""
 
-_NETWORK = "2DFAN-4"
-_patching = threading.Lock()
+_SEEN, _UP = 2 * 200 / 195, 0.12
+"""The side of what FAN sees in sides of a face's box, and how far its middle is above the box's."""
+_INPUT, _HEAT = 256, 64
+"""Sides of what FAN sees and of its heat maps, in pixels."""
+# The points of a mirrored face, in the order of iBUG 300-W: contour, brows, nose, eyes, lips.
+_MIRRORED = (
+    *range(16, -1, -1),
+    *range(26, 16, -1),
+    *(27, 28, 29, 30, 35, 34, 33, 32, 31),
+    *(45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40),
+    *(54, 53, 52, 51, 50, 49, 48, 59, 58, 57, 56, 55, 64, 63, 62, 61, 60, 67, 66, 65),
+)
 
 
 class FanLandmarker:
@@ -47,10 +52,10 @@ class FanLandmarker:
         landmarks: State dict of FAN with four modules.
         detector: State dict of S3FD.
         device: Where they run.
-        flip: Average the landmarks with those of the mirrored face: more exact, twice the time.
+        flip: Average the heat maps with those of the mirrored face: more exact, twice the time.
 
     Raises:
-        WeightsError: If the package is not installed or cannot be loaded, or the weights are not its own.
+        WeightsError: If face-alignment is not installed, or the weights are not its networks'.
     """
 
     def __init__(
@@ -60,158 +65,144 @@ class FanLandmarker:
         device: torch.device | str = "cpu",
         flip: bool = True,
     ) -> None:
-        self._package = _built(landmarks, detector, str(device), flip)
-
-    def find(self, image: Image.Image) -> list[Face]:
-        """Find the faces in a picture (mode RGB), largest first; none gives an empty list."""
-        with _usual_convolutions():
-            faces = [self._face(image, box) for box in self._boxes(image)]
-        found = [face for face in faces if face.size > 1]
-        return sorted(found, key=lambda face: face.size, reverse=True)
-
-    def _boxes(self, image: Image.Image) -> list[NDArray[np.float64]]:
-        """Boxes of the faces, each left, top, right, bottom and score."""
-        for side in DETECTION_SIDES:
-            small = image.copy()
-            small.thumbnail((side, side), Image.Resampling.LANCZOS)
-            stretch = np.array([image.width / small.width, image.height / small.height, 1.0])
-            # Smaller ones have no pixel left after five halvings; what is beyond a picture is black.
-            seen = small.crop((0, 0, max(small.width, _LEAST), max(small.height, _LEAST)))
-            found = self._package.face_detector.detect_from_image(np.asarray(seen))
-            boxes = [np.asarray(box, np.float64) * stretch[[0, 1, 0, 1, 2]] for box in found]
-            if boxes or max(image.size) <= side:
-                break
-        return [box for box in boxes if np.isfinite(box).all()]
-
-    def _face(self, image: Image.Image, box: NDArray[np.float64]) -> Face:
-        """Find the landmarks in a box.
-
-        They are looked for in a copy of its surroundings, scaled so that the box has the size that suits
-        FAN: the package itself scales without a filter, and rounds to whole pixels.
-        """
-        side = max(float(box[2] - box[0] + box[3] - box[1]) / 2, 1.0)
-        left, top = np.maximum(np.floor(box[:2] - _MARGIN * side), 0).astype(int).tolist()
-        right, bottom = np.minimum(np.ceil(box[2:4] + _MARGIN * side), image.size).astype(int).tolist()
-        region = image.crop((left, top, max(right, left + 1), max(bottom, top + 1)))
-        size = [max(round(extent * BOX_SIDE / side), 1) for extent in region.size]
-        scaled = region.resize((size[0], size[1]), Image.Resampling.LANCZOS)
-        stretch = np.array([scaled.width / region.width, scaled.height / region.height])
-        inside = (box - (left, top, left, top, 0)) * np.append(np.tile(stretch, 2), 1)
-        points = self._package.get_landmarks_from_image(np.asarray(scaled), detected_faces=[inside])[0]
-        # Whole numbers are pixels' middles, before and after.
-        moved = (np.asarray(points, np.float64) + 0.5) / stretch - 0.5 + (left, top)
-        return Face(moved, float(np.clip(box[4], 0.0, 1.0)))
-
-
-def _built(landmarks: Mapping[str, Tensor], detector: Mapping[str, Tensor], device: str, flip: bool) -> Any:
-    """The package's own object, from weights that it is given as files, which is the only way."""
-    package = imported()
-    with tempfile.TemporaryDirectory(prefix="styleclip-") as folder:
-        fan = _written(Path(folder) / "landmarks.pt", landmarks)
-        s3fd = _written(Path(folder) / "detector.pt", detector)
+        make_fan, make_s3fd = classes()
+        with torch.device("meta"):  # nothing is computed of which nothing stays
+            fan, s3fd = make_fan(4), make_s3fd()
         try:
-            with _patching, _no_downloads(fan), _usual_convolutions():
-                return package.FaceAlignment(
-                    package.LandmarksType.TWO_D,
-                    device=device,
-                    flip_input=flip,
-                    compile=False,  # half a minute, and files in the person's cache
-                    face_detector="sfd",
-                    face_detector_kwargs={"path_to_detector": str(s3fd)},
-                )
-        except (AttributeError, ImportError, KeyError, TypeError) as error:
-            raise WeightsError(
-                f"this version of face-alignment cannot be used ({one_line(error)})",
-                "pip install 'styleclip-cli[photos]'",
-            ) from None
+            fan.load_state_dict(landmarks, assign=True)
+            s3fd.load_state_dict(detector, assign=True)
         except RuntimeError as error:
-            if isinstance(error, torch.OutOfMemoryError):
-                raise
             raise WeightsError(
                 f"not the weights of face-alignment's FAN and S3FD ({one_line(error)})",
                 "install the model pack again",
             ) from None
+        self._device, self._flip = torch.device(device), flip
+        self._fan, self._s3fd = (net.to(self._device, torch.float32).eval() for net in (fan, s3fd))
+
+    def find(self, image: Image.Image) -> list[Face]:
+        """Find the faces in a picture (mode RGB), largest first; none gives an empty list."""
+        faces = [self._face(image, box) for box in self._boxes(image)]
+        found = [face for face in faces if face.size > 1]
+        return sorted(found, key=lambda face: face.size, reverse=True)
+
+    @torch.inference_mode()
+    def _boxes(self, image: Image.Image) -> NDArray[np.float64]:
+        """Boxes of the faces [N, 5]: left, top, right, bottom and score."""
+        for side in DETECTION_SIDES:
+            small = image.copy()
+            small.thumbnail((side, side), Image.Resampling.LANCZOS)
+            # Smaller ones have no pixel left after five halvings; what is beyond a picture is black.
+            seen = small.crop((0, 0, max(small.width, _LEAST), max(small.height, _LEAST)))
+            pixels = torch.from_numpy(np.array(seen)).to(self._device, torch.float32) - torch.tensor(
+                _MEAN, device=self._device
+            )
+            boxes = boxes_of(self._s3fd(pixels.permute(2, 0, 1).flip(0)[None]))  # [1, 3, H, W], BGR
+            if len(boxes) or max(image.size) <= side:
+                break
+        across, down = image.width / small.width, image.height / small.height
+        boxes = boxes * (across, down, across, down, 1)
+        return boxes[np.isfinite(boxes).all(axis=1)]
+
+    def _face(self, image: Image.Image, box: NDArray[np.float64]) -> Face:
+        """Find the landmarks in a box; FAN sees about twice the box."""
+        width, height = box[2:4] - box[:2]
+        side = max(float(width + height) / 2 * _SEEN, 1.0)
+        corner = (box[:2] + box[2:4]) / 2 - (0, _UP * height) - side / 2
+        # Scaled down first, as what follows has no filter; what is beyond the picture is black.
+        left, top = np.clip(np.floor(corner), 0, np.array(image.size) - 1).astype(int).tolist()
+        right, bottom = np.clip(np.ceil(corner + side), (left + 1, top + 1), image.size).astype(int).tolist()
+        factor = max(1, int(side / _INPUT))
+        region = image.crop((left, top, right, bottom)).reduce(factor)
+        start = (corner - (left, top)) / factor
+        extent = (*start, *(start + side / factor))
+        kind, how = Image.Transform.EXTENT, Image.Resampling.BILINEAR
+        seen = region.transform((_INPUT, _INPUT), kind, extent, how)
+        pixels = torch.from_numpy(np.array(seen)).permute(2, 0, 1)[None].to(self._device, torch.float32) / 255
+        heat = self._heat(pixels)
+        points = corner + points_of(heat[0].cpu().numpy()) * (side / _HEAT) - 0.5
+        return Face(points, float(np.clip(box[4], 0.0, 1.0)))
+
+    @torch.inference_mode()
+    def _heat(self, pixels: Tensor) -> Tensor:
+        """Heat maps [N, 68, 64, 64] of pictures [N, 3, 256, 256] in [0, 1]."""
+        heat: Tensor = self._fan(pixels)[-1]
+        if not self._flip:
+            return heat
+        mirrored: Tensor = self._fan(pixels.flip(-1))[-1]
+        return heat + mirrored[:, list(_MIRRORED)].flip(-1)
 
 
-def _written(path: Path, state: Mapping[str, Tensor]) -> Path:
-    try:
-        torch.save(dict(state), path)
-    except (OSError, RuntimeError) as error:  # PyTorch's own writer raises the latter when a disk is full
-        raise OutputError(
-            f"{path.parent.parent}: no place for a temporary file ({one_line(error, 120)})",
-            "make room, or set TMPDIR to another folder",
-        ) from None
-    return path
-
-
-def imported() -> ModuleType:
-    """The package face-alignment.
+def classes() -> tuple[Callable[[int], nn.Module], Callable[[], nn.Module]]:
+    """FAN, of some modules, and S3FD.
 
     Raises:
-        WeightsError: If it is not installed, or cannot be loaded.
+        WeightsError: If face-alignment is not installed, or has no such networks.
     """
-    try:
-        with _uncompiled():
-            import face_alignment
-    except ModuleNotFoundError as error:
-        raise WeightsError(
-            f"finding faces in photos needs more packages (no {error.name})",
-            "pip install 'styleclip-cli[photos]'",
-        ) from None
-    except (ImportError, OSError) as error:
-        # OpenCV's usual build draws windows, and needs a desktop's libraries even where none is drawn.
-        raise WeightsError(
-            f"face-alignment cannot be loaded ({one_line(error, 120)})",
-            "pip uninstall opencv-python, then pip install --force-reinstall opencv-python-headless",
-        ) from None
-    return face_alignment
+    fan: Callable[[int], nn.Module] = FACE_ALIGNMENT.member("models/fan", "FAN")
+    s3fd: Callable[[], nn.Module] = FACE_ALIGNMENT.member("detection/sfd/net_s3fd", "s3fd")
+    return fan, s3fd
 
 
-@contextmanager
-def _uncompiled() -> Iterator[None]:
-    """Have numba leave functions as they are: the package's take seconds to compile, and a moment to run."""
-    import numba
+def boxes_of(outputs: Sequence[Tensor]) -> NDArray[np.float64]:
+    """Read boxes off what S3FD says of one picture.
 
-    before = numba.config.DISABLE_JIT
-    numba.config.DISABLE_JIT = True
-    try:
-        yield
-    finally:
-        numba.config.DISABLE_JIT = before
+    A place of stride s, at its middle, stands for a square of side 4 s; its answer moves the square by 0.1 of
+    its side and scales it by exp(0.2 x) (SSD's coding of boxes; face-alignment's detection/sfd/bbox.py).
 
+    Args:
+        outputs: For strides 4, 8 ... 128 logits [1, 2, h, w] and offsets [1, 4, h, w].
 
-@contextmanager
-def _no_downloads(landmarks: Path) -> Iterator[None]:
-    """Have the package read FAN from a file, and fail where it would fetch anything.
-
-    AttributeError if it has none of these functions: then nothing is known of how it loads its weights.
+    Returns:
+        [N, 5], left, top, right and bottom in pixels, and the score, best first; none overlaps another much.
     """
-    from face_alignment import api
-    from face_alignment.detection.sfd import sfd_detector
+    found = []
+    for level, (logits, offsets) in enumerate(zip(outputs[::2], outputs[1::2], strict=True)):
+        stride = 2 ** (level + 2)
+        score = logits.softmax(dim=1)[0, 1].cpu().double().numpy()
+        rows, columns = np.nonzero(score > _CANDIDATE)
+        x, y, across, down = offsets[0].cpu().double().numpy()[:, rows, columns]
+        square = 4 * stride
+        middle = np.stack([columns, rows], axis=1) * stride + stride / 2
+        middle = middle + 0.1 * square * np.stack([x, y], axis=1)
+        with np.errstate(over="ignore"):
+            half = square / 2 * np.exp(0.2 * np.stack([across, down], axis=1))
+        found.append(np.concatenate([middle - half, middle + half, score[rows, columns, None]], axis=1))
+    boxes = np.concatenate(found)
+    boxes = boxes[np.isfinite(boxes).all(axis=1)]
+    boxes = boxes[np.argsort(-boxes[:, 4], kind="stable")]
+    areas = (boxes[:, 2:4] - boxes[:, :2] + 1).prod(axis=1)
+    kept: list[int] = []
+    left = np.arange(len(boxes))
+    while len(left) and boxes[left[0], 4] > _CERTAIN:  # non-maximum suppression
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        overlap = (
+            np.minimum(boxes[left, 2:4], boxes[best, 2:4]) - np.maximum(boxes[left, :2], boxes[best, :2]) + 1
+        )
+        shared = overlap.clip(min=0).prod(axis=1)
+        left = left[shared / (areas[left] + areas[best] - shared) <= _OVERLAP]
+    return boxes[kept]
 
-    def local(url: str, *_: Any, **__: Any) -> str:
-        return str(landmarks) if url == api.models_urls[_NETWORK] else refused(url)
 
-    def refused(url: str, *_: Any, **__: Any) -> str:
-        raise WeightsError(f"face-alignment asks for {url}", "pip install 'styleclip-cli[photos]'")
+def points_of(heat: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Read points off heat maps: the middle of the largest value, a quarter towards its larger neighbours.
 
-    replaced: tuple[tuple[Any, str, Callable[..., str]], ...] = (
-        (api, "load_file_from_url", local),
-        (sfd_detector, "load_state_dict_from_url", refused),
-        (torch.hub, "download_url_to_file", refused),
+    Args:
+        heat: [N, h, w].
+
+    Returns:
+        [N, 2], x and y in pixels of the heat maps, whose first pixel is from 0 to 1.
+    """
+    height, width = heat.shape[1:]
+    number = np.arange(len(heat))
+    y, x = np.divmod(heat.reshape(len(heat), -1).argmax(axis=1), width)
+    inside = (x > 0) & (x < width - 1) & (y > 0) & (y < height - 1)
+    x_inside, y_inside = x.clip(1, width - 2), y.clip(1, height - 2)
+    slope = np.stack(
+        [
+            heat[number, y_inside, x_inside + 1] - heat[number, y_inside, x_inside - 1],
+            heat[number, y_inside + 1, x_inside] - heat[number, y_inside - 1, x_inside],
+        ],
+        axis=1,
     )
-    with ExitStack() as stack:
-        for owner, name, value in replaced:
-            stack.callback(setattr, owner, name, getattr(owner, name))
-            setattr(owner, name, value)
-        yield
-
-
-@contextmanager
-def _usual_convolutions() -> Iterator[None]:
-    """Take back what the package sets for the whole program on a GPU: it times kernels to choose them."""
-    before = torch.backends.cudnn.benchmark
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.benchmark = before
+    return np.stack([x, y], axis=1) + 0.5 + 0.25 * np.sign(slope) * inside[:, None]

@@ -1,6 +1,6 @@
 """CLIP behind a small adapter: pictures in generator range and sentences in, unit vectors out.
 
-The network and the tokenizer are clip-anytorch's (`anytorch`).
+The network and the tokenizer are clip-anytorch's (`packages`).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.errors import BadInputError, shortened
-from styleclip_cli.nets import anytorch
 from styleclip_cli.nets.building import Uninitialised, fill, weights_of
 from styleclip_cli.nets.ops import channels_last
+from styleclip_cli.nets.packages import CLIP
 
 CONTEXT_LENGTH = 77
 VOCABULARY = 49408
@@ -31,26 +31,26 @@ Preprocessing = Literal["clip", "styleclip"]
 
 def clip_model_class() -> type[nn.Module]:
     """The class of OpenAI's CLIP network."""
-    model: type[nn.Module] = anytorch.member("model", "CLIP")
+    model: type[nn.Module] = CLIP.member("model", "CLIP")
     return model
 
 
 @cache
 def _tokenizer() -> Any:
-    kind = anytorch.member("simple_tokenizer", "SimpleTokenizer")
+    kind = CLIP.member("simple_tokenizer", "SimpleTokenizer")
     try:
         made = kind()
         if len(made.encoder) != VOCABULARY:
             raise ValueError(f"{len(made.encoder)} tokens, not {VOCABULARY}")
         return made
     except (OSError, EOFError, AttributeError, ValueError, zlib.error) as error:
-        raise anytorch.in_the_way("bpe_simple_vocab_16e6.txt.gz", error) from None
+        raise CLIP.in_the_way("bpe_simple_vocab_16e6.txt.gz", error) from None
 
 
 @cache
 def _reads_few() -> bool:
     """Whether the network takes fewer than 77 tokens: OpenAI's own, often installed over ours, does not."""
-    return anytorch.is_own("model.py")
+    return CLIP.is_own("model.py")
 
 
 def tokenize(texts: Sequence[str]) -> Tensor:
@@ -142,7 +142,7 @@ class Clip(nn.Module):
                 full["token_embedding.weight"] = table
             # build_model deletes entries of its argument and rounds to half precision; load again in full.
             with Uninitialised():
-                model = anytorch.member("model", "build_model")(dict(full)).float()
+                model = CLIP.member("model", "build_model")(dict(full)).float()
             for extra in ("input_resolution", "context_length", "vocab_size"):
                 full.pop(extra, None)
             fill(model, full)

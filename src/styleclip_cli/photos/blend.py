@@ -35,7 +35,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-# Every constant was chosen on drawn scenes of the seeds from 73,000,000 on (benchmarks/ghosts.py).
+# Every constant was chosen on drawn scenes of the seeds from 73,000,000 on (benchmarks/paste_back.py).
 BORDER = 0.06
 """Width of the band along the crop's border where an edit should change nothing."""
 SPILLED = 0.05
