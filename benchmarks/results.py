@@ -225,6 +225,8 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "relevance_quality": ("Channelwise relevance, quality on the toy world", quality),
     "batch": ("Many inputs", batch),
     "paste_back": ("Edits put back into photos", paste_back),
+    "paste_back_2x": ("Edits put back into photos of faces twice as large as the generator's", paste_back),
+    "paste_back_4x": ("Edits put back into photos of faces four times as large", paste_back),
     "paste_back_pivotal": ("Edits put back into photos, pivotal tuning", paste_back),
     "studio": ("The studio", studio),
     "auto": ("Strength chosen for each face", auto),
