@@ -234,6 +234,12 @@ def test_folders_and_compilers_may_have_any_name(
     assert list((folder / "cache" / "kernels").glob("*.so"))
 
 
+def test_torchs_own_builder_and_its_remarks_about_cuda_are_left_out() -> None:
+    program = "import sys, styleclip_cli.nets.ops.building; print('torch.utils.cpp_extension' in sys.modules)"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert (ended.stdout.strip(), ended.stderr) == ("False", "")
+
+
 @pytest.mark.usefixtures("nothing_built", "quick")
 def test_a_compiler_may_have_arguments(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", f"env {COMPILER} -fno-strict-aliasing")
