@@ -27,7 +27,15 @@ _fitting: WeakKeyDictionary[Generator, int] = WeakKeyDictionary()
 
 
 def fitting(resolution: int, device: torch.device) -> int:
-    """How many pictures of so many pixels a side to render at once on a device."""
+    """How many images to render at once.
+
+    Args:
+        resolution: Their side in pixels.
+        device: Where they are rendered.
+
+    Returns:
+        At least 1.
+    """
     return max(1, min(_MOST, _PIXELS.get(device.type, _PIXELS["cpu"]) // resolution**2))
 
 
@@ -67,7 +75,15 @@ def synthesize(generator: Generator, styles: Tensor, batch: int | None = None) -
 
 
 def styles_of_face(generator: Generator, face: Inversion) -> Tensor:
-    """Styles of faces [N, size], with what edits in StyleSpace added to them."""
+    """Styles of faces, with what edits in StyleSpace added to them.
+
+    Args:
+        generator: The generator that the faces belong to.
+        face: One face, or several joined.
+
+    Returns:
+        [N, size].
+    """
     styles = styles_of(generator, face.w_plus)
     return styles if face.shift is None else styles + face.shift.to(styles)
 

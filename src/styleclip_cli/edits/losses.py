@@ -66,11 +66,19 @@ class TextLoss:
         return 1 - ((seen - before) * self._text).sum(dim=1)  # no product that autocast would round
 
     def seen(self, pictures: Tensor, crops: Tensor | None = None) -> Tensor:
-        """CLIP's embeddings of pictures, [N, D]; of crops the mean."""
+        """CLIP's embeddings of images; the mean of those of crops.
+
+        Args:
+            pictures: [N, 3, H, W] in [-1, 1].
+            crops: As in `__call__`.
+
+        Returns:
+            [N, D].
+        """
         if crops is None:
             return self._clip.encode_image(pictures, self._preprocessing)
         count = crops.shape[1]
-        views = cropped(pictures.repeat_interleave(count, dim=0), crops.flatten(0, 1))
+        views = cropped(pictures.repeat_interleave(count, dim=0), crops.flatten(0, 1))  # [N K, 3, H, W]
         return self._clip.encode_image(views, self._preprocessing).unflatten(0, (-1, count)).mean(1)
 
 
@@ -81,6 +89,9 @@ def cropped(pictures: Tensor, crops: Tensor, smallest: float = 0.75) -> Tensor:
         pictures: [N, 3, H, W].
         crops: [N, 3] in [0, 1]: side (from `smallest` to all of it), place from the left, from the top.
         smallest: Side of the smallest crop, in parts of the picture's.
+
+    Returns:
+        [N, 3, H, W].
     """
     side = smallest + (1 - smallest) * crops[:, 0]
     place = (crops[:, 1:] * 2 - 1) * (1 - side[:, None])
@@ -102,10 +113,25 @@ class IdentityLoss:
         self._identity = identity
 
     def person(self, pictures: Tensor) -> Tensor:
-        """Who is in pictures [N, 3, H, W], as [N, D], without gradient."""
+        """Face embeddings, without gradient.
+
+        Args:
+            pictures: [N, 3, H, W] in [-1, 1].
+
+        Returns:
+            [N, D], unit length.
+        """
         with torch.no_grad():
             return self._identity.embed(pictures).clone()
 
     def __call__(self, pictures: Tensor, person: Tensor) -> Tensor:
-        """Loss [N] of pictures [N, 3, H, W]."""
+        """Loss of images.
+
+        Args:
+            pictures: [N, 3, H, W] in [-1, 1].
+            person: What `person` gave before the edit, [N, D].
+
+        Returns:
+            [N], from 0 to 2.
+        """
         return 1 - (self._identity.embed(pictures) * person).sum(dim=1)

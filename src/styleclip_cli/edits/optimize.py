@@ -48,13 +48,23 @@ def learning_rate_at(step: int, steps: int, largest: float) -> float:
         step: From 0.
         steps: In all.
         largest: On the plateau.
+
+    Returns:
+        From 0 to `largest`.
     """
     t = step / steps
     return largest * ramp_down(t) * min(1.0, t / RAMP_UP)
 
 
 def ramp_down(t: float) -> float:
-    """Share of the step size at a time from 0 to 1: all of it, then half a cosine over the last quarter."""
+    """Share of the step size: all of it, then half a cosine over the last quarter.
+
+    Args:
+        t: Time, from 0 to 1.
+
+    Returns:
+        From 0 to 1.
+    """
     return 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / RAMP_DOWN))
 
 
@@ -98,7 +108,15 @@ class Optimization:
     watch: Watch = Watch()
 
     def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
-        """Move faces, `settings.batch` at a time; alpha scales the way that they went."""
+        """Move faces, `settings.batch` at a time.
+
+        Args:
+            face: One face, or several joined.
+            alphas: What the offset that was found is multiplied by.
+
+        Returns:
+            The face at each strength.
+        """
         offset = torch.cat([self._moved(chunk) for chunk in _chunks(face, self.settings.batch)])
         which = "shift" if self.settings.space == "s" else "w_plus"
         return [face.moved(**{which: alpha * offset}) for alpha in alphas]
@@ -144,7 +162,9 @@ class _Descent:
         )
         judge = edit.identity if self._settings.lambda_id > 0 else None
         self._identity = None if judge is None else IdentityLoss(judge)
-        self._explored = round(self._settings.steps * _EXPLORING) if self._settings.explore > 0 else 0
+        self._explored = (
+            round(self._settings.steps * _EXPLORING) if self._settings.neighbourhood_radius > 0 else 0
+        )
         self._stopped = False
         self._done = 0
 
@@ -181,7 +201,7 @@ class _Descent:
             z = torch.randn(1, self._generator.config.z_dim, generator=self._random)
             with torch.no_grad():
                 other = self._generator.w_plus(z.to(self._w_plus)) - self._generator.w_avg
-                away = settings.explore * (1 - step / steps) * other
+                away = settings.neighbourhood_radius * (1 - step / steps) * other
                 seen, person = self._before(self._styles(away))
             pictures = self._render(self._styles(away + step_of_all * layers))
             terms = self._terms(pictures, seen, person, step_of_all * layers)
@@ -244,7 +264,7 @@ class _Descent:
         if self._settings.crops:
             count = self._settings.crops
             crops = torch.rand(1, count, 3, generator=self._random).to(pictures)
-            crops = crops.expand(len(pictures), -1, -1)
+            crops = crops.expand(len(pictures), -1, -1)  # [N, crops, 3]
         terms = {"clip": self._text(pictures, seen, crops)}
         if self._settings.lambda_l2 > 0:
             terms["l2"] = self._settings.lambda_l2 * offset.square().flatten(1).sum(dim=1)

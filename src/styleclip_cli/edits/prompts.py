@@ -167,6 +167,12 @@ def text_directions(
 ) -> Tensor:
     """Directions from one neutral text to several targets, as `text_direction` finds each.
 
+    Args:
+        clip: As in `text_direction`.
+        targets: P texts.
+        neutral: What all start from.
+        templates: As in `text_direction`.
+
     Returns:
         [P, D], float32, rows of unit length, on the CPU.
 
@@ -182,7 +188,7 @@ def text_directions(
             message = f'CLIP sees no difference between "{target}" and "{neutral}"'
             raise UsageError(message, "use other words for one of them")
         rows.append(_unit(difference).float())
-    return torch.stack(rows)
+    return torch.stack(rows)  # [P, D]
 
 
 def image_direction(clip: Clip, before: Tensor, after: Tensor, batch: int = 32) -> Tensor:

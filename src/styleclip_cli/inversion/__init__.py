@@ -90,6 +90,9 @@ class Inversion:
         Args:
             w_plus: What is added to W+, of its shape; None for nothing.
             shift: What is added to the styles, [N or 1, size]; None for nothing.
+
+        Returns:
+            A new one; `quality` no longer holds.
         """
         if shift is not None:
             shift = shift.expand(len(self.w_plus), -1)
@@ -105,6 +108,12 @@ class Inversion:
     @classmethod
     def joined(cls, faces: Sequence[Inversion]) -> Inversion:
         """Several faces as one, to be worked on at once.
+
+        Args:
+            faces: One after the other.
+
+        Returns:
+            One of N faces.
 
         Raises:
             ValueError: If the generator is tuned for one of them.
@@ -123,14 +132,22 @@ class Inversion:
         return cls(torch.cat([face.w_plus for face in faces]), shift=shift)
 
     def split(self) -> list[Inversion]:
-        """Each face on its own."""
+        """Each face on its own.
+
+        Returns:
+            N of one face.
+        """
         if len(self.w_plus) == 1:
             return [self]
         shifts = [None] * len(self.w_plus) if self.shift is None else self.shift.split(1)
         return [replace(self, w_plus=w, shift=s) for w, s in zip(self.w_plus.split(1), shifts, strict=True)]
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and details to be kept."""
+        """Arrays and details to be kept.
+
+        Returns:
+            Arrays by name, and details as JSON can hold them.
+        """
         arrays = {"w_plus": self.w_plus.detach().cpu().numpy(), **to_arrays(self.tuned)}
         if self.shift is not None:
             arrays["shift"] = self.shift.detach().cpu().numpy()
@@ -139,6 +156,13 @@ class Inversion:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> Inversion:
         """What `to_arrays` kept.
+
+        Args:
+            arrays: By name.
+            details: The quality; empty for none.
+
+        Returns:
+            On the CPU.
 
         Raises:
             ValueError: If it is something else.
@@ -207,6 +231,9 @@ def measured(
         perceptual: As in `find`.
         identity: As in `find`.
         seconds: What finding it took.
+
+    Returns:
+        The same with its quality.
     """
     quality = _quality(image, found.w_plus, generator, found.tuned, perceptual, identity, seconds)
     return replace(found, quality=quality)

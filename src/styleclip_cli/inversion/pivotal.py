@@ -19,6 +19,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import RLock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -30,6 +32,7 @@ from styleclip_cli.inversion.refine import Deadline, PictureLoss, Plateau, froze
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import InversionSettings
 
+_locks: WeakKeyDictionary[Generator, RLock] = WeakKeyDictionary()
 RANK = 16
 TUNING = 2
 """Changes with what the same settings lead to."""
@@ -102,19 +105,21 @@ def pivotal(
 
 @contextmanager
 def tuned(generator: Generator, changes: Mapping[str, Tensor]) -> Iterator[Generator]:
-    """Let a generator be another picture's for a while.
+    """Tune a generator for a while.
 
     Args:
-        generator: Its tensors are replaced inside the context, and put back afterwards, exactly.
-        changes: What tensors gain, by name.
+        generator: Its tensors are replaced inside the context, and put back afterwards, exactly. Other
+            threads that want to enter the context wait, those too that change nothing.
+        changes: What is added to tensors, by name.
+
+    Yields:
+        The generator.
     """
-    if not changes:
-        yield generator
-        return
-    tensors: dict[str, Tensor] = {**dict(generator.named_parameters()), **dict(generator.named_buffers())}
-    moved = {name: tensors[name].data + change.to(tensors[name]) for name, change in changes.items()}
-    with _swapped(tensors, moved):
-        yield generator
+    with _locks.setdefault(generator, RLock()):
+        tensors: dict[str, Tensor] = {**dict(generator.named_parameters()), **dict(generator.named_buffers())}
+        moved = {name: tensors[name].data + change.to(tensors[name]) for name, change in changes.items()}
+        with _swapped(tensors, moved):
+            yield generator
 
 
 @contextmanager
@@ -170,6 +175,9 @@ def low_rank(change: Tensor, rank: int = RANK) -> Tensor:
     Args:
         change: [O, I, k, k], or anything else.
         rank: At most.
+
+    Returns:
+        Of the same shape.
     """
     factors = factorised(change, rank)
     return change if factors is None else restored(*factors, change.shape).to(change.device)
@@ -177,6 +185,10 @@ def low_rank(change: Tensor, rank: int = RANK) -> Tensor:
 
 def factorised(change: Tensor, rank: int = RANK) -> tuple[Tensor, Tensor] | None:
     """Two thin matrices [O, r] and [r, I * k * k] whose product is nearest to a kernel's change.
+
+    Args:
+        change: [O, I, k, k]; anything else has no factors.
+        rank: r, at most.
 
     Returns:
         The matrices, on the CPU, or None where they would not be smaller.
@@ -193,12 +205,28 @@ def factorised(change: Tensor, rank: int = RANK) -> tuple[Tensor, Tensor] | None
 
 
 def restored(left: Tensor, right: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """The change that two matrices stand for."""
-    return (left @ right).reshape(shape)
+    """The change that two matrices stand for.
+
+    Args:
+        left: [O, r].
+        right: [r, I * k * k].
+        shape: (O, I, k, k).
+
+    Returns:
+        [O, I, k, k].
+    """
+    return (left @ right).reshape(shape)  # [O, I k k] -> [O, I, k, k]
 
 
 def to_arrays(changes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Changes as arrays to be kept: half precision, kernels as their two thin matrices."""
+    """Changes as arrays to be kept: half precision, kernels as their two thin matrices.
+
+    Args:
+        changes: What is added to tensors, by name.
+
+    Returns:
+        By name of the tensor, "tuned." before it.
+    """
     arrays: dict[str, np.ndarray] = {}
     for name, change in changes.items():
         factors = factorised(change.cpu())
@@ -213,6 +241,12 @@ def to_arrays(changes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Changes as `to_arrays` keeps them; other arrays are passed over.
+
+    Args:
+        arrays: As `to_arrays` gives them, among others.
+
+    Returns:
+        What is added to tensors, by name.
 
     Raises:
         ValueError: If they do not fit each other.

@@ -47,7 +47,11 @@ class Deadline:
             self._progress(min(self._done, self._total), self._total)
 
     def skip(self, steps: int) -> None:
-        """Count steps that are not needed."""
+        """Count steps that are not needed.
+
+        Args:
+            steps: How many.
+        """
         self._done += steps
 
     @property
@@ -68,7 +72,14 @@ class Plateau:
         self._best, self._since = float("inf"), 0
 
     def reached(self, loss: float) -> bool:
-        """Take the next loss; True after many steps without a real gain."""
+        """Take the next loss.
+
+        Args:
+            loss: The loss.
+
+        Returns:
+            True after many steps without a real gain.
+        """
         if loss < self._best * (1 - _GAIN):
             self._best, self._since = loss, 0
         else:

@@ -69,6 +69,9 @@ def measure_relevance(
         fingerprint: Hash of the generator's and CLIP's weights; None measures without the cache.
         progress: Called with (done, total) channels, and the time it takes in all.
 
+    Returns:
+        The relevance of these layers' channels, on the CPU.
+
     Raises:
         UsageError: If settings make no sense, or the statistics are of another generator.
     """
@@ -98,7 +101,20 @@ def relevance_job(
     batch: int | None = None,
     fingerprint: str | None = None,
 ) -> Job:
-    """The measurement in pieces of up to 16 channels of a layer; see `measure_relevance`."""
+    """The measurement in pieces of up to 16 channels of a layer; see `measure_relevance`.
+
+    Args:
+        generator: As in `measure_relevance`.
+        clip: As in `measure_relevance`.
+        statistics: As in `measure_relevance`.
+        settings: As in `measure_relevance`.
+        layers: As in `measure_relevance`.
+        batch: As in `measure_relevance`.
+        fingerprint: As in `measure_relevance`.
+
+    Returns:
+        The job.
+    """
     space = generator.style_space
     if settings.n_images < 1 or not settings.sigma > 0:
         raise UsageError(

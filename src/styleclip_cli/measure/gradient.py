@@ -63,6 +63,9 @@ def estimate_relevance(
         fingerprint: Hash of the generator's and CLIP's weights; None estimates without the cache.
         progress: Called with (done, total) faces.
 
+    Returns:
+        The relevance, on the CPU.
+
     Raises:
         UsageError: If settings make no sense, or the statistics are of another generator.
     """
@@ -94,7 +97,18 @@ def gradient_job(
     *,
     fingerprint: str | None = None,
 ) -> Job:
-    """The estimate in pieces of a few faces; see `estimate_relevance`."""
+    """The estimate in pieces of a few faces; see `estimate_relevance`.
+
+    Args:
+        generator: As in `estimate_relevance`.
+        clip: As in `estimate_relevance`.
+        statistics: As in `estimate_relevance`.
+        settings: As in `estimate_relevance`.
+        fingerprint: As in `estimate_relevance`.
+
+    Returns:
+        The job.
+    """
     space = generator.style_space
     if settings.n_images < 2:
         raise UsageError(f"relevance from {settings.n_images} images", "use 100 images")

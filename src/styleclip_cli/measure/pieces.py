@@ -56,8 +56,12 @@ class Job:
     keep: bool = True
     remaining: Callable[[Sequence[int]], float | None] = lambda numbers: None
 
-    def left(self) -> list[int]:
-        """Numbers of the pieces that are not in the cache."""
+    def missing(self) -> list[int]:
+        """Numbers of the pieces that are not in the cache.
+
+        Returns:
+            In ascending order.
+        """
         return [number for number, piece in enumerate(self.pieces) if not self._kept(piece)]
 
     def run(self, shard: Shard | None = None, advance: Advance = nothing) -> list[cache.Arrays]:
@@ -110,6 +114,10 @@ class Job:
 def check_finite(kind: str, *arrays: np.ndarray) -> None:
     """Make sure that what was measured are numbers.
 
+    Args:
+        kind: What it was.
+        arrays: The numbers.
+
     Raises:
         WeightsError: If they are not.
     """
@@ -121,7 +129,14 @@ def check_finite(kind: str, *arrays: np.ndarray) -> None:
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it: "40 s", "12 min", "3.5 h"."""
+    """A length of time as people say it: "40 s", "12 min", "3.5 h".
+
+    Args:
+        seconds: How long.
+
+    Returns:
+        In words.
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -106,6 +106,9 @@ class Relevance:
             fingerprint: The generator and CLIP it must have been measured with; None accepts any.
             size: Style channels that the generator must have; None accepts any.
 
+        Returns:
+            On the CPU.
+
         Raises:
             BadInputError: If the file cannot be used, or belongs to other models.
         """
@@ -143,6 +146,9 @@ class Relevance:
             arrays: "matrix" [rows, D].
             space: StyleSpace of the generator it is for.
 
+        Returns:
+            On the CPU.
+
         Raises:
             BadInputError: If it has another number of rows than either.
         """
@@ -161,9 +167,15 @@ class Relevance:
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Bring rows [..., D] to unit length; those that are nothing but rounding become zero.
+    """Bring rows to unit length; those that are nothing but rounding become zero.
 
     What is not finite stays so, to be refused: as zero it would be taken for a channel without effect.
+
+    Args:
+        rows: [..., D].
+
+    Returns:
+        [..., D].
     """
     lengths = rows.norm(dim=-1, keepdim=True)
     return torch.where(lengths <= DEAD, rows.new_zeros(()), rows / lengths.clamp_min(DEAD))

@@ -26,6 +26,13 @@ _AGAIN = f"pip install --force-reinstall --no-deps {_NAME}"
 def member(module: str, name: str) -> Any:
     """A class or function of a module.
 
+    Args:
+        module: Name of the module ("model").
+        name: What to take of it.
+
+    Returns:
+        The class or function.
+
     Raises:
         WeightsError: If it is not there.
     """
@@ -37,6 +44,12 @@ def member(module: str, name: str) -> Any:
 
 def is_own(file: str) -> bool:
     """Whether a file of the package is as clip-anytorch has it; False where nothing is recorded.
+
+    Args:
+        file: Name in the package's folder.
+
+    Returns:
+        True if its hash is the recorded one.
 
     Raises:
         WeightsError: If clip-anytorch is not installed.
@@ -52,7 +65,15 @@ def is_own(file: str) -> bool:
 
 
 def in_the_way(file: str, reason: object) -> WeightsError:
-    """The error for a file of the package that cannot be used."""
+    """The error for a file of the package that cannot be used.
+
+    Args:
+        file: Name in the package's folder.
+        reason: Why not.
+
+    Returns:
+        The error, to be raised.
+    """
     what = "damaged" if is_own(file) else f"not as {_NAME} has it, perhaps another package's"
     return WeightsError(f"{_path(file)}: {what} ({one_line(reason, 120)})", _AGAIN)
 

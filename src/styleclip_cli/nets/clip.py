@@ -30,7 +30,14 @@ Preprocessing = Literal["clip", "styleclip"]
 
 
 def clip_model_class() -> type[nn.Module]:
-    """The class of OpenAI's CLIP network."""
+    """The class of OpenAI's CLIP network.
+
+    Returns:
+        clip-anytorch's `CLIP`.
+
+    Raises:
+        WeightsError: If clip-anytorch is missing or damaged.
+    """
     model: type[nn.Module] = anytorch.member("model", "CLIP")
     return model
 
@@ -101,8 +108,8 @@ def preprocess(images: Tensor, resolution: int, how: Preprocessing = "clip") -> 
     if height != width:
         top, left = (round((side - resolution) / 2) for side in (height, width))
         images = images[..., top : top + resolution, left : left + resolution]
-    mean = images.new_tensor(MEAN).view(3, 1, 1)
-    std = images.new_tensor(STD).view(3, 1, 1)
+    mean = images.new_tensor(MEAN).view(3, 1, 1)  # [3, 1, 1]
+    std = images.new_tensor(STD).view(3, 1, 1)  # [3, 1, 1]
     return (images * 0.5 + 0.5 - mean) / std
 
 
@@ -129,6 +136,12 @@ class Clip(nn.Module):
         `token_embedding.ids` [K], the last row standing for all other tokens. A tensor `gelu` says that it
         was trained with GELU, as LAION's were, in place of OpenAI's approximation of it.
 
+        Args:
+            state: Tensors under OpenAI's names.
+
+        Returns:
+            The frozen network, float32.
+
         Raises:
             WeightsError: If it is not such a state dict.
         """
@@ -153,13 +166,27 @@ class Clip(nn.Module):
         return channels_last(clip.eval().requires_grad_(False))
 
     def encode_image(self, images: Tensor, how: Preprocessing = "clip") -> Tensor:
-        """Embed pictures [N, 3, H, W] in [-1, 1] as unit vectors [N, embed_dim]; differentiable."""
+        """Embed images; differentiable.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            how: As in `preprocess`.
+
+        Returns:
+            [N, embed_dim], float32, unit length.
+        """
         device = self.model.text_projection.device
         inputs = preprocess(images.to(device), self.resolution, how)
         return F.normalize(self.model.encode_image(inputs).float(), dim=-1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed sentences as unit vectors [N, embed_dim].
+        """Embed sentences.
+
+        Args:
+            texts: N sentences.
+
+        Returns:
+            [N, embed_dim], float32, unit length.
 
         Raises:
             BadInputError: If a sentence has more than 75 tokens.

@@ -27,6 +27,12 @@ def capture(work: _Work) -> _Work:
     """Record what some work does on the GPU; returns what does it again, into the same memory.
 
     CUDA asks for a few runs on a stream of their own first, so that nothing is set up while it records.
+
+    Args:
+        work: Renders; everything that it reads must stay where it is.
+
+    Returns:
+        Does the work again, into the same memory.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -78,7 +84,16 @@ class Graphs:
 
     @torch.inference_mode()
     def render(self, styles: Tensor, noise: Noise = "const", stop_at: int | None = None) -> Tensor:
-        """Render flat styles [N, size] to pictures; see `Generator.synthesize`."""
+        """Render styles; see `Generator.synthesize`.
+
+        Args:
+            styles: [N, size].
+            noise: As in `Generator.synthesize`.
+            stop_at: As in `Generator.synthesize`.
+
+        Returns:
+            [N, 3, R, R], nominally in [-1, 1].
+        """
 
         def work(styles: Tensor) -> Tensor:
             return self._generator.synthesize(self._generator.style_space.split(styles), noise, stop_at)
@@ -110,9 +125,17 @@ _known: WeakKeyDictionary[Generator, Graphs] = WeakKeyDictionary()
 
 
 def render(generator: Generator, styles: Tensor, noise: Noise = "const") -> Tensor:
-    """Render flat styles [N, size] without gradients, by graphs where there are any.
+    """Render styles without gradients, by graphs where there are any.
 
     The logic around the graphs is tested on CPUs; the recording itself can only run on a GPU.
+
+    Args:
+        generator: The generator that the styles belong to.
+        styles: [N, size].
+        noise: As in `Generator.synthesize`.
+
+    Returns:
+        [N, 3, R, R], nominally in [-1, 1].
     """
     if styles.device.type != "cuda" or len(styles) > MOST_PICTURES:
         with torch.inference_mode():

@@ -143,7 +143,7 @@ def _convolve(
 ) -> Tensor:
     x = dense(x)
     n, inputs, height, width = x.shape
-    y = x.new_empty(n, side * height, side * width, outputs).permute(0, 3, 1, 2)
+    y = x.new_empty(n, side * height, side * width, outputs).permute(0, 3, 1, 2)  # [N, O, H', W']
     arguments: list[Tensor | None] = [x, prepared]
     arguments += [*(None if t is None else t.contiguous() for t in (styles, demodulation))]
     arguments += [bias, None if noise is None else noise.contiguous(), y]
