@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from threading import Barrier
 
@@ -51,6 +52,22 @@ def test_threads_give_the_pictures_that_one_after_the_other_gives(pack: Path) ->
     names = {name: tensor for name, tensor in alone.generator.state_dict().items()}
     for name, tensor in shared.generator.state_dict().items():
         assert torch.equal(tensor, names[name]), name
+
+
+def test_what_is_tuned_for_one_face_shows_in_no_others_pictures(pack: Path) -> None:
+    engine = Engine(pack, device="cpu")
+    face = Inversion(engine.sample([1]))
+    wanted, other = engine.show(face), engine.show(Inversion(engine.sample([2])))
+    settings = replace(engine.inversion("pivotal", steps=5, noise=True), pivotal_steps=20)
+    shown = []
+    with ThreadPoolExecutor(1) as thread:
+        search = thread.submit(engine.find, other, settings, keep=False)
+        while not search.done():
+            shown.append(engine.show(face))
+    assert search.result().tuned
+    assert shown
+    for each in shown:
+        torch.testing.assert_close(each, wanted, rtol=0, atol=1e-5)
 
 
 def test_networks_are_loaded_once_by_whichever_thread_asks_first(

@@ -75,14 +75,14 @@ class Engine:
     """One model pack on one device. Networks are loaded, and measurements made, when first needed.
 
     Args:
-        models: Name of a model pack, or a folder with one; None takes the person's usual one.
+        models: Name of a model pack, or a folder with one; None takes the person's default.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: Seed of the measurements; None takes the one the pack was measured with.
         layers: Which style layers edits may move: "fs3", "conv" or "all"; None takes the pack's choice.
         progress: Reports long steps.
         relevance: How it is found what style channels do: "exact", "preview" or "gradient"; None takes what
             the pack ships, else what has been measured exactly, else an estimate from derivatives.
-        precision: What pictures are rendered in; all else is float32.
+        precision: What images are rendered in; all else is float32.
 
     Attributes:
         pack: Where the networks are, and what suits them.
@@ -93,7 +93,7 @@ class Engine:
         measurements: Statistics and relevance of the style channels.
 
     Raises:
-        WeightsError: If there is no such pack, or none is named and none is usual.
+        WeightsError: If there is no such pack, or none is named and there is no default.
         DeviceError: If the machine has no such device.
     """
 
@@ -271,10 +271,10 @@ class Engine:
         """The pack's settings of inversion with a person's choices laid over them.
 
         Args:
-            inverter: Which rung of the ladder; None: the pack's, or "refine" if there are steps.
+            inverter: Which method; None: the pack's, or "refine" if there are steps.
             steps: Steps of moving W+; 0 keeps the encoder's answer.
             noise: Whether the noise is moved too.
-            budget: Seconds for each picture.
+            budget: Seconds for each image.
 
         Returns:
             The settings.
@@ -290,13 +290,13 @@ class Engine:
     def invert(
         self, images: Tensor, steps: int | None = None, keep: bool = True, inverter: Inverter | None = None
     ) -> Tensor:
-        """Find the latents of pictures; what was found once is kept in the cache.
+        """Find the latents of images; what was found once is kept in the cache.
 
         Args:
             images: [N, 3, H, W] in [-1, 1].
             steps: Refinement steps after the encoder's answer; None takes the pack's default.
             keep: Use the cache.
-            inverter: How; None takes the pack's. "pivotal" gives the pivots: `find` tells the rest.
+            inverter: How; None takes the pack's. "pivotal" gives the pivots: `find` gives the rest.
 
         Returns:
             W+ [N, num_ws, w_dim].
@@ -315,14 +315,14 @@ class Engine:
         close_up: Tensor | None = None,
         measure: bool = False,
     ) -> Inversion:
-        """Find the latent of one picture, and what the generator gains for it.
+        """Find the latent of one image, and what the generator gains for it.
 
         Args:
             image: [1, 3, H, W] in [-1, 1].
             settings: How; None takes the pack's.
             keep: Use the cache.
-            close_up: The same picture as the encoder is to see it; None: `image`.
-            measure: Also say how close the encoder's answer comes; of the others it is always said.
+            close_up: The same image as the encoder is to see it; None: `image`.
+            measure: Also measure how close the encoder's answer comes; of the others it is always measured.
 
         Returns:
             W+ [1, num_ws, w_dim] on the device, with how close it comes.
@@ -362,7 +362,7 @@ class Engine:
         return inversion.measured(found, image, self.generator, networks.perceptual, identity, seconds)
 
     def _inversion_key(self, settings: InversionSettings) -> dict[str, Any]:
-        """What an inversion depends on beside the picture: the encoder's answer on nothing but networks."""
+        """What an inversion depends on beside the image: the encoder's answer on nothing but networks."""
         if settings.inverter == "encoder":
             return {"inverter": "encoder", "weights": self.pack.fingerprint_of("generator", "encoder")}
         judge = "identity" if self.networks.has_identity else "clip"
@@ -385,7 +385,7 @@ class Engine:
 
         Args:
             styles: [N, size].
-            tuned: What the generator gains for the picture that the styles come from (`Inversion.tuned`).
+            tuned: What is added to the generator's tensors meanwhile (`Inversion.tuned`).
 
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
@@ -423,11 +423,11 @@ class Engine:
             alphas: Strengths.
 
         Returns:
-            Pictures [N, len(alphas), 3, R, R] in nominally [-1, 1], on the CPU.
+            Images [N, len(alphas), 3, R, R] in nominally [-1, 1], on the CPU.
         """
         start = face if isinstance(face, Inversion) else Inversion(face)
-        pictures = self.show_each(edit.edited(start, alphas))
-        return pictures.unflatten(0, (len(alphas), -1)).transpose(0, 1)
+        images = self.show_each(edit.edited(start, alphas))
+        return images.unflatten(0, (len(alphas), -1)).transpose(0, 1)
 
     def edit_photo(
         self,
@@ -545,14 +545,14 @@ class Engine:
         target: str = "after",
         neutral: str = "before",
     ) -> Direction:
-        """Find the step in style space that leads from one set of pictures to another.
+        """Find the step in style space that leads from one set of images to another.
 
         Args:
-            before: Pictures [N, 3, H, W] in [-1, 1], without what the step is to add.
-            after: Pictures [M, 3, H', W'] with it.
+            before: Images [N, 3, H, W] in [-1, 1], without what the step is to add.
+            after: Images [M, 3, H', W'] with it.
             beta: As in `direction`.
             channels: As in `direction`.
-            target: What to call the pictures after.
+            target: What to call the images after.
             neutral: What to call those before.
 
         Returns:
@@ -600,7 +600,7 @@ class Engine:
                 by commas.
             neutral: What faces are in words without it.
             beta: Smallest |relevance| of a channel that is taken; None chooses it.
-            channels: How many channels each phrase keeps when beta is chosen; None takes the usual number.
+            channels: How many channels each phrase keeps when beta is chosen; None takes `parts.CHANNELS`.
             literal: Take the prompt as it stands.
 
         Returns:
@@ -667,7 +667,7 @@ class Engine:
             neutral: What it is now.
             settings: How; None takes the pack's.
             literal: Take the prompt as it stands.
-            watch: Who looks on.
+            watch: Callbacks.
 
         Returns:
             The edit.

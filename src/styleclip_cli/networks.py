@@ -55,7 +55,7 @@ class Networks:
     @property
     @_loaded
     def generator(self) -> Generator:
-        """The generator: W+ or styles -> pictures."""
+        """The generator: W+ or styles -> images."""
         state, _ = load_weights(self.pack.component("generator"))
         generator = Generator.from_state_dict(state)
         return generator.eval().requires_grad_(False).to(self.device)
@@ -63,14 +63,14 @@ class Networks:
     @property
     @_loaded
     def clip(self) -> Clip:
-        """CLIP: pictures and texts -> one space."""
+        """CLIP: images and texts -> one space."""
         state, _ = load_weights(self.pack.component("clip"))
         return Clip.from_state_dict(state).to(self.device)
 
     @property
     @_loaded
     def encoder(self) -> Encoder:
-        """The encoder: pictures -> W+."""
+        """The encoder: images -> W+."""
         state, notes = load_weights(self.pack.component("encoder"))
         average = state.pop("latent_avg", None)
         if average is None:
@@ -87,7 +87,7 @@ class Networks:
     @property
     @_loaded
     def identity(self) -> ArcFace:
-        """The identity network: pictures -> who it is."""
+        """The identity network: images -> who it is."""
         state, _ = load_weights(self.pack.component("identity"))
         return ArcFace.from_state_dict(state).to(self.device)
 

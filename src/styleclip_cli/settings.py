@@ -132,7 +132,7 @@ class InversionSettings:
 
     @property
     def total_steps(self) -> int:
-        """Steps of all rungs together, at the most."""
+        """Steps of all methods that take part, at the most."""
         if self.inverter == "encoder":
             return 0
         return self.steps + (self.pivotal_steps if self.inverter == "pivotal" else 0)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """What two pictures of a face say of the edit between them.
+    """What two images of a face say of the edit between them.
 
     Attributes:
         similarity: Directional CLIP similarity: cosine between the direction from the image before to the

@@ -1,4 +1,4 @@
-"""The encoder's answer: pictures -> W+ in one pass (or several, for ReStyle)."""
+"""The encoder's answer: images -> W+ in one pass (or several, for ReStyle)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def encode(encoder: Encoder, images: Tensor, generator: Generator | None = None,
     Args:
         encoder: Image -> W+.
         images: [N, 3, H, W] in [-1, 1]; scaled to what the encoder reads.
-        generator: Draws what a ReStyle encoder compares the picture with; others do without.
+        generator: Draws what a ReStyle encoder compares the image with; others do without.
         batch: How many at once.
 
     Returns:
@@ -38,7 +38,7 @@ def encode(encoder: Encoder, images: Tensor, generator: Generator | None = None,
 
 
 def _restyle(encoder: Encoder, images: Tensor, generator: Generator | None) -> Tensor:
-    """Correct the latent again and again by what its picture lacks (restyle-encoder, inference_utils)."""
+    """Correct the latent again and again by what its image lacks (restyle-encoder, inference_utils)."""
     if generator is None:
         raise WeightsError("a ReStyle encoder needs its generator")
     w_plus = encoder.latent_avg.expand(len(images), -1, -1)  # [N, num_ws, w_dim]

@@ -1,4 +1,4 @@
-"""Perceptual distance: how different two pictures look to a network, not to a pixel counter.
+"""Perceptual distance: how different two images look to a network, not to a pixel counter.
 
 Feature maps of a network are compared place by place, each place's channels scaled to unit length first
 (LPIPS, Zhang et al. 2018, without the learned weights, whose backbone is not among the packs' networks). The
@@ -15,12 +15,12 @@ from torch import Tensor
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.irse import ArcFace
 
-# Pictures are averaged to this side first: finer detail is what the pixel loss is for.
+# Images are averaged to this side first: finer detail is what the pixel loss is for.
 _SIDE = 128
 
 
 class Perceptual:
-    """A distance between pictures.
+    """A distance between images.
 
     Args:
         identity: The network whose feature maps are compared; None takes `clip`.

@@ -1,11 +1,11 @@
-"""Pivotal tuning (Roich et al. 2021): move the generator a little, until it shows a picture at one latent.
+"""Pivotal tuning (Roich et al. 2021): move the generator a little, until it shows an image at one latent.
 
 Published settings: 350 steps of Adam at 3e-4 on equalised weights, LPIPS + L2; locality regularisation
-pulls pictures of latents between that one, the pivot, and random ones to what they were. The affine layers,
+pulls images of latents between that one, the pivot, and random ones to what they were. The affine layers,
 which turn W+ into styles, stay: directions in style space keep their meaning.
 
 Files keep kernels at different sizes: divided by the square root of their fan in, or not (NVlabs' PyTorch
-code), which is the same to the pictures, as kernels are demodulated. So a kernel's rate is in proportion to
+code), which is the same to the images, as kernels are demodulated. So a kernel's rate is in proportion to
 its own size. What equalising means for toRGB, which is not demodulated, is a rate divided by the square
 root of the fan in.
 
@@ -28,7 +28,7 @@ from torch import Tensor, nn
 
 from styleclip_cli.inversion.encode import resized
 from styleclip_cli.inversion.perceptual import Perceptual
-from styleclip_cli.inversion.refine import Deadline, PictureLoss, Plateau, frozen
+from styleclip_cli.inversion.refine import Deadline, ImageLoss, Plateau, frozen
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import InversionSettings
 
@@ -65,7 +65,7 @@ def pivotal(
     """
     w_plus = w_plus.detach().clone()
     target = resized(image.detach().to(w_plus).clone(), generator.config.resolution)
-    loss_of = PictureLoss(target, settings, perceptual, None)
+    loss_of = ImageLoss(target, settings, perceptual, None)
     random = torch.Generator().manual_seed(settings.seed)
     plateau = Plateau()
     with tuned(generator, changes), frozen(generator):
@@ -116,6 +116,9 @@ def tuned(generator: Generator, changes: Mapping[str, Tensor]) -> Iterator[Gener
         The generator.
     """
     with _locks.setdefault(generator, RLock()):
+        if not changes:
+            yield generator
+            return
         tensors: dict[str, Tensor] = {**dict(generator.named_parameters()), **dict(generator.named_buffers())}
         moved = {name: tensors[name].data + change.to(tensors[name]) for name, change in changes.items()}
         with _swapped(tensors, moved):
@@ -160,7 +163,7 @@ def _locality(
     settings: InversionSettings,
     random: torch.Generator,
 ) -> Tensor:
-    """How far a picture near the pivot has moved from what the untuned generator shows (section 3.3)."""
+    """How far an image near the pivot has moved from what the untuned generator shows (section 3.3)."""
     z = torch.randn(1, generator.config.z_dim, generator=random).to(pivot)
     with torch.no_grad():
         near = pivot.lerp(generator.w_plus(z, truncation_psi=0.5), settings.locality_reach)

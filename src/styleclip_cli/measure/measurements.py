@@ -105,7 +105,7 @@ class Measurements:
         """Measure a part of what edits need and the pack does not ship; it is kept in the cache.
 
         Statistics are quick: what other parts have not measured yet is measured here as well. The relevance
-        is divided: when all parts are done, `missing` has nothing more to tell.
+        is divided: when all parts are done, nothing is `missing`.
 
         Args:
             part: Which part; None for all.
@@ -130,7 +130,7 @@ class Measurements:
     def missing(self) -> dict[str, tuple[int, int]]:
         """What is still to be measured.
 
-        The relevance is not told while statistics are missing, which it depends on.
+        The relevance is left out while statistics are missing, which it depends on.
 
         Returns:
             (pieces that are missing, pieces in all), by kind.

@@ -82,11 +82,11 @@ class Job:
             piece = self.pieces[number]
 
             def report(part: float, piece: Piece = piece, base: int = done, place: int = place) -> None:
-                advance(base + int(piece.amount * part), total, self._told(mine[place:], part, began))
+                advance(base + int(piece.amount * part), total, self._estimate(mine[place:], part, began))
 
             found.append(self._one(piece, report))
             done += piece.amount
-            advance(done, total, self._told(mine[place + 1 :], 0.0, began))
+            advance(done, total, self._estimate(mine[place + 1 :], 0.0, began))
         return found
 
     def _one(self, piece: Piece, report: Report) -> cache.Arrays:
@@ -97,8 +97,8 @@ class Job:
 
         return cache.cached(self.kind, piece.key, self.schema, compute)[0] if self.keep else compute()[0]
 
-    def _told(self, ahead: Sequence[int], part: float, began: float) -> str:
-        """How long it takes in all, from beginning to end."""
+    def _estimate(self, ahead: Sequence[int], part: float, began: float) -> str:
+        """The time from beginning to end, in words; empty if it cannot be estimated."""
         if not ahead:
             return ""
         each = self.remaining(ahead[:1]), self.remaining(ahead[1:])

@@ -37,10 +37,10 @@ class Relevance:
         matrix: [K, D], float32, rows of unit length; zero for channels without effect.
         channels: [K], int64, flat StyleSpace indices of the rows, ascending.
         size: Channels of the whole StyleSpace.
-        n_images: Pairs of pictures per channel.
+        n_images: Pairs of images per channel.
         sigma: How far channels were pushed, in standard deviations.
-        seed: Seed of the pictures.
-        stop_at: Resolution at which pictures were rendered; None for the generator's own.
+        seed: Seed of the images.
+        stop_at: Resolution at which images were rendered; None for the generator's own.
         mode: "exact", or "gradient" if it is an estimate from derivatives.
     """
 

@@ -1,4 +1,4 @@
-"""CLIP behind a small adapter: pictures in generator range and sentences in, unit vectors out.
+"""CLIP behind a small adapter: images in generator range and sentences in, unit vectors out.
 
 The network and the tokenizer are clip-anytorch's (`anytorch`).
 """
@@ -22,7 +22,7 @@ from styleclip_cli.nets.ops import channels_last
 CONTEXT_LENGTH = 77
 VOCABULARY = 49408
 START, END = 49406, 49407
-# Mean and spread of CLIP's training pictures, RGB in [0, 1] (clip.py, _transform).
+# Mean and spread of CLIP's training images, RGB in [0, 1] (clip.py, _transform).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -85,7 +85,7 @@ def tokenize(texts: Sequence[str]) -> Tensor:
 
 
 def preprocess(images: Tensor, resolution: int, how: Preprocessing = "clip") -> Tensor:
-    """Turn generator pictures into CLIP's input, differentiably.
+    """Turn generator images into CLIP's input, differentiably.
 
     Args:
         images: [N, 3, H, W] in [-1, 1].

@@ -1,4 +1,4 @@
-"""The e4e encoder (Tov et al. 2021): picture -> W+, one w and small offsets from it; also pSp and ReStyle.
+"""The e4e encoder (Tov et al. 2021): image -> W+, one w and small offsets from it; also pSp and ReStyle.
 
 Structure and tensor names are those of the public checkpoints' `encoder.` part. An IR-SE trunk gives
 feature maps at three depths, joined by a feature pyramid; a small head per W+ vector reads one of them.
@@ -52,7 +52,7 @@ class StyleHead(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Picture -> W+.
+    """Image -> W+.
 
     Attributes:
         input_resolution: Side of its input in pixels.

@@ -1,6 +1,6 @@
 """Rendering as CUDA graphs: a fixed shape's hundreds of kernels are started as one.
 
-The CPU starts a generator's kernels one by one, which for single pictures takes longer than the GPU needs to
+The CPU starts a generator's kernels one by one, which for single images takes longer than the GPU needs to
 run them. A graph holds them all, with the addresses that they read and write.
 """
 
@@ -18,7 +18,7 @@ from styleclip_cli.machine.memory import is_out_of_memory
 from styleclip_cli.nets.stylegan2 import Generator, Noise
 
 _log = logging.getLogger(__name__)
-MOST_PICTURES = 8  # at once: more keep a GPU busy by themselves, and a graph keeps the memory of a rendering
+MOST_IMAGES = 8  # at once: more keep a GPU busy by themselves, and a graph keeps the memory of a rendering
 _MOST = 4  # graphs of a generator
 _Work = Callable[[], Tensor]
 
@@ -41,13 +41,13 @@ def capture(work: _Work) -> _Work:
             work()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # Other threads may go on with pictures of their own meanwhile.
+    # Other threads may go on with images of their own meanwhile.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        picture = work()
+        image = work()
 
     def replay() -> Tensor:
         graph.replay()
-        return picture
+        return image
 
     return replay
 
@@ -137,7 +137,7 @@ def render(generator: Generator, styles: Tensor, noise: Noise = "const") -> Tens
     Returns:
         [N, 3, R, R], nominally in [-1, 1].
     """
-    if styles.device.type != "cuda" or len(styles) > MOST_PICTURES:
+    if styles.device.type != "cuda" or len(styles) > MOST_IMAGES:
         with torch.inference_mode():
             return generator.synthesize(generator.style_space.split(styles), noise)
     if generator not in _known:

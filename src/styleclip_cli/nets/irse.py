@@ -27,7 +27,7 @@ class BlockShape(NamedTuple):
 
 
 class SqueezeExcite(nn.Module):
-    """Scale channels by what the whole picture shows (Hu et al. 2018)."""
+    """Scale channels by what the whole image shows (Hu et al. 2018)."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -110,7 +110,7 @@ def stages(widths: Sequence[int], blocks: Sequence[int], reduction: int = 16) ->
 def shapes_of(state: Mapping[str, Tensor]) -> list[BlockShape]:
     """Read the blocks off a state dict with `body.N.` tensors.
 
-    The picture is halved by the first block and by each block that changes its width.
+    The image is halved by the first block and by each block that changes its width.
 
     Args:
         state: Tensors under the names of model_ir_se50.pth.
@@ -184,7 +184,7 @@ class ArcFace(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Embed face crops.
 
-        Pictures of another size are averaged to the network's own; official ID loss, criteria/id_loss.py.
+        Images of another size are averaged to the network's own; official ID loss, criteria/id_loss.py.
 
         Args:
             images: [N, 3, H, W] in [-1, 1].

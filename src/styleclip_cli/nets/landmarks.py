@@ -94,13 +94,13 @@ def within(points: Tensor, similarity: Tensor) -> Tensor:
 def sample(
     images: Tensor, similarity: Tensor, side: int = CROP_SIDE, extent: tuple[float, float] | None = None
 ) -> Tensor:
-    """Cut turned squares out of pictures, bilinearly; what lies outside a picture is grey.
+    """Cut turned squares out of images, bilinearly; what lies outside an image is grey.
 
     Args:
         images: Shape [N, 3, H, W] in [-1, 1], not much larger than the squares are to be.
         similarity: One square for each, shape [N, 4], pixels.
         side: Side of the squares in pixels.
-        extent: Width and height of the pictures in the pixels of the similarities, if those are not theirs.
+        extent: Width and height of the images in the pixels of the similarities, if those are not theirs.
 
     Returns:
         Shape [N, 3, side, side].
@@ -125,7 +125,7 @@ class Conv(nn.Sequential):
 
 
 class Stage(nn.Module):
-    """Halve a picture, then add to it what one more convolution sees."""
+    """Halve an image, then add to it what one more convolution sees."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -213,7 +213,7 @@ class Regressor(nn.Module):
 
     Args:
         variations: How many ways.
-        widths: Channels of the stages, each of which halves the picture.
+        widths: Channels of the stages, each of which halves the image.
         slim: Channels of what the last stage hands on.
         hidden: Width of the layer before the last.
     """

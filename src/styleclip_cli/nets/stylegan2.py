@@ -51,7 +51,7 @@ class GeneratorConfig:
 
     @property
     def resolution(self) -> int:
-        """Side of the pictures in pixels."""
+        """Side of the images in pixels."""
         return max(self.channels)
 
     @classmethod
@@ -184,7 +184,7 @@ class Features(NamedTuple):
     Attributes:
         layer: Index of the layer that comes next.
         x: Features [N, C, H, W].
-        image: The picture so far, [N, 3, R, R]; None before the first toRGB layer.
+        image: The image so far, [N, 3, R, R]; None before the first toRGB layer.
     """
 
     layer: int
@@ -254,7 +254,7 @@ class Generator(nn.Module):
         """The same generator, weights and all, that renders in another precision.
 
         Half precision is for rendering. Gradients go through it too, but those of fp16 want to be scaled
-        up lest they vanish. The picture is summed up in float32 in any case.
+        up lest they vanish. The image is summed up in float32 in any case.
 
         Args:
             precision: "fp32", "bf16" or "fp16".
@@ -344,7 +344,7 @@ class Generator(nn.Module):
         Args:
             styles: One [N, width] per layer, in StyleSpace order.
             noise: "const": the fixed noise buffers; "none": no noise.
-            stop_at: Return the picture of this lower resolution (skip outputs summed so far).
+            stop_at: Return the image of this lower resolution (skip outputs summed so far).
             start: Go on from there; the styles of earlier layers are not looked at.
 
         Returns:

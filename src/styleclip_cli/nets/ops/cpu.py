@@ -21,7 +21,7 @@ _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
 # Weights take 36 / 9 of their room once they are prepared, and four times that where the resolution doubles.
 # The widest of those layers are so small in pixels that they would gain little for half a gigabyte.
 _LARGEST = 20_000_000
-# Smaller pictures are done before a prepared weight is read.
+# Smaller images are done before a prepared weight is read.
 _FEWEST_PIXELS = 64
 
 

@@ -83,7 +83,7 @@ def to_rgb(
     clamp: float | None = None,
     product: Callable[[Tensor, Tensor], Tensor] = colours,
 ) -> Tensor:
-    """Turn features into colours and add them to the picture so far.
+    """Turn features into colours and add them to the image so far.
 
     Args:
         x: [N, I, H, W]; all else may be more precise.
@@ -97,7 +97,7 @@ def to_rgb(
     Returns:
         [N, 3, H, W].
     """
-    # Scaling three rows of weights for each picture is less than scaling the picture.
+    # Scaling three rows of weights for each image is less than scaling the image.
     colour = product(x, (weight.flatten(1) * styles[:, None]).to(x.dtype)) + bias[:, None, None]
     colour = colour if clamp is None else colour.clamp(-clamp, clamp)
     return colour if image is None else upsample_rgb(image) + colour
@@ -126,7 +126,7 @@ def low_pass(x: Tensor) -> Tensor:
 def upsample_rgb(x: Tensor) -> Tensor:
     """Double the resolution of an image with StyleGAN2's filter.
 
-    Inside the picture this is bilinear interpolation; at the border StyleGAN2 sees zeros.
+    Inside the image this is bilinear interpolation; at the border StyleGAN2 sees zeros.
 
     Args:
         x: [N, 3, H, W].
