@@ -20,6 +20,7 @@ NEVER = [
     ("nets", "edits"),
     ("nets", "inversion"),
     ("renderer", "networks"),
+    ("inverter", "engine"),
     ("networks", "engine"),
     ("weights", "engine"),
     ("toyworld", "toyworld_training"),

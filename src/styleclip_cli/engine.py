@@ -15,19 +15,15 @@ Example:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from styleclip_cli import inversion
 from styleclip_cli.defaults import adjusted
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.auto import Choice, candidates, choose
@@ -39,7 +35,7 @@ from styleclip_cli.edits.optimize import Optimization, Watch
 from styleclip_cli.edits.parts import phrases_of
 from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
 from styleclip_cli.inversion import Inversion, files
-from styleclip_cli.machine import cache
+from styleclip_cli.inverter import ImageInverter
 from styleclip_cli.machine.device import choose_device
 from styleclip_cli.machine.distributed import World
 from styleclip_cli.machine.profile import stage
@@ -89,6 +85,7 @@ class Engine:
         device: Where they run.
         networks: Generator, CLIP, encoder, identity network and landmarker.
         renderer: Renders faces.
+        inverter: Finds the latents of images.
         judge: Looks at images by CLIP and the identity network.
         measurements: Statistics and relevance of the style channels.
 
@@ -123,6 +120,7 @@ class Engine:
         self.inversion_settings = adjusted(InversionSettings(), defaults)
         self.optimize_settings = adjusted(OptimizeSettings(), defaults.get("optimize", {}))
         self.training_settings = adjusted(TrainingSettings(), defaults.get("training", {}))
+        self.inverter = ImageInverter(self.networks, self.inversion_settings, progress)
         self._precision = precision
 
     @cached_property
@@ -279,13 +277,7 @@ class Engine:
         Returns:
             The settings.
         """
-        if inverter is None and steps is not None:
-            usual = self.inversion_settings.inverter
-            inverter = "encoder" if steps == 0 else "refine" if usual == "encoder" else usual
-        chosen: dict[str, Any] = {"inverter": inverter, "steps": steps, "noise": noise, "budget": budget}
-        return replace(
-            self.inversion_settings, **{name: value for name, value in chosen.items() if value is not None}
-        )
+        return self.inverter.settings(inverter, steps, noise, budget)
 
     def invert(
         self, images: Tensor, steps: int | None = None, keep: bool = True, inverter: Inverter | None = None
@@ -301,12 +293,8 @@ class Engine:
         Returns:
             W+ [N, num_ws, w_dim].
         """
-        settings = self.inversion(inverter, steps)
-        if settings.inverter == "encoder" and not keep:
-            return inversion.encode(self.networks.encoder, images, self.generator)
-        return torch.cat([self.find(image, settings, keep).w_plus for image in images.split(1)])
+        return self.inverter.invert(images, self.inversion(inverter, steps), keep)
 
-    @stage("invert")
     def find(
         self,
         image: Tensor,
@@ -327,47 +315,7 @@ class Engine:
         Returns:
             W+ [1, num_ws, w_dim] on the device, with how close it comes.
         """
-        settings = self.inversion_settings if settings is None else settings
-        searched = settings.inverter != "encoder"
-        networks = self.networks
-        identity = networks.identity if (searched or measure) and networks.has_identity else None
-        began = time.monotonic()
-
-        def compute() -> tuple[cache.Arrays, cache.Json]:
-            with self.progress("inverting") as advance:
-                found = inversion.find(
-                    image,
-                    image if close_up is None else close_up,
-                    self.generator,
-                    networks.encoder,
-                    networks.perceptual if searched else None,
-                    identity,
-                    settings,
-                    advance,
-                )
-            return found.to_arrays()
-
-        if keep:
-            key = {"image": inversion.content_hash(image), **self._inversion_key(settings)}
-            if close_up is not None and close_up is not image:
-                key["close_up"] = inversion.content_hash(close_up)
-            arrays, details = cache.cached("inversions", key, inversion.SCHEMA, compute)
-        else:
-            arrays, details = compute()
-        found = Inversion.from_arrays(arrays, details)
-        found = replace(found, w_plus=found.w_plus.to(self.device))
-        if not measure or found.quality is not None:
-            return found
-        seconds = time.monotonic() - began
-        return inversion.measured(found, image, self.generator, networks.perceptual, identity, seconds)
-
-    def _inversion_key(self, settings: InversionSettings) -> dict[str, Any]:
-        """What an inversion depends on beside the image: the encoder's answer on nothing but networks."""
-        if settings.inverter == "encoder":
-            return {"inverter": "encoder", "weights": self.pack.fingerprint_of("generator", "encoder")}
-        judge = "identity" if self.networks.has_identity else "clip"
-        key = {**asdict(settings), "weights": self.pack.fingerprint_of("generator", "encoder", judge)}
-        return key | ({"tuning": inversion.TUNING} if settings.inverter == "pivotal" else {})
+        return self.inverter.find(image, settings, keep, close_up, measure)
 
     def styles(self, w_plus: Tensor) -> Tensor:
         """The affine layers: W+ to styles.

@@ -33,6 +33,9 @@ def usable(x: Tensor, weight: Tensor, up: bool, *others: Tensor | None) -> bool:
         weight: [O, I, 3, 3].
         up: Whether the resolution doubles.
         others: What else no gradients may be wanted of.
+
+    Returns:
+        True if it can.
     """
     if not _known(x, weight):
         return False
@@ -55,7 +58,15 @@ def _here() -> bool:
 
 
 def colours(x: Tensor, weight: Tensor) -> Tensor:
-    """As `reference.colours`, where it pays; with all gradients."""
+    """As `reference.colours`, where it pays; with all gradients.
+
+    Args:
+        x: [N, I, H, W].
+        weight: [N, 3, I].
+
+    Returns:
+        [N, 3, H, W].
+    """
     if not _known(x, weight) or not _here() or weight.shape != (x.shape[0], 3, x.shape[1]):
         return reference.colours(x, weight)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):

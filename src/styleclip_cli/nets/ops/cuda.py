@@ -27,6 +27,9 @@ def usable(x: Tensor, *others: Tensor | None) -> bool:
     Args:
         x: Features [N, I, H, W].
         others: What no gradients may be wanted of.
+
+    Returns:
+        True if they can.
     """
     if x.device.type != "cuda" or x.numel() == 0 or switched_off() or torch.compiler.is_compiling():
         return False
