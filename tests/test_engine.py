@@ -1,8 +1,10 @@
-"""One engine, asked for everything by several threads."""
+"""One engine, asked by several threads, and the parts that it is made of."""
 
 from __future__ import annotations
 
 import gc
+import json
+import shutil
 import weakref
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -11,10 +13,16 @@ from threading import Barrier
 
 import pytest
 import torch
+from safetensors import safe_open
 from torch import Tensor
 
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.machine.distributed import World
+from styleclip_cli.measure.measurements import Measurements
+from styleclip_cli.settings import RelevanceMode, RelevanceSettings, StatisticsSettings
+from styleclip_cli.training import checkpoint
+from styleclip_cli.training.checkpoint import Checkpoint, Task
 from tiny_pack import make_pack
 
 
@@ -98,3 +106,44 @@ def test_an_engine_goes_when_nobody_holds_it(pack: Path) -> None:
     del engine
     gc.collect()
     assert [each() for each in gone] == [None, None]
+
+
+def test_files_know_settings_by_the_names_that_they_had_first(pack: Path, tmp_path: Path) -> None:
+    described = (pack / "pack.toml").read_text()
+    shutil.copytree(pack, tmp_path / "own")
+    (tmp_path / "own" / "pack.toml").write_text(
+        f"{described}\n[defaults.optimize]\nexplore = 0.5\n[defaults.training]\nquiet = false\n"
+    )
+    engine = Engine(tmp_path / "own", device="cpu")
+    assert engine.optimize_settings.neighbourhood_radius == 0.5
+    assert engine.training_settings.zero_init is False
+    task = Task("old face", "face", "own", "", (), (), engine.training_settings)
+    Checkpoint(task, {}, {"step": 0}, [{"step": 0, "loss": 1.0}]).save(tmp_path)
+    with safe_open(tmp_path / checkpoint.FILE, "pt") as file:
+        written = json.loads(file.metadata()["styleclip"])["task"]["settings"]
+    assert written["quiet"] is False
+    assert "zero_init" not in written
+    assert Checkpoint.load(tmp_path).task == task
+
+
+def test_the_mode_is_exact_where_that_has_been_measured(pack: Path) -> None:
+    def made(mode: RelevanceMode | None = None) -> Measurements:
+        settings = RelevanceSettings(n_images=2, mode=mode)
+        return Measurements(Engine(pack, device="cpu").networks, StatisticsSettings(n=200), settings)
+
+    assert made().missing() == {"statistics": (1, 1)}
+    assert made().relevance_mode == "gradient"
+    exact = made("exact")
+    exact.measure()
+    assert exact.missing()["relevance"][0] == 0
+    assert made().relevance_mode == "exact"
+    assert torch.equal(made().relevance.matrix, exact.relevance.matrix)
+    assert made("gradient").relevance_mode == "gradient"
+
+
+def test_processes_divide_what_all_have_alike() -> None:
+    batch = torch.arange(6)
+    assert [World(rank, 2).shard(batch).tolist() for rank in (0, 1)] == [[0, 1, 2], [3, 4, 5]]
+    assert [World(rank, 2).is_main for rank in (0, 1)] == [True, False]
+    assert World().any(True)
+    assert not World().any(False)
