@@ -43,8 +43,11 @@ def main() -> None:
         row: dict[str, Any] = {"prompt": case.prompt, "n": len(chosen.faces)}
         fixed = edited_each(usual, chosen.faces, [engine.default_alpha])
         began = time.monotonic()
-        edits = [engine.direction(case.prompt, case.neutral, channels=n) for n in candidates(engine)]
-        choices = choose(engine, chosen.faces, edits, engine.default_alpha)
+        edits = [
+            engine.direction(case.prompt, case.neutral, channels=n)
+            for n in candidates(engine.direction_settings.channels)
+        ]
+        choices = choose(engine.renderer, engine.judge, chosen.faces, edits, engine.default_alpha)
         row["seconds"] = (time.monotonic() - began) / len(chosen.faces)
         for name, edited in (
             ("fixed", [each[0] for each in fixed if each]),

@@ -86,8 +86,8 @@ def pure(size: str, folder: Path) -> float:
     code = (
         "import sys, time\n"
         "from styleclip_cli import Engine\n"
-        "from styleclip_cli.machine.memory import keep_freed\n"
-        "keep_freed()\n"  # as the commands do
+        "from styleclip_cli.machine.memory import disable_malloc_trim\n"
+        "disable_malloc_trim()\n"  # as the commands do
         "name, count = sys.argv[1], int(sys.argv[2])\n"
         "engine = Engine(name, device='cpu')\n"
         "styles = engine.styles(engine.sample(range(count)))\n"

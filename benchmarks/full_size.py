@@ -98,9 +98,9 @@ def write(folder: Path) -> None:
 
 STAGES = {
     "load the generator": "engine.generator",
-    "load the encoder": "engine.encoder",
-    "load CLIP": "engine.clip",
-    "load ArcFace": "engine.identity",
+    "load the encoder": "engine.networks.encoder",
+    "load CLIP": "engine.networks.clip",
+    "load ArcFace": "engine.networks.identity",
     "encode a photo (with loading)": "engine.invert(torch.zeros(1, 3, 1024, 1024), keep=False)",
     "find a direction (with loading)": "engine.direction('with makeup')",
     "render 1024 pixels (with loading)": "engine.synthesize(engine.styles(engine.sample([0])))",
@@ -123,8 +123,8 @@ def stage(code: str) -> tuple[float, float]:
     os.set_inheritable(out, True)
     script = (
         "import os, time, torch\nfrom styleclip_cli import Engine\n"
-        "from styleclip_cli.machine.memory import keep_freed\n"
-        "keep_freed()\nengine = Engine('full')\n"  # as the commands do
+        "from styleclip_cli.machine.memory import disable_malloc_trim\n"
+        "disable_malloc_trim()\nengine = Engine('full')\n"  # as the commands do
         f"began = time.perf_counter()\n{code}\nos.write({out}, str(time.perf_counter() - began).encode())"
     )
     _, memory = measured([sys.executable, "-c", script])

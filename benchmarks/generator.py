@@ -112,14 +112,14 @@ def published(by_channel: bool) -> tuple[Callable[..., Any], Callable[..., Any]]
 
 def choose(variant: str) -> None:
     """Let generators use a variant's operations."""
-    from styleclip_cli.machine.memory import keep_freed
+    from styleclip_cli.machine.memory import disable_malloc_trim
     from styleclip_cli.nets import ops
     from styleclip_cli.nets.ops import reference
 
     if variant == "kernels":
-        keep_freed()
+        disable_malloc_trim()
     elif variant == "plain":
-        keep_freed()
+        disable_malloc_trim()
         ops.styled_conv, ops.to_rgb = reference.styled_conv, reference.to_rgb
     else:
         ops.styled_conv, ops.to_rgb = published(by_channel=variant == "nvlabs")
@@ -169,9 +169,9 @@ def floor(resolution: int, batch: int) -> tuple[float, float]:
     import torch.nn.functional as F
 
     from styleclip_cli.bench.timing import median_seconds
-    from styleclip_cli.machine.memory import keep_freed
+    from styleclip_cli.machine.memory import disable_malloc_trim
 
-    keep_freed()
+    disable_malloc_trim()
     table = generator(resolution).config.channels
     total = work = 0.0
     with torch.inference_mode():

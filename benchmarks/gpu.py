@@ -256,7 +256,7 @@ def throughput(bench: Bench) -> None:
     ]
     for batch in (2,) if bench.toy else (1, 8, 32):
         for how, precision, graphed in variants:
-            if graphed and batch > graphs.MOST_PICTURES:
+            if graphed and batch > graphs.MOST_IMAGES:
                 continue
             pictures_per_second(bench, peaks["bf16"], batch, how, precision, graphed)
     if cuda:

@@ -12,7 +12,7 @@ import sys
 import torch
 
 from styleclip_cli.engine import Engine
-from styleclip_cli.machine.memory import keep_freed
+from styleclip_cli.machine.memory import disable_malloc_trim
 from styleclip_cli.settings import Inverter
 from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
 from styleclip_cli.toyworld.evaluate import FIRST_SEED, evaluate
@@ -33,7 +33,7 @@ def main() -> None:
     """Measure and print."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
     prompts = PROMPTS[: int(sys.argv[2])] if len(sys.argv) > 2 else PROMPTS
-    keep_freed()  # as the commands do
+    disable_malloc_trim()  # as the commands do
     engine = Engine("toy")
     pictures = photos(count)
     print(f"{count} photos   PSNR dB  lowest  perceptual  identity  seconds  edits: success  leak  identity")

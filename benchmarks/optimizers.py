@@ -34,7 +34,9 @@ def main() -> None:
     for name, rate in RUNS:
         settings = replace(engine.training_settings, optimizer=name, learning_rate=rate, steps=steps)
         data = Sampled(engine.generator, settings.seed, settings.truncation_psi)
-        trainer = Trainer(engine.generator, engine.clip, engine.identity, target, neutral, data, settings)
+        trainer = Trainer(
+            engine.generator, engine.networks.clip, engine.networks.identity, target, neutral, data, settings
+        )
         losses, seconds = [], 0.0
         while trainer.done < steps:
             began = time.perf_counter()

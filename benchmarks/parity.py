@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from styleclip_cli.edits.directions import apply, find_direction
+from styleclip_cli.edits.directions import find_direction
 from styleclip_cli.errors import WeightsError
 from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.measure.statistics import StyleStatistics
@@ -158,7 +158,7 @@ def direction(found: Arrays) -> Iterator[Row]:
         count = found[f"num_channels{case}"].reshape(1)
         yield f"number of channels{case}", tensor(np.array([ours.num_channels])), count
         yield f"direction{case}", ours.delta, found[f"boundary{case}"]
-        edited = apply(tensor(found["styles"]), ours, float(found["alpha"]))
+        edited = tensor(found["styles"]) + float(found["alpha"]) * ours.delta
         yield f"edited styles{case}", edited, found[f"edited{case}"]
 
 

@@ -26,9 +26,8 @@ from styleclip_cli import Engine
 from styleclip_cli.bench.timing import machine
 from styleclip_cli.edits import prompts
 from styleclip_cli.machine.shards import Shard
-from styleclip_cli.measure.measurements import relevance_job_of
+from styleclip_cli.measure.measurements import Measurements
 from styleclip_cli.measure.relevance import Relevance
-from styleclip_cli.settings import RelevanceSettings
 from styleclip_cli.toyworld.evaluate import CASES, Faces, evaluate, load_judge
 
 PART = 12  # of exact's pieces, every twelfth is measured for the time
@@ -37,10 +36,12 @@ PART = 12  # of exact's pieces, every twelfth is measured for the time
 def measured(engine: Engine, mode: str, faces: int | None) -> tuple[Relevance, float]:
     """A mode's relevance, and the seconds it takes from nothing."""
     published = engine.relevance()
-    settings = replace(engine.relevance_settings, mode=mode)
+    settings = engine.relevance_settings
     if faces is not None:
         settings = replace(settings, n_images=faces)
-    job = relevance_job_of(engine, settings, engine.statistics())
+    wanted = replace(settings, mode=mode)
+    measurements = Measurements(engine.networks, engine.measurements.statistics_settings, wanted)
+    job = measurements.relevance_job(mode)
     if mode == "exact":
         began = time.perf_counter()
         job.run(Shard(0, PART))
@@ -49,18 +50,7 @@ def measured(engine: Engine, mode: str, faces: int | None) -> tuple[Relevance, f
         part = sum(piece.amount for number, piece in enumerate(job.pieces) if number % PART == 0)
         return published, took * whole / part
     began = time.perf_counter()
-    found = relevance_of(engine, settings)
-    return found, time.perf_counter() - began
-
-
-def relevance_of(engine: Engine, settings: RelevanceSettings) -> Relevance:
-    """Measure, whatever the pack ships."""
-    from styleclip_cli.measure.exact import measure_relevance
-    from styleclip_cli.measure.gradient import estimate_relevance
-    from styleclip_cli.measure.measurements import _with_size
-
-    find = estimate_relevance if settings.mode == "gradient" else measure_relevance
-    return find(engine.generator, engine.clip, engine.statistics(), _with_size(engine, settings))
+    return measurements.relevance, time.perf_counter() - began
 
 
 def ranks(values: Tensor) -> Tensor:
@@ -71,7 +61,7 @@ def ranks(values: Tensor) -> Tensor:
 def likeness(engine: Engine, one: Relevance, other: Relevance) -> dict[str, float]:
     """How alike two relevances are."""
     ways = [
-        prompts.text_direction(engine.clip, *prompts.resolve_prompt(case.prompt, case.neutral))
+        prompts.text_direction(engine.networks.clip, *prompts.resolve_prompt(case.prompt, case.neutral))
         for case in CASES
     ]
     kept = engine.direction_settings.channels
@@ -104,12 +94,12 @@ def main() -> None:
             found, seconds = measured(engine, mode, int(count) if count else None)
             row = {"mode": mode, "faces": found.n_images, "seconds": seconds}
             row |= likeness(engine, exact, found)
-            engine.__dict__["_relevance"] = found
+            engine.measurements.relevance = found
             mean = evaluate(engine, arguments.n, faces=faces).mean
             row |= {
                 key: mean[key] for key in ("success", "leak", "leak_default", "identity", "lowest_success")
             }
-            engine.__dict__["_relevance"] = exact
+            engine.measurements.relevance = exact
             rows.append(row)
             print("  ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in row.items()))
     if arguments.json:

@@ -35,11 +35,11 @@ def networks(size: str) -> tuple[Any, Any, Any]:
     torch.manual_seed(0)
     if size == "toy":
         from styleclip_cli import Engine
-        from styleclip_cli.machine.memory import keep_freed
+        from styleclip_cli.machine.memory import disable_malloc_trim
 
-        keep_freed()  # as the commands do
+        disable_malloc_trim()  # as the commands do
         engine = Engine("toy", device="cpu")
-        return engine.generator, engine.clip, engine.identity
+        return engine.generator, engine.networks.clip, engine.networks.identity
     from styleclip_cli.bench.stages import published_size
     from styleclip_cli.nets.clip import VOCABULARY, Clip, clip_model_class
     from styleclip_cli.nets.irse import ArcFace, stages

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,12 @@ import torch
 
 from styleclip_cli import Engine
 from styleclip_cli.cli import main
-from styleclip_cli.edits.auto import FACTORS, candidates, choose
+from styleclip_cli.edits import auto
+from styleclip_cli.edits.auto import FACTORS, Choice
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.directions import Direction
-from styleclip_cli.edits.edit import edited_each
-from styleclip_cli.edits.scores import scores, similarity_and_progress, way_of
+from styleclip_cli.edits.edit import Edit, edited_each
+from styleclip_cli.edits.scores import clip_direction, scores, similarity_and_progress
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.recipe import load
 from styleclip_cli.toyworld.attributes import INDEX
@@ -31,6 +33,20 @@ def engine() -> Engine:
 @pytest.fixture(scope="module")
 def faces(engine: Engine) -> Faces:
     return Faces(engine, load_judge(engine), limit=8)
+
+
+def candidates(engine: Engine) -> list[int]:
+    return auto.candidates(engine.direction_settings.channels)
+
+
+def choose(
+    engine: Engine,
+    faces: Sequence[Inversion],
+    edits: Sequence[Edit],
+    alpha: float,
+    keep_identity: float = 0.8,
+) -> list[Choice]:
+    return auto.choose(engine.renderer, engine.judge, faces, edits, alpha, keep_identity)
 
 
 def directions(engine: Engine, prompt: str) -> list[Direction]:
@@ -98,23 +114,23 @@ def test_the_other_way(engine: Engine) -> None:
     assert choice.alpha < -FACTORS[0] * engine.default_alpha
     assert (choice.scores.similarity or 0) > 0.4
     chain = Chain(((engine.direction("smiling"), 3.0), (engine.direction("with glasses"), 0.0)))
-    alone = way_of(engine, engine.direction("smiling"))
-    assert torch.allclose(way_of(engine, chain), alone, atol=1e-6)
+    alone = clip_direction(engine.judge, engine.direction("smiling"))
+    assert torch.allclose(clip_direction(engine.judge, chain), alone, atol=1e-6)
 
 
 def test_scores(engine: Engine) -> None:
     face = Inversion(engine.sample([2, 3]))
     edit = engine.direction("with glasses")
     before, after = engine.show(face), engine.show(edit.edited(face, [4.0])[0])
-    way = way_of(engine, edit)
+    way = clip_direction(engine.judge, edit)
     assert way is not None
-    forth = scores(engine, before, after, way)
+    forth = scores(engine.judge, before, after, way)
     assert all(s.similarity is not None and s.similarity > 0.5 for s in forth)
     assert all(s.progress is not None and 0.1 < s.progress < 2 for s in forth)
     assert all(s.identity is not None and 0.8 < s.identity < 1 for s in forth)
-    back = scores(engine, before, after, way, sign=-1)
+    back = scores(engine.judge, before, after, way, sign=-1)
     assert [s.similarity for s in back] == pytest.approx([-(s.similarity or 0) for s in forth])
-    both = way_of(engine, Chain(((edit, 1.0), (engine.direction("smiling"), -2.0))))
+    both = clip_direction(engine.judge, Chain(((edit, 1.0), (engine.direction("smiling"), -2.0))))
     assert both is not None
     assert float(both.norm()) == pytest.approx(1.0, abs=1e-5)
     assert float(both @ way) > 0.3
@@ -180,7 +196,7 @@ def test_a_candidate_that_keeps_the_person_goes_first(engine: Engine) -> None:
     edits = [engine.direction("with a beard", channels=n) for n in candidates(engine)]
     weakest = [e.edited(face, [FACTORS[0] * engine.default_alpha])[0] for e in edits]
     before = engine.show(face)
-    same = [s.identity or 0 for e in weakest for s in scores(engine, before, engine.show(e), None)]
+    same = [s.identity or 0 for e in weakest for s in scores(engine.judge, before, engine.show(e), None)]
     assert min(same) < max(same)
     bar = (min(same) + max(same)) / 2
     (choice,) = choose(engine, [face], edits, engine.default_alpha, keep_identity=bar)

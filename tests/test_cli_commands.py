@@ -494,7 +494,7 @@ def test_commands_keep_freed_memory_and_a_program_that_embeds_an_engine_decides_
     here: Path, pack: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[bool] = []
-    monkeypatch.setattr("styleclip_cli.networks.keep_freed", lambda: told.append(True))
+    monkeypatch.setattr("styleclip_cli.machine.memory.disable_malloc_trim", lambda: told.append(True))
     Engine(pack, device="cpu")
     assert told == []
     assert main(["sample", "--models", str(pack), "--device", "cpu"]) == 0

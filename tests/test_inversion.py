@@ -219,7 +219,7 @@ def test_the_noise_can_be_moved_too(toy: Engine, photo: Tensor) -> None:
 
 
 def test_the_best_latent_is_kept_not_the_last(toy: Engine, photo: Tensor) -> None:
-    start = inversion.encode(toy.encoder, photo)
+    start = inversion.encode(toy.networks.encoder, photo)
     wild = replace(toy.inversion("refine"), steps=10, learning_rate=5.0)  # every step makes it worse
     found, _ = refine(toy.generator, start, photo, wild)
     with torch.no_grad():
@@ -232,8 +232,9 @@ def test_a_budget_ends_the_search(toy: Engine, photo: Tensor) -> None:
     settings = replace(toy.inversion("pivotal", budget=0.7), steps=10_000, pivotal_steps=10_000)
     done = []
     began = time.monotonic()
+    networks = toy.networks
     inversion.find(
-        photo, photo, toy.generator, toy.encoder, toy.perceptual, toy.identity, settings,
+        photo, photo, toy.generator, networks.encoder, networks.perceptual, networks.identity, settings,
         lambda step, total: done.append((step, total)),
     )  # fmt: skip
     assert time.monotonic() - began < 6.0
@@ -253,7 +254,7 @@ def test_perceptual_distance_is_one() -> None:
 
 
 def test_perceptual_distance_orders_pictures(toy: Engine, photo: Tensor) -> None:
-    look = toy.perceptual
+    look = toy.networks.perceptual
     wanted = look.features(photo)
     assert float(look(photo, wanted)) == pytest.approx(0, abs=1e-6)
     blurred = torch.nn.functional.avg_pool2d(photo, 5, 1, 2)
@@ -262,7 +263,7 @@ def test_perceptual_distance_orders_pictures(toy: Engine, photo: Tensor) -> None
 
 
 def test_packs_without_an_identity_network_are_compared_by_clip(tiny: Engine) -> None:
-    look = Perceptual(None, tiny.clip)
+    look = Perceptual(None, tiny.networks.clip)
     wanted = look.features(picture(1))
     assert float(look(picture(1), wanted)) == pytest.approx(0, abs=1e-5)
     assert float(look(picture(2), wanted)) > 1e-4

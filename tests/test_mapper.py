@@ -65,7 +65,9 @@ def edit_of(engine: Engine, network: LatentMapper, strength: float = 0.1) -> Any
 
 def trainer_of(engine: Engine, settings: TrainingSettings) -> Trainer:
     data = Sampled(engine.generator, settings.seed, settings.truncation_psi)
-    return Trainer(engine.generator, engine.clip, engine.identity, "old face", "face", data, settings)
+    return Trainer(
+        engine.generator, engine.networks.clip, engine.networks.identity, "old face", "face", data, settings
+    )
 
 
 # Networks
@@ -73,7 +75,7 @@ def trainer_of(engine: Engine, settings: TrainingSettings) -> Trainer:
 
 def test_levels_that_are_left_out_change_nothing(tiny: Engine) -> None:
     face = Inversion(tiny.sample([1, 2]))
-    moved = edit_of(tiny, new(tiny, levels=("medium",), quiet=False)).edited(face, [1.0])[0]
+    moved = edit_of(tiny, new(tiny, levels=("medium",), zero_init=False)).edited(face, [1.0])[0]
     changed = (moved.w_plus - face.w_plus).abs().sum(dim=(0, 2)) > 0
     assert changed.nonzero().flatten().tolist() == [4, 5, 6, 7]
 
@@ -81,7 +83,7 @@ def test_levels_that_are_left_out_change_nothing(tiny: Engine) -> None:
 @pytest.mark.parametrize("kind", ["levels", "single", "styles"])
 def test_alpha_scales_the_offset(tiny: Engine, kind: MapperKind) -> None:
     face = Inversion(tiny.sample([1, 2]))
-    none, one, two = edit_of(tiny, new(tiny, kind, quiet=False)).edited(face, [0.0, 1.0, 2.0])
+    none, one, two = edit_of(tiny, new(tiny, kind, zero_init=False)).edited(face, [0.0, 1.0, 2.0])
     assert torch.equal(tiny.show(none), tiny.show(face))
     if kind == "styles":
         assert torch.equal(one.w_plus, face.w_plus)
@@ -96,15 +98,15 @@ def test_alpha_scales_the_offset(tiny: Engine, kind: MapperKind) -> None:
 def test_a_new_mapper_starts_from_nearly_nothing_and_the_official_one_does_not(tiny: Engine) -> None:
     w_plus = tiny.sample([1, 2, 3])
     with torch.no_grad():
-        quiet, official = (new(tiny, quiet=quiet)(w_plus) for quiet in (True, False))
-    assert float(quiet.abs().mean()) < 0.02 < 0.3 < float(official.abs().mean())
+        zeroed, official = (new(tiny, zero_init=zero_init)(w_plus) for zero_init in (True, False))
+    assert float(zeroed.abs().mean()) < 0.02 < 0.3 < float(official.abs().mean())
 
 
 def test_the_axis_that_is_normalised(tiny: Engine) -> None:
     """Where all layers are the same, the published axis leaves nothing but signs; ours knows amounts."""
     w = tiny.sample([1])
     for norm in ("layers", "channels"):
-        mapper = new(tiny, norm=norm, quiet=False)
+        mapper = new(tiny, norm=norm, zero_init=False)
         with torch.no_grad():
             scaled = w * torch.linspace(0.5, 2, w.shape[2])
             same = torch.allclose(mapper(w), mapper(scaled), atol=1e-4)
@@ -176,7 +178,7 @@ def test_official_training_has_a_fixed_set_of_faces_near_the_average(tiny: Engin
     assert (OFFICIAL_TRAINING.faces, OFFICIAL_TRAINING.truncation_psi) == (5000, 0.7)
     settings = replace(OFFICIAL_TRAINING, faces=6, n_validation=3, optimizer="adam")
     task = Task("old face", "face", "tiny", "", (), (), settings)
-    data = prepare(tiny, task, World())._data
+    data = prepare(tiny.networks, task, World())._data
     rounds = [torch.cat([data.batch(step, 2) for step in range(n, n + 3)]) for n in (0, 3)]
     first, second = ({tuple(face.flatten().tolist()) for face in faces} for faces in rounds)
     assert first == second
@@ -208,13 +210,17 @@ def test_the_official_loss(tiny: Engine) -> None:
         moved = w + 0.1 * trainer.mapper(w)
         x, y = tiny.generator(moved), tiny.generator(w)
         large = nn.functional.interpolate(x, scale_factor=7)
-        side = large.shape[-1] // tiny.clip.resolution
-        seen = tiny.clip.model.encode_image(nn.functional.avg_pool2d(large, side))
+        side = large.shape[-1] // tiny.networks.clip.resolution
+        seen = tiny.networks.clip.model.encode_image(nn.functional.avg_pool2d(large, side))
         seen = seen / seen.norm(dim=-1, keepdim=True)
-        logits = tiny.clip.model.logit_scale.exp() * seen @ tiny.clip.encode_text(["old face"]).T
+        logits = (
+            tiny.networks.clip.model.logit_scale.exp() * seen @ tiny.networks.clip.encode_text(["old face"]).T
+        )
         wanted = {
             "clip": float((1 - logits / 100).mean()),
-            "id": float((1 - (tiny.identity.embed(x) * tiny.identity.embed(y)).sum(dim=1)).mean()),
+            "id": float(
+                (1 - (tiny.networks.identity.embed(x) * tiny.networks.identity.embed(y)).sum(dim=1)).mean()
+            ),
             "l2": float(nn.functional.mse_loss(moved, w)),
         }
     wanted["loss"] = 0.1 * wanted["id"] + 1.0 * wanted["clip"] + 0.8 * wanted["l2"]

@@ -175,8 +175,8 @@ def test_photos_go_through_the_pulled_encoder(here: Path, server, published: Pat
     assert main([*EDIT, "--models", "tiny", "--quiet"]) == 0
     assert main(["invert", "o.png", "--models", "tiny", "--out", "l.npz", "--quiet"]) == 0
     engine = Engine("tiny")
-    assert engine.load_latents(here / "l.npz").shape == (1, 8, 64)
-    assert engine.encoder.offsets
+    assert engine.load_inversions(here / "l.npz")[0].w_plus.shape == (1, 8, 64)
+    assert engine.networks.encoder.offsets
 
 
 def test_what_was_converted_is_what_the_file_holds(here: Path, server, published: Path) -> None:
@@ -1030,7 +1030,7 @@ def test_official_latents_are_edited(here: Path, published: Path, name: str) -> 
         np.save(here / name, latents)
     else:
         torch.save(torch.from_numpy(latents), here / name)
-    loaded = Engine("mine").load_latents(here / name)
+    loaded = torch.cat([face.w_plus for face in Engine("mine").load_inversions(here / name)])
     wanted = torch.from_numpy(latents)
     if name == "w.npy":  # one w a face, for all layers
         wanted = wanted[:, None].expand(-1, 8, -1)

@@ -66,7 +66,7 @@ def test_the_official_step_sizes(steps: int, values: dict[int, float]) -> None:
 
 def official(engine: Engine, w_plus: Tensor, steps: int, in_s: bool, lambda_id: float = 0.0) -> Tensor:
     """The official loop, written down as it is published (but for its devices)."""
-    generator, clip = engine.generator, engine.clip
+    generator, clip = engine.generator, engine.networks.clip
     parts = [s.clone() for s in generator.styles(w_plus)]
     variables = [
         s.requires_grad_(not layer.is_rgb)
@@ -88,7 +88,7 @@ def official(engine: Engine, w_plus: Tensor, steps: int, in_s: bool, lambda_id: 
             ((a - b) ** 2).sum() for a, b in zip(start, now, strict=True)
         )
         if lambda_id:
-            a, b = (engine.identity.embed(x)[0] for x in (image, original))
+            a, b = (engine.networks.identity.embed(x)[0] for x in (image, original))
             loss = loss + lambda_id * (1 - a @ b)
         optimizer.zero_grad()
         loss.backward()
@@ -123,9 +123,9 @@ def test_the_official_clip_loss() -> None:
 
 def test_the_identity_loss(tiny: Engine) -> None:
     one, other = (tiny.synthesize(tiny.styles(tiny.sample([seed]))) for seed in (1, 2))
-    loss = IdentityLoss(tiny.identity)
+    loss = IdentityLoss(tiny.networks.identity)
     assert float(loss(one, loss.person(one))) == pytest.approx(0, abs=1e-5)
-    cosine = float((tiny.identity.embed(one) * tiny.identity.embed(other)).sum())
+    cosine = float((tiny.networks.identity.embed(one) * tiny.networks.identity.embed(other)).sum())
     assert float(loss(other, loss.person(one))) == pytest.approx(1 - cosine, abs=1e-5)
 
 
@@ -139,34 +139,36 @@ def test_crops_zoom_in(tiny: Engine) -> None:
 
 
 def loss_of(engine: Engine, face: Inversion, start: Inversion, settings: OptimizeSettings) -> Tensor:
-    text = TextLoss(engine.clip, TARGET, "face", settings.compare, settings.preprocessing)
+    text = TextLoss(engine.networks.clip, TARGET, "face", settings.compare, settings.preprocessing)
     l2 = (face.w_plus - start.w_plus).square().flatten(1).sum(dim=1)
     return text(engine.show(face)) + settings.lambda_l2 * l2
 
 
-@pytest.mark.parametrize("explore", [0.0, 1.0])
-def test_the_best_latent_is_kept(tiny: Engine, explore: float) -> None:
+@pytest.mark.parametrize("radius", [0.0, 1.0])
+def test_the_best_latent_is_kept(tiny: Engine, radius: float) -> None:
     """With steps far too large the last one is bad; what is returned is not, and it is what is shown."""
     start = Inversion(tiny.sample([1, 2, 3]))
-    settings = OptimizeSettings(steps=12, learning_rate=3.0, explore=explore, preprocessing="styleclip")
+    settings = OptimizeSettings(
+        steps=12, learning_rate=3.0, neighbourhood_radius=radius, preprocessing="styleclip"
+    )
     best = optimization(tiny, settings).edited(start, [1.0])[0]
     last = optimization(tiny, replace(settings, keep="last")).edited(start, [1.0])[0]
     assert (loss_of(tiny, best, start, settings) <= loss_of(tiny, last, start, settings) + 1e-5).all()
-    if not explore:
+    if not radius:
         assert (loss_of(tiny, best, start, settings) <= loss_of(tiny, start, start, settings) + 1e-5).all()
 
 
 def test_no_network_keeps_gradients(tiny: Engine) -> None:
     optimization(tiny, OptimizeSettings(steps=3, lambda_id=0.1)).edited(Inversion(tiny.sample([1])), [1.0])
-    for network in (tiny.generator, tiny.clip, tiny.identity):
+    for network in (tiny.generator, tiny.networks.clip, tiny.networks.identity):
         assert all(p.grad is None and not p.requires_grad for p in network.parameters())
 
 
-@pytest.mark.parametrize("explore", [0.0, 1.0])
+@pytest.mark.parametrize("radius", [0.0, 1.0])
 @pytest.mark.parametrize("space", ["w+", "s"])
-def test_only_the_chosen_layers_move(tiny: Engine, space: str, explore: float) -> None:
+def test_only_the_chosen_layers_move(tiny: Engine, space: str, radius: float) -> None:
     start = Inversion(tiny.sample([5]))
-    settings = OptimizeSettings(steps=6, space=space, layers=(2, 3), explore=explore, keep="last")
+    settings = OptimizeSettings(steps=6, space=space, layers=(2, 3), neighbourhood_radius=radius, keep="last")
     found = optimization(tiny, settings).edited(start, [1.0])[0]
     if space == "w+":
         moved = (found.w_plus - start.w_plus).abs().sum(dim=2)[0] > 0
@@ -178,11 +180,11 @@ def test_only_the_chosen_layers_move(tiny: Engine, space: str, explore: float) -
         assert not any(layer.is_rgb for layer in moved)
 
 
-@pytest.mark.parametrize("explore", [0.0, 1.0])
-def test_several_faces_at_once_are_as_each_alone(tiny: Engine, explore: float) -> None:
+@pytest.mark.parametrize("radius", [0.0, 1.0])
+def test_several_faces_at_once_are_as_each_alone(tiny: Engine, radius: float) -> None:
     faces = Inversion(tiny.sample([1, 2, 3])).split()
     settings = OptimizeSettings(steps=24, learning_rate=0.01, lambda_l2=1e-4, batch=2)
-    edit = optimization(tiny, replace(settings, explore=explore, patience=2, crops=1))
+    edit = optimization(tiny, replace(settings, neighbourhood_radius=radius, patience=2, crops=1))
     together = edit.edited(Inversion.joined(faces), [1.0])[0].split()
     for face, found in zip(faces, together, strict=True):
         torch.testing.assert_close(edit.edited(face, [1.0])[0].w_plus, found.w_plus, rtol=1e-3, atol=1e-3)
@@ -220,7 +222,9 @@ def test_it_can_be_stopped_and_watched(tiny: Engine) -> None:
         frame=lambda step, pictures: frames.append((step, pictures)),
         every=2,
     )
-    settings = OptimizeSettings(steps=20, learning_rate=0.01, explore=0.0, lambda_l2=1e-4, lambda_id=1e-3)
+    settings = OptimizeSettings(
+        steps=20, learning_rate=0.01, neighbourhood_radius=0.0, lambda_l2=1e-4, lambda_id=1e-3
+    )
     found = optimization(tiny, settings, watch).edited(Inversion(tiny.sample([1, 2])), [1.0])[0]
     assert [done for done, _, _ in told] == list(range(1, 8))
     assert all(name in told[0][2] for name in ("clip", "l2", "id"))
@@ -232,7 +236,7 @@ def test_it_can_be_stopped_and_watched(tiny: Engine) -> None:
 
 def test_a_plateau_ends_it(tiny: Engine) -> None:
     told: list[int] = []
-    settings = OptimizeSettings(steps=60, explore=0.0, learning_rate=1e-6, patience=5)
+    settings = OptimizeSettings(steps=60, neighbourhood_radius=0.0, learning_rate=1e-6, patience=5)
     watch = Watch(advance=lambda done, total, note="": told.append(done))
     optimization(tiny, settings, watch).edited(Inversion(tiny.sample([1])), [1.0])
     assert 5 <= len(told) < 12

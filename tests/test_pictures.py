@@ -17,7 +17,7 @@ from PIL import Image, ImageSequence
 from styleclip_cli import Engine
 from styleclip_cli.cli import main
 from styleclip_cli.errors import OutputError, UsageError
-from styleclip_cli.pictures import animate, compare, difference, paper, report, sheets, terminal
+from styleclip_cli.pictures import animate, compare, difference, drawing, report, sheets, terminal
 from styleclip_cli.save import mark_of, read_metadata
 
 RED, GREEN, BLUE, YELLOW = (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 0)
@@ -111,7 +111,7 @@ def test_each_tick_stands_at_its_own_place() -> None:
 def test_a_grid_of_many_large_pictures_is_no_giant() -> None:
     rows = [[torch.zeros(3, 600, 600)] * 21] * 2
     sheet = sheets.grid(rows, "alpha", list(range(21)), "beta", [0.1, 0.2], rows[0][0])
-    assert 5000 < max(sheet.size) <= paper.MAX_SIDE
+    assert 5000 < max(sheet.size) <= drawing.MAX_SIDE
     with pytest.raises(ValueError, match="2 rows of 20"):
         sheets.grid(rows, "alpha", list(range(20)), "beta", [0.1, 0.2])
 
@@ -132,7 +132,7 @@ def test_pairs_stand_side_by_side_in_order() -> None:
 def test_pages_of_pairs_have_a_sensible_shape(count: int) -> None:
     small = flat(RED, (200, 200))
     sheet = sheets.pairs([(f"IMG_{i}.jpg", small, small) for i in range(count)])
-    assert max(sheet.size) <= paper.MAX_SIDE
+    assert max(sheet.size) <= drawing.MAX_SIDE
     assert 0.55 < sheet.width / sheet.height < 2.5
     assert sheets.pair_side(count) >= min(320, 0.7 * math.sqrt(6000 * 4500 / count / 2.4))
 
@@ -155,19 +155,19 @@ def test_any_name_can_be_a_caption() -> None:
 
 
 def test_long_texts_lose_their_middle() -> None:
-    font = paper.font_for("", 14)
-    short = paper.shorten("IMG_2024_" + "x" * 200 + "_final.jpg", font, 150)
+    font = drawing.font_for("", 14)
+    short = drawing.shorten("IMG_2024_" + "x" * 200 + "_final.jpg", font, 150)
     assert font.getlength(short) <= 150
     assert short.startswith("IMG_2")
     assert short.endswith("nal.jpg")
     assert "…" in short
-    assert paper.shorten("short.jpg", font, 150) == "short.jpg"
+    assert drawing.shorten("short.jpg", font, 150) == "short.jpg"
 
 
 def test_what_is_transparent_lies_on_paper() -> None:
     half = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
     half.putpixel((1, 0), (255, 0, 0, 255))
-    assert [paper.as_image(half).getpixel((x, 0)) for x in (0, 1)] == [paper.PAPER, RED]
+    assert [drawing.as_image(half).getpixel((x, 0)) for x in (0, 1)] == [drawing.PAPER, RED]
 
 
 # --- differences -------------------------------------------------------------------------------------------
@@ -428,20 +428,15 @@ def test_a_film_is_h264_and_whole_when_played_once(tmp_path: Path) -> None:
     assert np.abs(frames[0] - frames[7 + 4 + 3]).mean() > 4
 
 
-def test_a_morph_renders_each_frame_once(tmp_path: Path) -> None:
+def test_a_loop_renders_each_frame_once(tmp_path: Path) -> None:
     asked: list[float] = []
-    told: list[tuple[int, int]] = []
 
     def render(strength: float) -> torch.Tensor:
         asked.append(strength)
         return torch.full((3, 600, 300), strength / 4 - 0.5)
 
-    def progress(done: int, total: int) -> None:
-        told.append((done, total))
-
-    animate.morph(tmp_path / "o.webp", render, 4.0, 5, progress=progress, mark="generated")
+    animate.save_loop(tmp_path / "o.webp", map(render, animate.eased(4.0, 5)), mark="generated")
     assert asked == animate.eased(4.0, 5)
-    assert told == [(n, 5) for n in range(1, 6)]
     with Image.open(tmp_path / "o.webp") as film:
         assert film.size == (256, 512)
         assert film.n_frames == 8
@@ -466,15 +461,27 @@ def engine() -> Engine:
     return Engine("toy")
 
 
+def direction_report(engine: Engine, direction, seeds: list[int], **options: int):
+    return report.direction_report(
+        engine.renderer,
+        direction,
+        engine.statistics(),
+        [engine.sample([seed]) for seed in seeds],
+        alpha=engine.default_alpha,
+        models=engine.pack.name,
+        **options,
+    )
+
+
 def test_a_report_shows_the_top_channels_and_all_layers(tmp_path: Path, engine: Engine) -> None:
     direction = engine.direction("with glasses", channels=20)
-    found = report.direction_report(engine, direction, top=5, shown=3, seeds=[1, 2])
+    found = direction_report(engine, direction, [1, 2], top=5, shown=3)
     assert [part.row for part in found.channels] == direction.top(5, engine.generator.style_space)
     assert sum(part.channels for part in found.layers) == 20
     assert sum(part.share for part in found.layers) == pytest.approx(1.0)
     assert [len(row) for row in found.faces] == [5, 5]
     untouched = engine.show_each([_face(engine, 1)])[0]
-    apart = np.asarray(found.faces[0][2]).astype(int) - np.asarray(paper.as_image(untouched))
+    apart = np.asarray(found.faces[0][2]).astype(int) - np.asarray(drawing.as_image(untouched))
     assert np.abs(apart).max() <= 1
     assert [len(part.strips) for part in found.channels] == [2, 2, 2, 0, 0]
 
@@ -509,7 +516,7 @@ def _face(engine: Engine, seed: int):
 
 def test_a_report_of_one_channel_against_its_sign(engine: Engine) -> None:
     direction = engine.direction("smiling", channels=1)
-    found = report.direction_report(engine, direction, top=8, seeds=[3])
+    found = direction_report(engine, direction, [3], top=8)
     (part,) = found.channels
     sign = -1 if part.row.delta < 0 else 1
     assert report._labels(part, found.stds) == (f"{-10 * sign:+d} std", "as it is", f"{10 * sign:+d} std")

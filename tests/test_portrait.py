@@ -240,7 +240,7 @@ def test_transparency_and_formats_survive(here: Path) -> None:
 def test_invert_writes_all_faces_and_numbers_them(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["invert", NAME, "--face", "all", "--faces", "numbered", "-o", "l.npz"]) == 0
     assert "#2  MSE" in capsys.readouterr().out
-    assert len(Engine("toy").load_latents(here / "l.npz")) == 2
+    assert len(Engine("toy").load_inversions(here / "l.npz")) == 2
     assert Image.open(next((here / "numbered").iterdir())).size == (480, 360)
 
 

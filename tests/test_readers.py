@@ -44,7 +44,7 @@ from styleclip_cli.errors import WeightsError
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import stages
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.weights.readers import archives, measurements, read_latents, read_parts, state_of
+from styleclip_cli.weights.readers import archives, measurements, read_latents, read_parts
 
 AVERAGE = torch.linspace(-1, 1, 6)
 
@@ -543,8 +543,8 @@ def test_settings_of_torchscript_are_no_weights(tmp_path: Path) -> None:
 
 
 def test_torchscript_of_clip_is_read_without_its_code(tmp_path: Path) -> None:
-    found = state_of(clip_script(tmp_path / "file", clip_model()), "clip")
-    equal(found, {name: tensor.numpy() for name, tensor in clip_model().state_dict().items()})
+    (found,) = read_parts(clip_script(tmp_path / "file", clip_model()))
+    equal(found.state, {name: tensor.numpy() for name, tensor in clip_model().state_dict().items()})
 
 
 def test_the_class_is_folded_into_the_mapping(tmp_path: Path) -> None:
@@ -635,11 +635,6 @@ def test_a_converted_part_is_read_whatever_the_length_of_its_header(padding: int
 def test_a_converted_part_of_an_unknown_name_is_refused(tmp_path: Path) -> None:
     save_file({"a": torch.ones(2, 2), "b": torch.ones(2)}, tmp_path / "file", {"part": "other"})
     assert "of no known kind" in refusal(tmp_path / "file")
-
-
-def test_a_part_that_a_file_lacks_is_named(tmp_path: Path) -> None:
-    path = generator_file(tmp_path / "file")
-    assert "holds no clip" in refusal(path, lambda path: state_of(path, "clip"))
 
 
 # Latents

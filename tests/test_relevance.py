@@ -185,9 +185,9 @@ def test_shards_make_the_same_numbers(
     )
     job = job_of(generator, clip, statistics, settings, fingerprint="shared")
     for index in (2, 0, 1):
-        assert job.left()
+        assert job.missing()
         job.run(Shard(index, 3))
-    assert not job.left()
+    assert not job.missing()
     monkeypatch.setattr(Generator, "synthesize", None)  # nothing more is rendered
     whole = measure(generator, clip, statistics, settings, fingerprint="shared")
     monkeypatch.undo()
@@ -202,9 +202,9 @@ def test_statistics_in_shards_are_the_same_bits(
     job = statistics_job(generator, StatisticsSettings(n=300), batch=50, fingerprint="shared")
     assert len(job.pieces) == 5
     job.run(Shard(1, 2))
-    assert job.left() == [0, 2, 4]
+    assert job.missing() == [0, 2, 4]
     job.run(Shard(0, 2))
-    assert not job.left()
+    assert not job.missing()
     together = measure_statistics(generator, n=300, batch=50, fingerprint="shared")
     alone = measure_statistics(generator, n=300, batch=50)
     assert torch.equal(together.mean, alone.mean)

@@ -99,8 +99,8 @@ def test_a_move_of_a_slider_asks_neither_the_encoder_nor_clip_nor_for_styles_aga
         raise AssertionError("asked again")
 
     for owner, name in (
-        (type(engine.encoder), "forward"),
-        (type(engine.clip), "encode_text"),
+        (type(engine.networks.encoder), "forward"),
+        (type(engine.networks.clip), "encode_text"),
         (engine, "styles"),
         (engine, "find"),
     ):

@@ -14,9 +14,10 @@ from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import UsageError
 from styleclip_cli.toyworld.attributes import INDEX, attributes_of_normals, shown, visibility
-from styleclip_cli.toyworld.evaluate import CASES, evaluate, load_judge, psnr, r2, read_all
+from styleclip_cli.toyworld.evaluate import CASES, evaluate, load_judge, psnr, read_all
 from styleclip_cli.toyworld.renderer import render
 from styleclip_cli.weights.packs import find_pack
+from toyworld_training.judge import r2
 
 N = 24
 

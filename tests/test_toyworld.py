@@ -6,22 +6,19 @@ import numpy as np
 import pytest
 import torch
 
-from styleclip_cli.toyworld import captions
 from styleclip_cli.toyworld.attributes import (
     ATTRIBUTES,
     COUNT,
     INDEX,
     NAMES,
-    Z_DIM,
     attributes_of_normals,
-    attributes_of_w,
-    attributes_of_z,
     shown,
     visibility,
-    w_of_attributes,
 )
 from styleclip_cli.toyworld.renderer import render
+from toyworld_training import captions
 from toyworld_training.data import draw_pairs
+from toyworld_training.generator import Z_DIM, attributes_of_z, w_of_attributes
 
 
 def bare(**changes: float) -> torch.Tensor:
@@ -80,7 +77,7 @@ def test_presences_fade_in_halfway() -> None:
 
 def test_w_is_laid_out_by_attribute() -> None:
     a = attributes_of_z(torch.randn(100, Z_DIM, generator=torch.Generator().manual_seed(0)))
-    assert torch.allclose(attributes_of_w(w_of_attributes(a)), a.clamp(0, 1), atol=1e-6)
+    assert torch.allclose(((w_of_attributes(a) + 1) / 2).clamp(0, 1), a.clamp(0, 1), atol=1e-6)
     assert torch.equal(attributes_of_z(3 * torch.ones(1, Z_DIM)), attributes_of_z(torch.ones(1, Z_DIM)))
 
 

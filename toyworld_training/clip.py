@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from styleclip_cli.edits.templates import IMAGENET_TEMPLATES
 from styleclip_cli.nets.clip import VOCABULARY, Clip, clip_model_class, preprocess, tokenize
 from styleclip_cli.nets.ops import channels_last
-from styleclip_cli.toyworld import captions
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, INDEX, NAMES, shown, visibility
+from toyworld_training import captions
 from toyworld_training.common import half, run
 from toyworld_training.data import Pairs
 from toyworld_training.judge import disturb, held_out

@@ -23,17 +23,36 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig, ModulatedConv
-from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, Z_DIM, attributes_of_z, w_of_attributes
+from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, attributes_of_normals
 from styleclip_cli.toyworld.evaluate import psnr
 from toyworld_training.common import half, run
 from toyworld_training.data import Pairs
 from toyworld_training.judge import held_out
 
+Z_DIM = 64
 CHANNELS = {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16}
 # (resolution, steps, batch): most of the time goes to the last.
 STAGES = ((32, 1500, 32), (64, 2000, 16), (128, 8600, 12))
 SPARSITY = 5e-6
 RGB_SPARSITY = 1e-4  # colours must come from the layers that edits may move
+
+
+def attributes_of_z(z: Tensor) -> Tensor:
+    """Attributes that a generator's input stands for.
+
+    Args:
+        z: Latents, shape [N, 64], standard normal; their length is irrelevant (StyleGAN2 normalises it).
+
+    Returns:
+        Attributes, shape [N, 32].
+    """
+    u = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
+    return attributes_of_normals(u[:, :COUNT])
+
+
+def w_of_attributes(attributes: Tensor) -> Tensor:
+    """The toy generator's W is laid out by attribute: w = 2 a - 1. Shapes [..., 32] -> [..., 32]."""
+    return attributes * 2 - 1
 
 
 def build() -> Generator:

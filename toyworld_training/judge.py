@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.toyworld.attributes import NAMES, attributes_of_normals, shown, visibility
-from styleclip_cli.toyworld.evaluate import r2
 from styleclip_cli.toyworld.networks import Judge
 from styleclip_cli.toyworld.renderer import render_all
 from toyworld_training.common import half, run
@@ -23,6 +22,13 @@ def held_out(n: int, seed: int = HELD_OUT, presence_rate: float = 0.4) -> tuple[
     u = torch.randn(n, 32, generator=torch.Generator().manual_seed(seed))
     a = attributes_of_normals(u, presence_rate)
     return a, render_all(a)
+
+
+def r2(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
+    """Coefficient of determination per column, weighted. Shapes [N, K] -> [K]."""
+    mean = (truth * weight).sum(0) / weight.sum(0).clamp(min=1e-6)
+    residual = (weight * (predicted - truth) ** 2).sum(0)
+    return 1 - residual / (weight * (truth - mean) ** 2).sum(0).clamp(min=1e-6)
 
 
 def disturb(images: Tensor, rng: torch.Generator) -> Tensor:

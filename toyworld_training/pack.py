@@ -16,14 +16,15 @@ from torch import Tensor
 from styleclip_cli.engine import Engine
 from styleclip_cli.machine.atomic import atomic
 from styleclip_cli.machine.progress import Advance
-from styleclip_cli.toyworld.attributes import ATTRIBUTES, NAMES, shown, visibility, w_of_attributes
-from styleclip_cli.toyworld.evaluate import load_judge, psnr, r2, read_all
+from styleclip_cli.toyworld.attributes import ATTRIBUTES, NAMES, shown, visibility
+from styleclip_cli.toyworld.evaluate import load_judge, psnr, read_all
 from styleclip_cli.toyworld.networks import RESOLUTION
 from styleclip_cli.weights.files import save_weights
 from styleclip_cli.weights.packs import FORMAT, PACK_FILE
 from toyworld_training import clip, identity, scores
 from toyworld_training.encoder import reconstruction
-from toyworld_training.judge import held_out
+from toyworld_training.generator import w_of_attributes
+from toyworld_training.judge import held_out, r2
 
 # What suits these networks, found with `styleclip evaluate`.
 DEFAULTS: dict[str, Any] = {
@@ -81,7 +82,7 @@ def quality(engine: Engine, n: int = 512) -> dict[str, Any]:
     in_sight = (visibility(truth) > 0.9).float()
     fit = r2(read_all(judge, pictures), shown(truth), in_sight)
     face = [i for i, attribute in enumerate(ATTRIBUTES) if attribute.name not in _BACKDROP]
-    zero_shot = clip.accuracies(engine.clip, truth, pictures)
+    zero_shot = clip.accuracies(engine.networks.clip, truth, pictures)
     usual, usual_pictures = held_out(256, presence_rate=0.25)
     w_plus = w_of_attributes(usual)[:, None].expand(-1, generator.style_space.num_ws, -1)
     drawn = torch.cat([generator(w).clamp(-1, 1) for w in w_plus.split(32)])
@@ -91,10 +92,12 @@ def quality(engine: Engine, n: int = 512) -> dict[str, Any]:
         "judge_r2": {NAMES[i]: round(float(fit[i]), 4) for i in range(len(NAMES))},
         "clip_zero_shot_mean": round(zero_shot["mean"], 4),
         "clip_zero_shot": {name: round(value, 4) for name, value in zero_shot.items() if name != "mean"},
-        "encoder_psnr_db": round(reconstruction(engine.encoder, generator, usual_pictures), 2),
+        "encoder_psnr_db": round(reconstruction(engine.networks.encoder, generator, usual_pictures), 2),
         "identity": {
             name: round(value, 4)
-            for name, value in identity.similarities(engine.identity, *identity.same_and_other(256)).items()
+            for name, value in identity.similarities(
+                engine.networks.identity, *identity.same_and_other(256)
+            ).items()
         },
         "landmarks": scores.quality(engine.landmarker),
     }

@@ -15,6 +15,7 @@ from styleclip_cli.settings import (
     RelevanceSettings,
     StatisticsSettings,
     TrainingSettings,
+    key_of,
 )
 
 S = TypeVar(
@@ -32,11 +33,12 @@ def adjusted(settings: S, defaults: Mapping[str, Any], **chosen: Any) -> S:
     """Lay a pack's defaults, then the person's choices, over the program's."""
     changes: dict[str, Any] = {}
     for f in fields(settings):
-        if f.name in defaults:
-            value = defaults[f.name]
+        key = key_of(f)
+        if key in defaults:
+            value = defaults[key]
             if not _suits(value, getattr(settings, f.name), get_type_hints(type(settings))[f.name]):
                 raise WeightsError(
-                    f"the model pack's default {f.name} is {shortened(repr(value), 40)}",
+                    f"the model pack's default {key} is {shortened(repr(value), 40)}",
                     "correct its pack.toml",
                 )
             changes[f.name] = value

@@ -15,57 +15,82 @@ Example:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
-from styleclip_cli import inversion
-from styleclip_cli.editing import Editing
+from styleclip_cli.defaults import adjusted
+from styleclip_cli.edits import prompts
 from styleclip_cli.edits.auto import Choice, candidates, choose
+from styleclip_cli.edits.directions import Direction, find_direction
 from styleclip_cli.edits.edit import Edit
+from styleclip_cli.edits.judge import Judge
+from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
+from styleclip_cli.edits.optimize import Optimization, Watch
+from styleclip_cli.edits.parts import phrases_of
+from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
 from styleclip_cli.inversion import Inversion, files
-from styleclip_cli.machine import cache
+from styleclip_cli.inverter import ImageInverter
 from styleclip_cli.machine.device import choose_device
+from styleclip_cli.machine.distributed import World
 from styleclip_cli.machine.profile import stage
 from styleclip_cli.machine.progress import Progress, silent
+from styleclip_cli.machine.shards import Shard
+from styleclip_cli.measure.measurements import Measurements
+from styleclip_cli.measure.relevance import Relevance
+from styleclip_cli.measure.statistics import StyleStatistics
 from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.networks import Networks
+from styleclip_cli.photos.align import Landmarker
+from styleclip_cli.renderer import Renderer
 from styleclip_cli.settings import (
     DEFAULT_COMPOSITE,
     KEEP_IDENTITY,
     CompositeMode,
+    DirectionSettings,
     InversionSettings,
     Inverter,
     LayerChoice,
+    OptimizeSettings,
     Precision,
     RelevanceMode,
+    RelevanceSettings,
+    StatisticsSettings,
+    TrainingSettings,
 )
-from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
+from styleclip_cli.weights import mappers
 from styleclip_cli.weights.packs import find_pack, usual_name
 
 
-class Engine(Editing):
+class Engine:
     """One model pack on one device. Networks are loaded, and measurements made, when first needed.
 
     Args:
-        models: Name of a model pack, or a folder with one; None takes the person's usual one.
+        models: Name of a model pack, or a folder with one; None takes the person's default.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: Seed of the measurements; None takes the one the pack was measured with.
         layers: Which style layers edits may move: "fs3", "conv" or "all"; None takes the pack's choice.
         progress: Reports long steps.
         relevance: How it is found what style channels do: "exact", "preview" or "gradient"; None takes what
             the pack ships, else what has been measured exactly, else an estimate from derivatives.
-        precision: What pictures are rendered in; all else is float32.
+        precision: What images are rendered in; all else is float32.
+
+    Attributes:
+        pack: Where the networks are, and what suits them.
+        device: Where they run.
+        networks: Generator, CLIP, encoder, identity network and landmarker.
+        renderer: Renders faces.
+        inverter: Finds the latents of images.
+        judge: Looks at images by CLIP and the identity network.
+        measurements: Statistics and relevance of the style channels.
 
     Raises:
-        WeightsError: If there is no such pack, or none is named and none is usual.
+        WeightsError: If there is no such pack, or none is named and there is no default.
         DeviceError: If the machine has no such device.
     """
 
@@ -79,9 +104,135 @@ class Engine(Editing):
         relevance: RelevanceMode | None = None,
         precision: Precision = "fp32",
     ) -> None:
-        pack = find_pack(str(models) if models is not None else usual_name())
-        super().__init__(pack, choose_device(device), seed, layers, progress, relevance)
-        self.precision = precision
+        self.pack = find_pack(str(models) if models is not None else usual_name())
+        self.device = choose_device(device)
+        self.progress = progress
+        self.networks = Networks(self.pack, self.device)
+        self.judge = Judge(self.networks)
+        defaults = self.pack.defaults
+        self.measurements = Measurements(
+            self.networks,
+            adjusted(StatisticsSettings(), defaults, seed=seed),
+            adjusted(RelevanceSettings(), defaults, seed=seed, layers=layers, mode=relevance),
+            progress,
+        )
+        self.direction_settings = adjusted(DirectionSettings(), defaults)
+        self.inversion_settings = adjusted(InversionSettings(), defaults)
+        self.optimize_settings = adjusted(OptimizeSettings(), defaults.get("optimize", {}))
+        self.training_settings = adjusted(TrainingSettings(), defaults.get("training", {}))
+        self.inverter = ImageInverter(self.networks, self.inversion_settings, progress)
+        self._precision = precision
+
+    @cached_property
+    def renderer(self) -> Renderer:
+        """Renders faces."""
+        return Renderer(self.generator, self._precision)
+
+    @property
+    def generator(self) -> Generator:
+        """The generator: W+ or styles -> images."""
+        return self.networks.generator
+
+    @property
+    def landmarker(self) -> Landmarker:
+        """Finds faces and their landmarks in photos.
+
+        Raises:
+            WeightsError: If the pack has no networks for it.
+        """
+        return self.networks.landmarker
+
+    @property
+    def close_up(self) -> int:
+        """Side of the images that the encoder reads, in pixels; the generator's where there is none."""
+        return self.networks.encoder_input
+
+    def check_photos(self, align: bool = True) -> None:
+        """Make sure, without loading anything, that the pack has what photos need.
+
+        Args:
+            align: Whether faces are to be found in them.
+
+        Raises:
+            WeightsError: If it has no encoder, or no face finder where one is needed.
+        """
+        self.networks.check_photos(align)
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over the pack's weights, in hex."""
+        return self.pack.fingerprint
+
+    @property
+    def default_alpha(self) -> float:
+        """Strength of an edit when none is given."""
+        return self.direction_settings.alpha
+
+    # --- what is measured; see `Measurements` ---------------------------------------------------------
+
+    @property
+    def seed(self) -> int:
+        """Seed of the measurements."""
+        return self.relevance_settings.seed
+
+    @property
+    def relevance_settings(self) -> RelevanceSettings:
+        """How the relevance is measured."""
+        return self.measurements.relevance_settings
+
+    @property
+    def relevance_mode(self) -> RelevanceMode | None:
+        """How the relevance is found; None where the pack's own is used."""
+        return self.measurements.relevance_mode
+
+    def statistics(self) -> StyleStatistics:
+        """Mean and spread of every style channel: the pack's own, from the cache, or measured now.
+
+        Raises:
+            WeightsError: If the pack's own cannot be used.
+        """
+        return self.measurements.statistics
+
+    def relevance(self) -> Relevance:
+        """What every style channel does in CLIP space: the pack's own, from the cache, or measured now.
+
+        Raises:
+            WeightsError: If the pack's own cannot be used.
+        """
+        return self.measurements.relevance
+
+    def measure(self, part: Shard | None = None, world: World | None = None) -> None:
+        """Measure what edits need and the pack does not ship, or a part of it; see `Measurements.measure`.
+
+        Args:
+            part: Which part; None for all.
+            world: Processes that divide it among them and share the cache; None for this one alone.
+
+        Raises:
+            WeightsError: If what the pack ships cannot be used.
+        """
+        self.measurements.measure(part, world)
+
+    def left(self) -> dict[str, tuple[int, int]]:
+        """What is still to be measured; see `Measurements.missing`.
+
+        Returns:
+            (pieces that are missing, pieces in all), by kind.
+        """
+        return self.measurements.missing()
+
+    def publish(self, folder: Path) -> None:
+        """Write statistics.npz and relevance.npz, in the form that a pack ships them.
+
+        Args:
+            folder: Where to.
+
+        Raises:
+            OutputError: If they cannot be written.
+        """
+        self.measurements.publish(folder)
+
+    # --- faces --------------------------------------------------------------------------------------
 
     def sample(self, seeds: Sequence[int], truncation_psi: float | None = None) -> Tensor:
         """Generate faces; each depends on its own seed alone, not on the others or on the device.
@@ -93,14 +244,19 @@ class Engine(Editing):
         Returns:
             W+ [N, num_ws, w_dim].
         """
-        psi = self.statistics_settings.truncation_psi if truncation_psi is None else truncation_psi
+        if truncation_psi is None:
+            truncation_psi = self.measurements.statistics_settings.truncation_psi
         size = self.generator.config.z_dim
         z = np.concatenate([np.random.RandomState(seed).randn(1, size) for seed in seeds]).astype(np.float32)
         with torch.inference_mode():
-            return self.generator.w_plus(torch.from_numpy(z).to(self.device), truncation_psi=psi)
+            return self.generator.w_plus(torch.from_numpy(z).to(self.device), truncation_psi=truncation_psi)
 
     def average(self) -> Tensor:
-        """The mean latent, W+ [1, num_ws, w_dim]: a face like many."""
+        """The mean latent: a face like many.
+
+        Returns:
+            W+ [1, num_ws, w_dim].
+        """
         return self.generator.w_avg.expand(1, self.generator.style_space.num_ws, -1).clone()
 
     def inversion(
@@ -113,39 +269,32 @@ class Engine(Editing):
         """The pack's settings of inversion with a person's choices laid over them.
 
         Args:
-            inverter: Which rung of the ladder; None: the pack's, or "refine" if there are steps.
+            inverter: Which method; None: the pack's, or "refine" if there are steps.
             steps: Steps of moving W+; 0 keeps the encoder's answer.
             noise: Whether the noise is moved too.
-            budget: Seconds for each picture.
+            budget: Seconds for each image.
+
+        Returns:
+            The settings.
         """
-        if inverter is None and steps is not None:
-            usual = self.inversion_settings.inverter
-            inverter = "encoder" if steps == 0 else "refine" if usual == "encoder" else usual
-        chosen: dict[str, Any] = {"inverter": inverter, "steps": steps, "noise": noise, "budget": budget}
-        return replace(
-            self.inversion_settings, **{name: value for name, value in chosen.items() if value is not None}
-        )
+        return self.inverter.settings(inverter, steps, noise, budget)
 
     def invert(
         self, images: Tensor, steps: int | None = None, keep: bool = True, inverter: Inverter | None = None
     ) -> Tensor:
-        """Find the latents of pictures; what was found once is kept in the cache.
+        """Find the latents of images; what was found once is kept in the cache.
 
         Args:
             images: [N, 3, H, W] in [-1, 1].
             steps: Refinement steps after the encoder's answer; None takes the pack's default.
             keep: Use the cache.
-            inverter: How; None takes the pack's. "pivotal" gives the pivots: `find` tells the rest.
+            inverter: How; None takes the pack's. "pivotal" gives the pivots: `find` gives the rest.
 
         Returns:
             W+ [N, num_ws, w_dim].
         """
-        settings = self.inversion(inverter, steps)
-        if settings.inverter == "encoder" and not keep:
-            return inversion.encode(self.encoder, images, self.generator)
-        return torch.cat([self.find(image, settings, keep).w_plus for image in images.split(1)])
+        return self.inverter.invert(images, self.inversion(inverter, steps), keep)
 
-    @stage("invert")
     def find(
         self,
         image: Tensor,
@@ -154,86 +303,64 @@ class Engine(Editing):
         close_up: Tensor | None = None,
         measure: bool = False,
     ) -> Inversion:
-        """Find the latent of one picture, and what the generator gains for it.
+        """Find the latent of one image, and what the generator gains for it.
 
         Args:
             image: [1, 3, H, W] in [-1, 1].
             settings: How; None takes the pack's.
             keep: Use the cache.
-            close_up: The same picture as the encoder is to see it; None: `image`.
-            measure: Also say how close the encoder's answer comes; of the others it is always said.
+            close_up: The same image as the encoder is to see it; None: `image`.
+            measure: Also measure how close the encoder's answer comes; of the others it is always measured.
 
         Returns:
             W+ [1, num_ws, w_dim] on the device, with how close it comes.
         """
-        settings = self.inversion_settings if settings is None else settings
-        searched = settings.inverter != "encoder"
-        judge = self.identity if (searched or measure) and self.has_identity else None
-        began = time.monotonic()
-
-        def compute() -> tuple[cache.Arrays, cache.Json]:
-            with self.progress("inverting") as advance:
-                found = inversion.find(
-                    image,
-                    image if close_up is None else close_up,
-                    self.generator,
-                    self.encoder,
-                    self.perceptual if searched else None,
-                    judge,
-                    settings,
-                    advance,
-                )
-            return found.to_arrays()
-
-        if keep:
-            key = {"image": inversion.content_hash(image), **self._inversion_key(settings)}
-            if close_up is not None and close_up is not image:
-                key["close_up"] = inversion.content_hash(close_up)
-            arrays, details = cache.cached("inversions", key, inversion.SCHEMA, compute)
-        else:
-            arrays, details = compute()
-        found = Inversion.from_arrays(arrays, details)
-        found = replace(found, w_plus=found.w_plus.to(self.device))
-        if not measure or found.quality is not None:
-            return found
-        seconds = time.monotonic() - began
-        return inversion.measured(found, image, self.generator, self.perceptual, judge, seconds)
-
-    def _inversion_key(self, settings: InversionSettings) -> dict[str, Any]:
-        """What an inversion depends on beside the picture: the encoder's answer on nothing but networks."""
-        if settings.inverter == "encoder":
-            return {"inverter": "encoder", "weights": self.pack.fingerprint_of("generator", "encoder")}
-        judge = "identity" if self.has_identity else "clip"
-        key = {**asdict(settings), "weights": self.pack.fingerprint_of("generator", "encoder", judge)}
-        return key | ({"tuning": inversion.TUNING} if settings.inverter == "pivotal" else {})
+        return self.inverter.find(image, settings, keep, close_up, measure)
 
     def styles(self, w_plus: Tensor) -> Tensor:
-        """Turn W+ [N, num_ws, w_dim] into styles [N, size]."""
-        return styles_of(self.generator, w_plus)
+        """The affine layers: W+ to styles.
+
+        Args:
+            w_plus: [N, num_ws, w_dim].
+
+        Returns:
+            [N, size].
+        """
+        return self.renderer.styles(w_plus)
 
     def synthesize(self, styles: Tensor, tuned: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Render styles [N, size] to pictures [N, 3, R, R] in nominally [-1, 1], on the CPU.
+        """Render styles.
 
         Args:
             styles: [N, size].
-            tuned: What the generator gains for the picture that the styles come from (`Inversion.tuned`).
-        """
-        with inversion.tuned(self.generator, tuned or {}):
-            return synthesize(self._renderer, styles)
+            tuned: What is added to the generator's tensors meanwhile (`Inversion.tuned`).
 
-    @cached_property
-    def _renderer(self) -> Generator:
-        return self.generator.with_precision(self.precision)
+        Returns:
+            [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
+        """
+        return self.renderer.synthesize(styles, tuned)
 
     def show(self, face: Inversion) -> Tensor:
-        """Render faces to pictures [N, 3, R, R] in nominally [-1, 1], on the CPU."""
-        return self.synthesize(styles_of_face(self.generator, face), face.tuned)
+        """Render a face, or several joined.
+
+        Args:
+            face: The face.
+
+        Returns:
+            [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
+        """
+        return self.renderer.render([face])
 
     def show_each(self, faces: Sequence[Inversion]) -> Tensor:
-        """Render one or more faces, together unless one has a generator of its own; as `show` does."""
-        if any(face.tuned for face in faces):
-            return torch.cat([self.show(face) for face in faces])
-        return self.show(Inversion.joined(faces))
+        """Render faces, at once unless the generator is tuned for one of them.
+
+        Args:
+            faces: At least one.
+
+        Returns:
+            [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
+        """
+        return self.renderer.render(faces)
 
     def edit(self, face: Inversion | Tensor, edit: Edit, alphas: Sequence[float]) -> Tensor:
         """Edit faces, by each of some strengths, and render them.
@@ -244,11 +371,11 @@ class Engine(Editing):
             alphas: Strengths.
 
         Returns:
-            Pictures [N, len(alphas), 3, R, R] in nominally [-1, 1], on the CPU.
+            Images [N, len(alphas), 3, R, R] in nominally [-1, 1], on the CPU.
         """
         start = face if isinstance(face, Inversion) else Inversion(face)
-        pictures = self.show_each(edit.edited(start, alphas))
-        return pictures.unflatten(0, (len(alphas), -1)).transpose(0, 1)
+        images = self.show_each(edit.edited(start, alphas))
+        return images.unflatten(0, (len(alphas), -1)).transpose(0, 1)
 
     def edit_photo(
         self,
@@ -284,6 +411,283 @@ class Engine(Editing):
         edited = edit_photo(self, image, edit, alpha, which=which, align=align, settings=settings, mode=mode)
         return picture_of(edited.image)
 
+    def save_latents(self, path: Path, w_plus: Tensor, sources: Sequence[str]) -> None:
+        """Write W+ latents, with where they come from.
+
+        Args:
+            path: File to write (.npz).
+            w_plus: [N, num_ws, w_dim].
+            sources: One for each face.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        self.save_inversions(path, [Inversion(w_plus)], sources)
+
+    def save_inversions(self, path: Path, found: Sequence[Inversion], sources: Sequence[str]) -> None:
+        """Write latents, with what belongs to each, and where they come from.
+
+        Args:
+            path: File to write (.npz).
+            found: One after the other.
+            sources: One for each face.
+
+        Raises:
+            OutputError: If the file cannot be written.
+        """
+        files.save(path, found, sources, self.pack)
+
+    def load_inversions(self, path: Path) -> list[Inversion]:
+        """Read latents and what belongs to each, and make sure that they are this generator's.
+
+        Args:
+            path: A latent file, ours or StyleCLIP's.
+
+        Returns:
+            One for each face, on the device.
+
+        Raises:
+            BadInputError: If the file cannot be used, or belongs to another generator.
+        """
+        return files.load(path, self.generator, self.pack)
+
+    # --- edits ----------------------------------------------------------------------------------------
+
+    @stage("direction")
+    def direction(
+        self,
+        prompt: str,
+        neutral: str = "face",
+        *,
+        beta: float | None = None,
+        channels: int | None = None,
+        literal: bool = False,
+    ) -> Direction:
+        """Find the step in style space that a sentence describes.
+
+        Args:
+            prompt: What the face should become, or only what changes ("with glasses").
+            neutral: What it is now.
+            beta: Smallest |relevance| of a channel that takes part; None chooses it.
+            channels: How many channels take part when beta is chosen; None takes the pack's default.
+            literal: Take the prompt as it stands.
+
+        Returns:
+            The direction.
+
+        Raises:
+            UsageError: If the texts say the same, or no channel is left.
+            BadInputError: If a text is too long for CLIP.
+        """
+        target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
+        along = self.judge.text_direction(target, neutral)
+        return self._direction(along, target, neutral, beta, channels)
+
+    def direction_between(
+        self,
+        before: Tensor,
+        after: Tensor,
+        *,
+        beta: float | None = None,
+        channels: int | None = None,
+        target: str = "after",
+        neutral: str = "before",
+    ) -> Direction:
+        """Find the step in style space that leads from one set of images to another.
+
+        Args:
+            before: Images [N, 3, H, W] in [-1, 1], without what the step is to add.
+            after: Images [M, 3, H', W'] with it.
+            beta: As in `direction`.
+            channels: As in `direction`.
+            target: What to call the images after.
+            neutral: What to call those before.
+
+        Returns:
+            The direction.
+
+        Raises:
+            UsageError: If a set is empty, CLIP sees no difference, or no channel is left.
+        """
+        along = prompts.image_direction(self.networks.clip, before, after)
+        return self._direction(along, target, neutral, beta, channels)
+
+    def _direction(
+        self, along: Tensor, target: str, neutral: str, beta: float | None, channels: int | None
+    ) -> Direction:
+        """The step in style space that follows a direction in CLIP space, [D] of unit length."""
+        settings = self.direction_settings
+        return find_direction(
+            self.relevance(),
+            self.statistics(),
+            along,
+            beta=settings.beta if beta is None and channels is None else beta,
+            channels=settings.channels if channels is None else channels,
+            rule=settings.rule if channels is None else "channels",
+            gui_threshold=settings.gui_threshold,
+            target=target,
+            neutral=neutral,
+            fingerprint=self.pack.fingerprint_of("generator"),
+        )
+
+    def transfer(
+        self,
+        reference: Inversion,
+        prompt: str,
+        neutral: str = "face",
+        *,
+        beta: float | None = None,
+        channels: int | None = None,
+        literal: bool = False,
+    ) -> Transfer:
+        """The edit that gives faces something of another one.
+
+        Args:
+            reference: The other face.
+            prompt: What of it: a part ("hair", see `edits.parts`), a thing ("glasses"), or several, separated
+                by commas.
+            neutral: What faces are in words without it.
+            beta: Smallest |relevance| of a channel that is taken; None chooses it.
+            channels: How many channels each phrase keeps when beta is chosen; None takes `parts.CHANNELS`.
+            literal: Take the prompt as it stands.
+
+        Returns:
+            The edit.
+
+        Raises:
+            UsageError: If a phrase says the same as the neutral text, or no channel is left.
+            BadInputError: If a text is too long for CLIP.
+        """
+        phrases = phrases_of(prompt, literal)
+        texts = [prompts.resolve_prompt(phrase, neutral, literal) for phrase in phrases]
+        directions = prompts.text_directions(self.networks.clip, [target for target, _ in texts], texts[0][1])
+        weight, shared = relevant_channels(self.relevance(), directions, beta, channels)
+        styles = styles_of_one(self.generator, reference)
+        return Transfer(self.generator, styles, weight, prompt, texts[0][1], tuple(phrases), shared)
+
+    def mix(self, reference: Inversion, layers: Sequence[int] | None = None) -> Transfer:
+        """The edit that gives faces whole W+ layers of another one: style mixing.
+
+        Args:
+            reference: The other face.
+            layers: Numbers of the W+ vectors; None for all.
+
+        Returns:
+            The edit.
+
+        Raises:
+            UsageError: If there are no such layers.
+        """
+        space = self.generator.style_space
+        numbers = tuple(range(space.num_ws) if layers is None else layers)
+        weight = channels_of_layers(space, numbers)
+        styles = styles_of_one(self.generator, reference)
+        words = f"layers {', '.join(map(str, numbers))}"
+        return Transfer(self.generator, styles, weight, words, layers=numbers)
+
+    def load_direction(self, path: Path) -> Direction:
+        """Read a direction and make sure that it is for this generator.
+
+        Args:
+            path: A file that `Direction.save` wrote.
+
+        Returns:
+            The direction.
+
+        Raises:
+            BadInputError: If it cannot be used, or is for another one.
+        """
+        return Direction.load(path, self.generator.style_space.widths, self.pack.fingerprint_of("generator"))
+
+    def optimization(
+        self,
+        prompt: str,
+        neutral: str = "face",
+        settings: OptimizeSettings | None = None,
+        *,
+        literal: bool = False,
+        watch: Watch | None = None,
+    ) -> Optimization:
+        """The edit that looks for each face's latent anew, by gradient descent toward a sentence.
+
+        Args:
+            prompt: What the face should become, or only what changes.
+            neutral: What it is now.
+            settings: How; None takes the pack's.
+            literal: Take the prompt as it stands.
+            watch: Callbacks.
+
+        Returns:
+            The edit.
+
+        Raises:
+            UsageError: If the texts say the same.
+            BadInputError: If a text is too long for CLIP.
+        """
+        target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
+        settings = settings or self.optimize_settings
+        networks = self.networks
+        identity = networks.identity if settings.lambda_id > 0 and networks.has_identity else None
+        return Optimization(
+            self.generator, networks.clip, identity, target, neutral, settings, watch or Watch()
+        )
+
+    def mapper(self, name: str | Path) -> MapperEdit:
+        """The edit of a trained mapper.
+
+        Args:
+            name: What `styleclip mappers` lists, a file, or the folder of a training run.
+
+        Returns:
+            The edit.
+
+        Raises:
+            BadInputError: If there is no such mapper.
+            WeightsError: If it cannot be used, or is for another generator.
+        """
+        path = mappers.find(self.pack, str(name))
+        trained = TrainedMapper.load(path)
+        return trained.for_generator(self.generator, self.pack.fingerprint_of("generator"), path)
+
+    def train_mapper(
+        self,
+        prompt: str,
+        folder: Path,
+        neutral: str = "face",
+        settings: TrainingSettings | None = None,
+        latents: Tensor | None = None,
+        *,
+        literal: bool = False,
+    ) -> MapperEdit:
+        """Train a mapper in this process; `styleclip train-mapper` can do it in several, and go on later.
+
+        Args:
+            prompt: What faces should become, or only what changes.
+            folder: Where the run is kept.
+            neutral: What they are now.
+            settings: How; None takes the pack's.
+            latents: W+ [N, num_ws, w_dim] of faces to learn from; None samples them.
+            literal: Take the prompt as it stands.
+
+        Returns:
+            The trained mapper's edit.
+
+        Raises:
+            UsageError: If the texts say the same.
+            OutputError: If the folder cannot be written.
+        """
+        from styleclip_cli.training.checkpoint import Task
+        from styleclip_cli.training.run import prepare, train
+
+        target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
+        fingerprint = self.pack.fingerprint_of("generator")
+        chosen = settings or self.training_settings
+        task = Task(target, neutral, self.pack.name, fingerprint, (), (), chosen)
+        with self.progress("training") as advance:
+            trainer = prepare(self.networks, task, World(), latents)
+            train(trainer, task, folder, [], World(), advance)
+        return self.mapper(folder)
+
     def choose(
         self,
         face: Inversion | Tensor,
@@ -302,41 +706,13 @@ class Engine(Editing):
             keep_identity: Least cosine of the face embeddings before and after.
             literal: Take the prompt as it stands.
 
+        Returns:
+            The edit and its strength, with the face after it and its scores.
+
         Raises:
             UsageError: As `direction`.
         """
         start = face if isinstance(face, Inversion) else Inversion(face)
-        edits = [self.direction(prompt, neutral, channels=n, literal=literal) for n in candidates(self)]
-        return choose(self, [start], edits, self.default_alpha, keep_identity)[0]
-
-    def save_latents(self, path: Path, w_plus: Tensor, sources: Sequence[str]) -> None:
-        """Write W+ latents [N, num_ws, w_dim] with where they come from, one source per face.
-
-        Raises:
-            OutputError: If the file cannot be written.
-        """
-        self.save_inversions(path, [Inversion(w_plus)], sources)
-
-    def save_inversions(self, path: Path, found: Sequence[Inversion], sources: Sequence[str]) -> None:
-        """Write latents, with what belongs to each, and where they come from.
-
-        Raises:
-            OutputError: If the file cannot be written.
-        """
-        files.save(path, found, sources, self)
-
-    def load_latents(self, path: Path) -> Tensor:
-        """Read W+ latents [N, num_ws, w_dim] and make sure that they are this generator's.
-
-        Raises:
-            BadInputError: If the file cannot be used, or belongs to another generator.
-        """
-        return torch.cat([found.w_plus for found in self.load_inversions(path)])
-
-    def load_inversions(self, path: Path) -> list[Inversion]:
-        """Read latents and what belongs to each, and make sure that they are this generator's.
-
-        Raises:
-            BadInputError: If the file cannot be used, or belongs to another generator.
-        """
-        return files.load(path, self)
+        counts = candidates(self.direction_settings.channels)
+        edits = [self.direction(prompt, neutral, channels=n, literal=literal) for n in counts]
+        return choose(self.renderer, self.judge, [start], edits, self.default_alpha, keep_identity)[0]

@@ -37,6 +37,10 @@ class Latents:
 def write(path: Path, latents: Latents) -> None:
     """Write latents, atomically.
 
+    Args:
+        path: File to write (.npz).
+        latents: The latents.
+
     Raises:
         BadInputError: If they are not [N, num_ws, w_dim] or not finite.
         OutputError: If the file cannot be written.
@@ -56,6 +60,12 @@ def read(path: Path) -> Latents:
 
     Besides our own .npz files, those of StyleCLIP are read (`OFFICIAL_SUFFIXES`). Files with one w per face
     give [N, 1, w_dim]: it is meant for all layers.
+
+    Args:
+        path: A file of ours, or of StyleCLIP.
+
+    Returns:
+        The latents.
 
     Raises:
         BadInputError: If the file cannot be read, holds no W+ latents, or holds values that are not finite.
@@ -111,7 +121,16 @@ def check_generator(
 
 
 def provenance(fingerprint: str, models: str, sources: Sequence[str]) -> dict[str, Any]:
-    """Say where latents come from, in the form `check_generator` reads."""
+    """Say where latents come from, in the form `check_generator` reads.
+
+    Args:
+        fingerprint: Of the generator's weights.
+        models: Name of the generator's pack.
+        sources: One for each face.
+
+    Returns:
+        As JSON can hold it.
+    """
     return {"generator": fingerprint, "models": models, "sources": list(sources)}
 
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cached_property, wraps
-from typing import TypeVar
+from threading import RLock
+from typing import Any, TypeVar, cast
 
 import torch
 
 from styleclip_cli.errors import WeightsError
 from styleclip_cli.inversion import Perceptual
 from styleclip_cli.landmarks.load import landmarker_of
-from styleclip_cli.machine import process
-from styleclip_cli.machine.memory import keep_freed
 from styleclip_cli.machine.profile import stage
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
@@ -25,13 +24,16 @@ from styleclip_cli.weights.packs import Pack
 N = TypeVar("N")
 
 
-def _for_gradients(load: Callable[[Networks], N]) -> Callable[[Networks], N]:
-    """Load outside inference mode, whoever asks first: autograd refuses tensors that were made inside it."""
+def _loaded(load: Callable[[Networks], N]) -> Callable[[Networks], N]:
+    """Load once, whichever thread asks first, and outside inference mode: autograd refuses its tensors."""
 
     @wraps(load)
     def loaded(self: Networks) -> N:
-        with torch.inference_mode(False), stage("load weights"):
-            return load(self)
+        with self._lock:
+            if load.__name__ not in self._kept:
+                with torch.inference_mode(False), stage("load weights"):
+                    self._kept[load.__name__] = load(self)
+            return cast("N", self._kept[load.__name__])
 
     return loaded
 
@@ -47,28 +49,28 @@ class Networks:
     def __init__(self, pack: Pack, device: torch.device) -> None:
         self.pack = pack
         self.device = device
-        if device.type == "cpu" and process.chosen.keep_freed:
-            keep_freed()
+        self._kept: dict[str, Any] = {}
+        self._lock = RLock()  # reentrant, as the encoder asks for the generator
 
-    @cached_property
-    @_for_gradients
+    @property
+    @_loaded
     def generator(self) -> Generator:
-        """The generator: W+ or styles -> pictures."""
+        """The generator: W+ or styles -> images."""
         state, _ = load_weights(self.pack.component("generator"))
         generator = Generator.from_state_dict(state)
         return generator.eval().requires_grad_(False).to(self.device)
 
-    @cached_property
-    @_for_gradients
+    @property
+    @_loaded
     def clip(self) -> Clip:
-        """CLIP: pictures and texts -> one space."""
+        """CLIP: images and texts -> one space."""
         state, _ = load_weights(self.pack.component("clip"))
         return Clip.from_state_dict(state).to(self.device)
 
-    @cached_property
-    @_for_gradients
+    @property
+    @_loaded
     def encoder(self) -> Encoder:
-        """The encoder: pictures -> W+."""
+        """The encoder: images -> W+."""
         state, notes = load_weights(self.pack.component("encoder"))
         average = state.pop("latent_avg", None)
         if average is None:
@@ -82,16 +84,16 @@ class Networks:
             )
         return encoder.eval().requires_grad_(False).to(self.device)
 
-    @cached_property
-    @_for_gradients
+    @property
+    @_loaded
     def identity(self) -> ArcFace:
-        """The identity network: pictures -> who it is."""
+        """The identity network: images -> who it is."""
         state, _ = load_weights(self.pack.component("identity"))
         return ArcFace.from_state_dict(state).to(self.device)
 
     @property
-    def close_up(self) -> int:
-        """Side of the pictures that the encoder reads, in pixels; the generator's where there is none."""
+    def encoder_input(self) -> int:
+        """Side of the images that the encoder reads, in pixels; the generator's where there is none."""
         return self.encoder.input_resolution if "encoder" in self.pack.components else self.pack.resolution
 
     @cached_property

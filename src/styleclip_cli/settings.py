@@ -1,9 +1,13 @@
-"""Default settings shared by the command line and the Python interface. Imports nothing heavy."""
+"""Default settings shared by the command line and the Python interface. Imports nothing heavy.
+
+Files (pack.toml, checkpoints) call them by their fields' names, but for those that had another one before
+(`key_of`).
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import Field, dataclass, field
+from typing import Any, Literal
 
 DEFAULT_NEUTRAL = "face"
 """What a face is before an edit, where nothing is said."""
@@ -14,6 +18,12 @@ RelevanceMode = Literal["exact", "preview", "gradient"]
 CompositeMode = Literal["adaptive", "residual", "replace"]
 """How an edited crop returns to its photo; see `paste_back.paste`."""
 DEFAULT_COMPOSITE: CompositeMode = "adaptive"
+
+
+def key_of(setting: Field[Any]) -> str:
+    """Name of a setting in files."""
+    key: str = setting.metadata.get("key", setting.name)
+    return key
 
 
 @dataclass(frozen=True)
@@ -122,7 +132,7 @@ class InversionSettings:
 
     @property
     def total_steps(self) -> int:
-        """Steps of all rungs together, at the most."""
+        """Steps of all methods that take part, at the most."""
         if self.inverter == "encoder":
             return 0
         return self.steps + (self.pivotal_steps if self.inverter == "pivotal" else 0)
@@ -155,8 +165,8 @@ class OptimizeSettings:
         compare: How pictures are compared with the text.
         preprocessing: How CLIP sees pictures.
         crops: Random crops of each picture that CLIP sees in the place of the whole; 0 for the whole.
-        explore: How far from this face others lie that the edit is tried on at first: 1 is any face, 0 is
-            this one alone, as officially.
+        neighbourhood_radius: How far from this face others lie that the edit is tried on at first: 1 is any
+            face, 0 is this one alone, as officially.
         layers: W+ vectors that may move; None for all. In "s" the style layers that they feed.
         keep: Whether the latent with the lowest loss is kept, or the last one.
         patience: This many steps without a gain end it early; 0 for never.
@@ -172,7 +182,7 @@ class OptimizeSettings:
     compare: Compare = "text"
     preprocessing: Preprocessing = "clip"
     crops: int = 0
-    explore: float = 1.0
+    neighbourhood_radius: float = field(default=1.0, metadata={"key": "explore"})
     layers: tuple[int, ...] | None = None
     keep: Literal["best", "last"] = "best"
     patience: int = 10
@@ -183,7 +193,7 @@ class OptimizeSettings:
 OFFICIAL_OPTIMIZE = OptimizeSettings(
     steps=300,
     preprocessing="styleclip",
-    explore=0.0,
+    neighbourhood_radius=0.0,
     keep="last",
     patience=0,
     batch=1,
@@ -203,7 +213,7 @@ class TrainingSettings:
         kind: What is mapped: "levels" of W+, W+ by a "single" network, or "styles".
         levels: The levels that "levels" has; the others are left as they are.
         norm: Which axis the mappers normalise: "channels", or "layers" as the published ones.
-        quiet: Start from no offset; officially from a random one.
+        zero_init: Start from no offset; officially from a random one.
         strength: The offset is so many times what the networks say.
         compare: How pictures are compared with the text.
         preprocessing: How CLIP sees pictures.
@@ -228,7 +238,7 @@ class TrainingSettings:
     kind: MapperKind = "levels"
     levels: tuple[Level, ...] = ("coarse", "medium", "fine")
     norm: MapperNorm = "channels"
-    quiet: bool = True
+    zero_init: bool = field(default=True, metadata={"key": "quiet"})
     strength: float = 0.1
     compare: Compare = "text"
     preprocessing: Preprocessing = "clip"
@@ -252,7 +262,7 @@ class TrainingSettings:
 
 OFFICIAL_TRAINING = TrainingSettings(
     norm="layers",
-    quiet=False,
+    zero_init=False,
     preprocessing="styleclip",
     optimizer="ranger",
     decay=False,

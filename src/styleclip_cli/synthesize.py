@@ -1,4 +1,4 @@
-"""Styles -> pictures, a few at a time so that memory stays bounded."""
+"""Styles -> images, a few at a time so that memory stays bounded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,15 @@ _fitting: WeakKeyDictionary[Generator, int] = WeakKeyDictionary()
 
 
 def fitting(resolution: int, device: torch.device) -> int:
-    """How many pictures of so many pixels a side to render at once on a device."""
+    """How many images to render at once.
+
+    Args:
+        resolution: Their side in pixels.
+        device: Where they are rendered.
+
+    Returns:
+        At least 1.
+    """
     return max(1, min(_MOST, _PIXELS.get(device.type, _PIXELS["cpu"]) // resolution**2))
 
 
@@ -40,17 +48,17 @@ def synthesize(generator: Generator, styles: Tensor, batch: int | None = None) -
         batch: How many to render at once; None for what suits the device.
 
     Returns:
-        Pictures [N, 3, R, R], float32 on the CPU, nominal range [-1, 1].
+        Images [N, 3, R, R], float32 on the CPU, nominal range [-1, 1].
     """
     device = next(generator.parameters()).device
     count = batch or _fitting.get(generator) or fitting(generator.config.resolution, device)
-    pictures: list[Tensor] = []
+    images: list[Tensor] = []
     done = 0
     with torch.inference_mode(), stage("synthesize"):
         while done < len(styles):
             try:
                 chunk = styles[done : done + count].to(device)
-                pictures.append(render(generator, chunk).float().cpu())
+                images.append(render(generator, chunk).float().cpu())
                 done += len(chunk)
                 continue
             except Exception as error:
@@ -63,11 +71,19 @@ def synthesize(generator: Generator, styles: Tensor, batch: int | None = None) -
             count = tried // 2
             _fitting[generator] = count
             _log.warning("memory is short: rendering %d at once from here on", count)
-    return torch.cat(pictures) if pictures else torch.empty(0, 3, 0, 0)
+    return torch.cat(images) if images else torch.empty(0, 3, 0, 0)
 
 
 def styles_of_face(generator: Generator, face: Inversion) -> Tensor:
-    """Styles of faces [N, size], with what edits in StyleSpace added to them."""
+    """Styles of faces, with what edits in StyleSpace added to them.
+
+    Args:
+        generator: The generator that the faces belong to.
+        face: One face, or several joined.
+
+    Returns:
+        [N, size].
+    """
     styles = styles_of(generator, face.w_plus)
     return styles if face.shift is None else styles + face.shift.to(styles)
 

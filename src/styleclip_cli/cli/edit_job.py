@@ -240,7 +240,8 @@ class EditJob:
             if self.keep_identity is not None:
                 usual = float(group[0].alphas[0])
                 with self.reporter.progress("choosing strengths") as advance:
-                    choices = choose(self.engine, faces, group[0].edits, usual, self.keep_identity, advance)
+                    renderer, judge, edits = self.engine.renderer, self.engine.judge, group[0].edits
+                    choices = choose(renderer, judge, faces, edits, usual, self.keep_identity, advance)
                 results: list[list[Inversion] | None] = [[choice.edited] for choice in choices]
             else:
                 choices = []
@@ -300,7 +301,7 @@ class EditJob:
         """Score the edit, and keep the picture before it."""
         import torch
 
-        from styleclip_cli.edits.scores import scores, way_of
+        from styleclip_cli.edits.scores import clip_direction, scores
         from styleclip_cli.save import to_image
 
         if self._needs_original(one):
@@ -315,8 +316,8 @@ class EditJob:
             after.append(pictures[at])
             at += 2 if one.photo is not None and not one.found[number].portrait.aligned else 1
         edit = one.edits[0]
-        way = None if self._method(one) == SAVED else way_of(self.engine, edit)
-        one.scores = scores(self.engine, originals, torch.stack(after), way, one.alphas[0])
+        way = None if self._method(one) == SAVED else clip_direction(self.engine.judge, edit)
+        one.scores = scores(self.engine.judge, originals, torch.stack(after), way, one.alphas[0])
 
     def _picture(self, one: Opened, pictures: Tensor) -> Image.Image | Tensor:
         from styleclip_cli.photos.portrait import put_back

@@ -151,9 +151,19 @@ def find_direction(
     if top:
         _print_top(engine, direction, top, reporter)
     if report is not None:
-        from styleclip_cli.pictures.report import direction_report, save_report
+        from styleclip_cli.pictures.report import SEEDS, direction_report, save_report
 
-        save_report(report, direction_report(engine, direction, top=top or _REPORTED))
+        found = direction_report(
+            engine.renderer,
+            direction,
+            engine.statistics(),
+            [engine.sample([seed]) for seed in SEEDS],
+            alpha=engine.default_alpha,
+            models=engine.pack.name,
+            top=top or _REPORTED,
+            progress=reporter.progress,
+        )
+        save_report(report, found)
         reporter.result(str(report))
     reporter.result(f"{path}  beta {direction.beta:.9g}  {direction.num_channels} channels")
     if failure is not None:

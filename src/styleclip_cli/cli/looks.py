@@ -376,7 +376,9 @@ class Edits:
         """Directions of a sentence, from few channels to many."""
         from styleclip_cli.edits.auto import candidates
 
-        counts = candidates(self._engine) if step.channels is None else [step.channels]
+        counts = (
+            candidates(self._engine.direction_settings.channels) if step.channels is None else [step.channels]
+        )
         return [self._of_step("global", replace(step, channels=count)) for count in counts]
 
     def alphas(self, look: Look) -> list[float]:

@@ -16,8 +16,7 @@ from styleclip_cli.cli import report
 from styleclip_cli.cli.given import like_option
 from styleclip_cli.cli.interrupt import Stopped
 from styleclip_cli.errors import ExitCode, StyleClipError, UsageError, one_line
-from styleclip_cli.machine import process
-from styleclip_cli.machine.memory import is_out_of_memory
+from styleclip_cli.machine import memory, process
 from styleclip_cli.machine.process import debugging
 
 
@@ -33,7 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     _occupy_streams()
     report.soften_streams()
     arguments = list(sys.argv[1:] if argv is None else argv)
-    process.chosen = process.Choices(keep_freed=True)
+    process.chosen = process.Choices()
+    memory.disable_malloc_trim()
     if not debugging():
         warnings.simplefilter("ignore")  # they speak to programmers, in the middle of a person's terminal
     try:
@@ -105,7 +105,7 @@ def _usage(error: Exception, arguments: list[str]) -> int:
 
 
 def _unexpected(error: Exception) -> int:
-    if is_out_of_memory(error):
+    if memory.is_out_of_memory(error):
         report.error(
             f"out of memory ({one_line(error)})", "fewer or smaller images at once, or another --device"
         )

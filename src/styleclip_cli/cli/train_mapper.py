@@ -346,7 +346,7 @@ def train_mapper(
         task = replace(task, settings=replace(task.settings, n_validation=min(len(others), 1000)))
     stop = Interruptible(terminating=True)
     with world(engine.device) as together:
-        trainer = prepare(engine, task, together, faces, others, checkpoint)
+        trainer = prepare(engine.networks, task, together, faces, others, checkpoint)
         if trainer.done and presents:
             reporter.note(f"going on after {trainer.done} steps")
         history = list(checkpoint.history) if checkpoint is not None else []

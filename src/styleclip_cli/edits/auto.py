@@ -1,10 +1,10 @@
 """Choose strength and threshold for each face: as strong as it pays, no stronger.
 
-For each candidate (the same sentence by few style channels and by many) the strength is raised step by
-step. What counts is the progress of the picture along the text's way in CLIP space (`Scores.progress`): it
+For each candidate (the same prompt by few style channels and by many) the strength is raised step by step.
+What counts is the progress of the image along the text direction in CLIP space (`Scores.progress`): it
 rises, and levels off where the edit is complete; beyond, only other things change. The smallest strength is
-taken that makes 95 % of the most there is to be had while the person stays the same. Of the candidates that
-go nearly as far as the best (80 %) the one is taken whose change points most in the text's way: the cleanest.
+taken that makes 95 % of the largest progress at which the identity is kept. Of the candidates that come to at
+least 80 % of the best one's progress, the one is taken with the highest directional similarity: the cleanest.
 
 The two shares and the steps were set on the toy world's first 30 faces a prompt; `benchmarks/auto.py`
 measures them on others, by a judge that is not CLIP.
@@ -13,34 +13,31 @@ measures them on others, by a judge that is not CLIP.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
-from torch import Tensor
 
 from styleclip_cli.edits.edit import Edit, edited_each
-from styleclip_cli.edits.scores import (
-    Scores,
-    seen_by_clip,
-    seen_by_identity,
-    similarity_and_progress,
-    way_of,
-)
+from styleclip_cli.edits.scores import Scores, clip_direction, similarity_and_progress
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.machine.progress import Advance, nothing
 from styleclip_cli.settings import KEEP_IDENTITY
 
 if TYPE_CHECKING:
-    from styleclip_cli.engine import Engine
+    from styleclip_cli.edits.judge import Judge
+    from styleclip_cli.renderer import Renderer
 
 FACTORS = (0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0, 2.5)
-"""Steps, in units of the usual strength."""
-ENOUGH, NEARLY = 0.95, 0.8
-NOTHING = 0.05
+"""Steps, in units of the default strength."""
+COMPLETE = 0.95
+"""Fraction of a candidate's largest progress at which its edit is complete."""
+COMPARABLE = 0.8
+"""Fraction of the best candidate's progress that another needs to be compared with it."""
+NO_PROGRESS = 0.05
 """Less progress than this is none: no edit of the toy world that was wanted made so little."""
 _PATIENCE = 2
-"""Steps without a gain after which a face is left alone."""
+"""Steps without a gain after which a sweep ends."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,126 +58,142 @@ class Choice:
 
 
 @dataclass
-class _Climb:
-    """One candidate on one face: strengths tried, and what came of each."""
+class AlphaSweep:
+    """The strengths tried for one candidate on one face, and what came of each.
 
-    alphas: list[float]
-    progress: list[float]
-    similarity: list[float]
-    identity: list[float | None]
-    faces: list[Inversion]
-    over: bool = False
+    Attributes:
+        keep_identity: Least cosine of the face embeddings before and after.
+        alphas: Strengths.
+        faces: The face at each.
+        scores: What was measured at each.
+        ended: Whether stronger ones are not worth trying.
+    """
 
-    def add(
-        self,
-        alpha: float,
-        face: Inversion,
-        progress: float,
-        similarity: float,
-        identity: float | None,
-        keep: float,
-    ) -> None:
-        """Take one more step into account; the first one counts whatever it does to the person."""
-        if identity is not None and identity < keep and self.alphas:
-            self.over = True
+    keep_identity: float
+    alphas: list[float] = field(default_factory=list)
+    faces: list[Inversion] = field(default_factory=list)
+    scores: list[_Measured] = field(default_factory=list)
+    ended: bool = False
+
+    def add(self, alpha: float, face: Inversion, measured: _Measured) -> None:
+        """Take one more step into account; the first one counts whatever it does to the identity.
+
+        Args:
+            alpha: Strength.
+            face: The face at it.
+            measured: What was measured there.
+        """
+        lost = not measured.keeps(self.keep_identity)
+        if lost and self.alphas:
+            self.ended = True
             return
         self.alphas.append(alpha)
         self.faces.append(face)
-        self.progress.append(progress)
-        self.similarity.append(similarity)
-        self.identity.append(identity)
-        best = self.progress.index(max(self.progress))
-        lost = identity is not None and identity < keep
-        self.over = lost or len(self.progress) - 1 - best >= _PATIENCE
+        self.scores.append(measured)
+        progress = [one.progress for one in self.scores]
+        since_best = len(progress) - 1 - progress.index(max(progress))
+        self.ended = lost or since_best >= _PATIENCE
 
-    def keeps(self, keep: float) -> bool:
-        """Whether the person stays the same at the chosen strength."""
-        identity = self.identity[self.chosen]
-        return identity is None or identity >= keep
+    @property
+    def largest(self) -> float:
+        """The most progress that a step made."""
+        return max(one.progress for one in self.scores)
 
     @property
     def chosen(self) -> int:
-        """The smallest strength that makes nearly the most progress."""
-        most = max(self.progress)
-        if most < NOTHING:  # it leads nowhere, or the face has it already: as little as can be
+        """Number of the smallest strength at which the edit is complete."""
+        if self.largest < NO_PROGRESS:  # it leads nowhere, or the face has it already: as little as can be
             return 0
-        return next(i for i, progress in enumerate(self.progress) if progress >= ENOUGH * most)
+        return next(i for i, one in enumerate(self.scores) if one.progress >= COMPLETE * self.largest)
 
 
-def candidates(engine: Engine) -> list[int]:
-    """How many style channels the candidates move: a tenth of the pack's usual number, a third, and all."""
-    usual = engine.direction_settings.channels
-    return sorted({max(1, usual // 10), max(1, usual // 3), usual})
+class _Measured(NamedTuple):
+    """As `Scores`, but without texts progress and similarity are the strength in units of the default."""
+
+    similarity: float
+    progress: float
+    identity: float | None
+
+    def keeps(self, identity: float) -> bool:
+        return self.identity is None or self.identity >= identity
+
+
+def candidates(channels: int) -> list[int]:
+    """How many style channels the candidates move: a tenth of the pack's default, a third, and all.
+
+    Args:
+        channels: The pack's default.
+
+    Returns:
+        In ascending order, at least 1.
+    """
+    return sorted({max(1, channels // 10), max(1, channels // 3), channels})
 
 
 def choose(
-    engine: Engine,
+    renderer: Renderer,
+    judge: Judge,
     faces: Sequence[Inversion],
     edits: Sequence[Edit],
-    usual_alpha: float,
+    default_alpha: float,
     keep_identity: float = KEEP_IDENTITY,
     advance: Advance = nothing,
 ) -> list[Choice]:
     """Choose an edit and its strength for each face.
 
-    Without texts to go by (a direction between pictures), the usual strength is taken, or the largest below
-    it that keeps the person.
+    Without texts to go by (a direction between images), the default strength is taken, or the largest below
+    it that keeps the identity.
 
     Args:
-        engine: Renders, and its CLIP and identity network look.
+        renderer: Renders the faces at each strength.
+        judge: Embeds the images.
         faces: Single ones.
         edits: The candidates.
-        usual_alpha: Strength where none is chosen; negative to go the other way.
-        keep_identity: Least cosine of the face embeddings before and after; without an identity network
-            nothing is kept.
+        default_alpha: Strength where none is chosen; negative to go the other way.
+        keep_identity: Least cosine of the face embeddings before and after, from -1 to 1; without an
+            identity network any is kept.
         advance: Called with (done, total) steps.
+
+    Returns:
+        One for each face.
     """
-    before = engine.show_each(faces)
-    seen, known = seen_by_clip(engine, before), seen_by_identity(engine, before)
-    way = way_of(engine, edits[0])
-    if way is not None and usual_alpha < 0:
-        way = -way
-    factors = [factor for factor in FACTORS if way is not None or factor <= 1]
-    climbs = [[_Climb([], [], [], [], []) for _ in edits] for _ in faces]
+    before = renderer.render(faces)
+    seen, known = judge.clip_embeddings(before), judge.identity_embeddings(before)
+    direction = clip_direction(judge, edits[0])
+    if direction is not None and default_alpha < 0:
+        direction = -direction
+    factors = [factor for factor in FACTORS if direction is not None or factor <= 1]
+    sweeps = [[AlphaSweep(keep_identity) for _ in edits] for _ in faces]
     for step, factor in enumerate(factors):
         advance(step, len(factors))
-        alpha = factor * usual_alpha
+        alpha = factor * default_alpha
         for number, edit in enumerate(edits):
-            going = [i for i in range(len(faces)) if not climbs[i][number].over]
+            going = [i for i in range(len(faces)) if not sweeps[i][number].ended]
             if not going:
                 continue
             moved = [each[0] for each in edited_each(edit, [faces[i] for i in going], [alpha]) if each]
-            pictures = engine.show_each(moved)
-            similarity, progress = _seen(engine, seen[going], pictures, way, factor)
-            embedded = seen_by_identity(engine, pictures)
+            images = renderer.render(moved)
+            similarity = progress = torch.full((len(images),), factor)
+            if direction is not None:
+                embeddings = judge.clip_embeddings(images)
+                similarity, progress = similarity_and_progress(seen[going], embeddings, direction)
+            embedded = judge.identity_embeddings(images)
             for at, i in enumerate(going):
                 same = None if embedded is None or known is None else float(embedded[at] @ known[i])
-                climb = climbs[i][number]
-                climb.add(alpha, moved[at], float(progress[at]), float(similarity[at]), same, keep_identity)
-    return [_best(each, edits, way is not None, keep_identity) for each in climbs]
+                measured = _Measured(float(similarity[at]), float(progress[at]), same)
+                sweeps[i][number].add(alpha, moved[at], measured)
+    return [_best(each, edits, direction is not None) for each in sweeps]
 
 
-def _seen(
-    engine: Engine, before: Tensor, pictures: Tensor, way: Tensor | None, factor: float
-) -> tuple[Tensor, Tensor]:
-    if way is None:
-        stronger = torch.full((len(pictures),), factor)
-        return stronger, stronger
-    return similarity_and_progress(before, seen_by_clip(engine, pictures), way)
-
-
-def _best(climbs: Sequence[_Climb], edits: Sequence[Edit], has_texts: bool, keep: float) -> Choice:
-    most = max(max(climb.progress) for climb in climbs)
-    able = [n for n, climb in enumerate(climbs) if max(climb.progress) >= NEARLY * most] or [0]
+def _best(sweeps: Sequence[AlphaSweep], edits: Sequence[Edit], has_texts: bool) -> Choice:
+    most = max(sweep.largest for sweep in sweeps)
+    able = [n for n, sweep in enumerate(sweeps) if sweep.largest >= COMPARABLE * most] or [0]
     # Even the weakest step of a candidate may change the person too much: others go first.
-    keeping = [n for n, climb in enumerate(climbs) if climb.keeps(keep)]
+    keeping = [n for n, sweep in enumerate(sweeps) if sweep.scores[sweep.chosen].keeps(sweep.keep_identity)]
     able = [n for n in able if n in keeping] or keeping or able
-    number = max(able, key=lambda n: climbs[n].similarity[climbs[n].chosen])
-    climb = climbs[number]
-    at = climb.chosen if has_texts else len(climb.alphas) - 1
-    scores = Scores(
-        climb.similarity[at] if has_texts else None,
-        climb.progress[at] if has_texts else None,
-        climb.identity[at],
-    )
-    return Choice(edits[number], climb.alphas[at], climb.faces[at], scores)
+    number = max(able, key=lambda n: sweeps[n].scores[sweeps[n].chosen].similarity)
+    sweep = sweeps[number]
+    at = sweep.chosen if has_texts else len(sweep.alphas) - 1
+    similarity, progress, identity = sweep.scores[at]
+    scores = Scores(similarity, progress, identity) if has_texts else Scores(None, None, identity)
+    return Choice(edits[number], sweep.alphas[at], sweep.faces[at], scores)

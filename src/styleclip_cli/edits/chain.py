@@ -31,7 +31,15 @@ class Chain:
         return ", ".join(dict.fromkeys(edit.neutral for edit, _ in self.steps if edit.neutral))
 
     def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
-        """Edit faces by all steps, whose strengths are multiplied by each of `alphas`."""
+        """Edit faces by all steps.
+
+        Args:
+            face: One face, or several joined.
+            alphas: What the strengths of all steps are multiplied by.
+
+        Returns:
+            The face at each.
+        """
         results = []
         for factor in alphas:
             now = face

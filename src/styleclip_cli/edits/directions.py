@@ -13,7 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, overload
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -82,7 +82,15 @@ class Direction:
             raise ValueError(f"delta {tuple(self.delta.shape)}, widths sum to {size}")
 
     def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
-        """Move faces along it: alpha times `delta` is added to their styles."""
+        """Move faces along it: alpha times `delta` is added to their styles.
+
+        Args:
+            face: One face, or several joined.
+            alphas: Strengths.
+
+        Returns:
+            The face at each strength.
+        """
         return [face.moved(shift=alpha * self.delta.to(face.w_plus)[None]) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
@@ -99,6 +107,9 @@ class Direction:
         Args:
             n: How many at most.
             style_space: Names the channels.
+
+        Returns:
+            At most n, in descending order.
         """
         order = self.relevance.abs().sort(descending=True, stable=True).indices[: min(n, self.num_channels)]
         rows = []
@@ -109,6 +120,9 @@ class Direction:
 
     def save(self, path: Path) -> None:
         """Write it as .npz, to be used again.
+
+        Args:
+            path: File to write (.npz).
 
         Raises:
             OutputError: If the file cannot be written.
@@ -134,6 +148,9 @@ class Direction:
             path: File to read.
             widths: Style layer widths of the generator it is to be used on; None accepts any.
             fingerprint: Hash of that generator; None accepts any.
+
+        Returns:
+            The direction.
 
         Raises:
             BadInputError: If the file is damaged, or the direction is for another generator.
@@ -167,7 +184,7 @@ class Direction:
                 f"{path}: for another generator of the same form",
                 "find the direction again with these models",
             )
-        return replace(direction, fingerprint=fingerprint)  # by its present name, to be combined with others
+        return replace(direction, fingerprint=fingerprint)  # by its present name
 
 
 def find_direction(
@@ -197,6 +214,9 @@ def find_direction(
         neutral: Text it starts from, kept with it.
         fingerprint: Hash of the generator, kept with it.
 
+    Returns:
+        The direction, on the CPU.
+
     Raises:
         UsageError: If no channel is left, or beta is not a number from 0 to 1.
     """
@@ -214,7 +234,7 @@ def find_direction(
         raise UsageError(f"no rule {rule!r} for beta", "channels, or gui")
     if beta is not None and not 0.0 <= beta <= 1.0:  # also refuses NaN
         raise UsageError(f"beta {beta:g} is not between 0 and 1", "leave it out to have it chosen")
-    cosines = relevance.matrix.double() @ text_direction.detach().cpu().double()
+    cosines = relevance.matrix.double() @ text_direction.detach().cpu().double()  # [K]
     strength = cosines.abs()
     largest = float(strength.max()) if len(strength) else 0.0
     if largest <= 0.0 or not math.isfinite(largest):
@@ -254,6 +274,9 @@ def beta_for_channels(strength: Tensor, channels: int) -> float:
         strength: [K], |cosine| of each channel.
         channels: How many to keep, at least 1; all that answer at all if there are fewer.
 
+    Returns:
+        From 0 to 1.
+
     Raises:
         UsageError: If channels is less than 1.
     """
@@ -280,76 +303,9 @@ def gui_beta(strength: Tensor, threshold: int = _DEFAULTS.gui_threshold) -> floa
     Args:
         strength: [K], |cosine| of each channel.
         threshold: Officially 20 for FFHQ, 100 for other models.
+
+    Returns:
+        From 0.10 to 0.29.
     """
     grid = [step / 100 for step in range(29, 9, -1)]
     return next((beta for beta in grid if int((strength >= beta).sum()) > threshold), 0.1)
-
-
-@overload
-def apply(styles: Tensor, direction: Direction, alpha: float | Tensor) -> Tensor: ...
-@overload
-def apply(styles: Sequence[Tensor], direction: Direction, alpha: float | Tensor) -> list[Tensor]: ...
-def apply(
-    styles: Tensor | Sequence[Tensor], direction: Direction, alpha: float | Tensor
-) -> Tensor | list[Tensor]:
-    """Move styles along a direction: s + alpha delta.
-
-    Args:
-        styles: [N, size], or a list of [N, C_l] in StyleSpace order. Not changed.
-        direction: Where to.
-        alpha: Strength, one for all or [N]; negative for the opposite.
-
-    Returns:
-        New styles of the same form.
-
-    Raises:
-        BadInputError: If the styles belong to a generator with other style layers.
-    """
-    whole = isinstance(styles, Tensor)
-    widths = (styles.shape[-1],) if isinstance(styles, Tensor) else tuple(s.shape[-1] for s in styles)
-    wanted = (len(direction.delta),) if whole else direction.widths
-    if widths != wanted:
-        raise BadInputError(
-            f"styles of {sum(widths)} channels in {len(widths)} parts, "
-            f"the direction has {len(direction.delta)} in {len(wanted)}",
-            "use the models that the direction was found with",
-        )
-    parts: list[Tensor] = [styles] if isinstance(styles, Tensor) else list(styles)
-    moved = []
-    for part, delta in zip(parts, direction.delta.split(list(widths)), strict=True):
-        factor = torch.as_tensor(alpha, dtype=part.dtype, device=part.device).reshape(-1, 1)
-        moved.append(part + factor * delta.to(part))
-    return moved[0] if whole else moved
-
-
-def combine(parts: Sequence[tuple[Direction, float]]) -> Direction:
-    """Add directions, each with its own strength, into one whose alpha scales all.
-
-    Steps in style space add up, so this equals applying them one after the other.
-
-    Args:
-        parts: Directions of one generator, with their alphas.
-
-    Raises:
-        UsageError: If there are none, or they are for different generators.
-    """
-    if not parts:
-        raise UsageError("no directions to combine", "give at least one")
-    first = parts[0][0]
-    known = {d.fingerprint for d, _ in parts if d.fingerprint}
-    if len(known) > 1 or any(d.widths != first.widths for d, _ in parts):
-        raise UsageError("the directions are for different generators", "find them with the same models")
-    delta = torch.stack([d.delta.double() * alpha for d, alpha in parts]).sum(dim=0).float()
-    signed = torch.stack([d.relevance * math.copysign(1.0, alpha) for d, alpha in parts])
-    strongest = signed.gather(0, signed.abs().argmax(dim=0, keepdim=True))[0]
-    relevance = torch.where(delta != 0, strongest, torch.zeros(()))
-    return Direction(
-        delta=delta,
-        relevance=relevance,
-        beta=min(d.beta for d, _ in parts),
-        num_channels=int((delta != 0).sum()),
-        target=" + ".join(f"{alpha:g} ({d.target})" for d, alpha in parts),
-        neutral=" + ".join(dict.fromkeys(d.neutral for d, _ in parts)),
-        widths=first.widths,
-        fingerprint=next(iter(known), ""),
-    )

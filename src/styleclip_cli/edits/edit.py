@@ -37,7 +37,7 @@ class Edit(Protocol):
         """What a recipe says of it beside the texts (see `Recipe`)."""
 
     def summary(self) -> str:
-        """The same in a few words, for the line that tells of a result."""
+        """The same in a few words, for the line about a result."""
 
 
 def edited_each(

@@ -1,4 +1,4 @@
-"""What optimization and mappers are driven by: how far a picture is from a text, and from the same person.
+"""What optimization and mappers are driven by: how far an image is from a text, and from the same person.
 
 Official criteria/clip_loss.py and criteria/id_loss.py (paper section 4, equation 1). The text is encoded
 once; the networks are frozen, so that no gradient is kept for their weights.
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 
 class TextLoss:
-    """Distance of pictures from a text in CLIP space.
+    """Distance of images from a text in CLIP space.
 
     Args:
         clip: The frozen CLIP.
-        target: What the picture should show.
+        target: What the image should show.
         neutral: What it shows now.
-        compare: How pictures are compared with the texts.
-        preprocessing: How CLIP sees pictures.
+        compare: How images are compared with the texts.
+        preprocessing: How CLIP sees images.
     """
 
     def __init__(
@@ -48,51 +48,62 @@ class TextLoss:
         """Whether it needs to know what CLIP saw before the edit."""
         return self._compare == "direction"
 
-    def __call__(self, pictures: Tensor, before: Tensor | None = None, crops: Tensor | None = None) -> Tensor:
-        """Loss of pictures.
+    def __call__(self, images: Tensor, before: Tensor | None = None, crops: Tensor | None = None) -> Tensor:
+        """Loss of images.
 
         Args:
-            pictures: [N, 3, H, W] in [-1, 1].
+            images: [N, 3, H, W] in [-1, 1].
             before: CLIP's embeddings of the same faces before the edit, [N, D]; needed by "direction".
             crops: [N, K, 3], where K random crops of each lie, each number in [0, 1]; None for the whole.
 
         Returns:
             [N]: 1 - cosine to the text for "text"; for "direction" 1 - how far the embedding went that way.
         """
-        seen = self.seen(pictures, crops)
+        seen = self.seen(images, crops)
         if self._compare == "text":
             return 1 - (seen * self._text).sum(dim=1)
         assert before is not None
         return 1 - ((seen - before) * self._text).sum(dim=1)  # no product that autocast would round
 
-    def seen(self, pictures: Tensor, crops: Tensor | None = None) -> Tensor:
-        """CLIP's embeddings of pictures, [N, D]; of crops the mean."""
+    def seen(self, images: Tensor, crops: Tensor | None = None) -> Tensor:
+        """CLIP's embeddings of images; the mean of those of crops.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            crops: As in `__call__`.
+
+        Returns:
+            [N, D].
+        """
         if crops is None:
-            return self._clip.encode_image(pictures, self._preprocessing)
+            return self._clip.encode_image(images, self._preprocessing)
         count = crops.shape[1]
-        views = cropped(pictures.repeat_interleave(count, dim=0), crops.flatten(0, 1))
+        views = cropped(images.repeat_interleave(count, dim=0), crops.flatten(0, 1))  # [N K, 3, H, W]
         return self._clip.encode_image(views, self._preprocessing).unflatten(0, (-1, count)).mean(1)
 
 
-def cropped(pictures: Tensor, crops: Tensor, smallest: float = 0.75) -> Tensor:
-    """Zoom into pictures, so that no single pixel can please CLIP.
+def cropped(images: Tensor, crops: Tensor, smallest: float = 0.75) -> Tensor:
+    """Zoom into images, so that no single pixel can please CLIP.
 
     Args:
-        pictures: [N, 3, H, W].
+        images: [N, 3, H, W].
         crops: [N, 3] in [0, 1]: side (from `smallest` to all of it), place from the left, from the top.
-        smallest: Side of the smallest crop, in parts of the picture's.
+        smallest: Side of the smallest crop, in parts of the image's.
+
+    Returns:
+        [N, 3, H, W].
     """
     side = smallest + (1 - smallest) * crops[:, 0]
     place = (crops[:, 1:] * 2 - 1) * (1 - side[:, None])
-    grid = torch.zeros(len(pictures), 2, 3, device=pictures.device)
+    grid = torch.zeros(len(images), 2, 3, device=images.device)
     grid[:, 0, 0] = grid[:, 1, 1] = side
     grid[:, :, 2] = place
-    where = F.affine_grid(grid, list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, where, padding_mode="reflection", align_corners=False)
+    where = F.affine_grid(grid, list(images.shape), align_corners=False)
+    return F.grid_sample(images, where, padding_mode="reflection", align_corners=False)
 
 
 class IdentityLoss:
-    """How far pictures are from the same person: 1 - cosine of the face embeddings.
+    """How far images are from the same person: 1 - cosine of the face embeddings.
 
     Args:
         identity: The frozen identity network.
@@ -101,11 +112,26 @@ class IdentityLoss:
     def __init__(self, identity: ArcFace) -> None:
         self._identity = identity
 
-    def person(self, pictures: Tensor) -> Tensor:
-        """Who is in pictures [N, 3, H, W], as [N, D], without gradient."""
-        with torch.no_grad():
-            return self._identity.embed(pictures).clone()
+    def person(self, images: Tensor) -> Tensor:
+        """Face embeddings, without gradient.
 
-    def __call__(self, pictures: Tensor, person: Tensor) -> Tensor:
-        """Loss [N] of pictures [N, 3, H, W]."""
-        return 1 - (self._identity.embed(pictures) * person).sum(dim=1)
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+
+        Returns:
+            [N, D], unit length.
+        """
+        with torch.no_grad():
+            return self._identity.embed(images).clone()
+
+    def __call__(self, images: Tensor, person: Tensor) -> Tensor:
+        """Loss of images.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            person: What `person` gave before the edit, [N, D].
+
+        Returns:
+            [N], from 0 to 2.
+        """
+        return 1 - (self._identity.embed(images) * person).sum(dim=1)

@@ -77,6 +77,12 @@ class TrainedMapper:
     def load(cls, path: Path) -> TrainedMapper:
         """Read a mapper: ours, or a published checkpoint of StyleCLIP's (whose generator is left alone).
 
+        Args:
+            path: A file of ours, or a published checkpoint.
+
+        Returns:
+            The mapper.
+
         Raises:
             WeightsError: If the file cannot be read, or holds no mapper.
         """
@@ -113,6 +119,9 @@ class TrainedMapper:
             fingerprint: Hash of its weights.
             where: What it was read from, for messages.
 
+        Returns:
+            The edit.
+
         Raises:
             WeightsError: If it was trained with another one.
         """
@@ -145,7 +154,14 @@ class MapperEdit:
         return self.trained.neutral
 
     def offset(self, face: Inversion) -> Tensor:
-        """What alpha = 1 adds to W+ [N, num_ws, w_dim], or to the styles [N, size]."""
+        """What alpha = 1 adds.
+
+        Args:
+            face: One face, or several joined.
+
+        Returns:
+            To W+ [N, num_ws, w_dim], or to the styles [N, size].
+        """
         mapper, space = self.trained.network, self.generator.style_space
         device = next(self.generator.parameters()).device
         w_plus = face.w_plus.to(device)
@@ -156,7 +172,15 @@ class MapperEdit:
             return self.trained.strength * space.concat(mapper.offsets(space.split(styles)))
 
     def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
-        """Move faces: one forward pass for all strengths."""
+        """Move faces: one forward pass for all strengths.
+
+        Args:
+            face: One face, or several joined.
+            alphas: Strengths.
+
+        Returns:
+            The face at each strength.
+        """
         offset = self.offset(face)
         which = "shift" if self.trained.network.kind == "styles" else "w_plus"
         return [face.moved(**{which: alpha * offset}) for alpha in alphas]

@@ -5,7 +5,7 @@ Paper section 4; official optimization/run_optimization.py. The loss of a face i
     distance from the text + lambda_l2 * |latent - start|^2 + lambda_id * (1 - cosine of the face embeddings)
 
 with Adam and a step size that rises and falls. `OFFICIAL_OPTIMIZE` is what the official script does (but
-that its first step has no size, and its picture is one step older than its latent). Gradients are kept for
+that its first step has no size, and its image is one step older than its latent). Gradients are kept for
 the latent alone.
 
 Ours differs where the evaluation said so. A generator may answer to a small step with nothing at all (a face
@@ -48,24 +48,34 @@ def learning_rate_at(step: int, steps: int, largest: float) -> float:
         step: From 0.
         steps: In all.
         largest: On the plateau.
+
+    Returns:
+        From 0 to `largest`.
     """
     t = step / steps
     return largest * ramp_down(t) * min(1.0, t / RAMP_UP)
 
 
 def ramp_down(t: float) -> float:
-    """Share of the step size at a time from 0 to 1: all of it, then half a cosine over the last quarter."""
+    """Share of the step size: all of it, then half a cosine over the last quarter.
+
+    Args:
+        t: Time, from 0 to 1.
+
+    Returns:
+        From 0 to 1.
+    """
     return 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / RAMP_DOWN))
 
 
 @dataclass(frozen=True)
 class Watch:
-    """Who looks on while latents move.
+    """Callbacks, while latents move.
 
     Attributes:
         advance: Takes steps done, steps in all, and the loss terms.
         stop: Asked after each step whether to end here, with the best so far.
-        frame: Takes (step, pictures [N, 3, R, R]) every `every` steps, and in the end those of the result.
+        frame: Takes (step, images [N, 3, R, R]) every `every` steps, and in the end those of the result.
         every: Steps between frames; 0 for none.
     """
 
@@ -86,7 +96,7 @@ class Optimization:
         target: The text.
         neutral: What the face is now.
         settings: How.
-        watch: Who looks on.
+        watch: Callbacks.
     """
 
     generator: Generator
@@ -98,7 +108,15 @@ class Optimization:
     watch: Watch = Watch()
 
     def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
-        """Move faces, `settings.batch` at a time; alpha scales the way that they went."""
+        """Move faces, `settings.batch` at a time.
+
+        Args:
+            face: One face, or several joined.
+            alphas: What the offset that was found is multiplied by.
+
+        Returns:
+            The face at each strength.
+        """
         offset = torch.cat([self._moved(chunk) for chunk in _chunks(face, self.settings.batch)])
         which = "shift" if self.settings.space == "s" else "w_plus"
         return [face.moved(**{which: alpha * offset}) for alpha in alphas]
@@ -144,7 +162,9 @@ class _Descent:
         )
         judge = edit.identity if self._settings.lambda_id > 0 else None
         self._identity = None if judge is None else IdentityLoss(judge)
-        self._explored = round(self._settings.steps * _EXPLORING) if self._settings.explore > 0 else 0
+        self._explored = (
+            round(self._settings.steps * _EXPLORING) if self._settings.neighbourhood_radius > 0 else 0
+        )
         self._stopped = False
         self._done = 0
 
@@ -181,10 +201,10 @@ class _Descent:
             z = torch.randn(1, self._generator.config.z_dim, generator=self._random)
             with torch.no_grad():
                 other = self._generator.w_plus(z.to(self._w_plus)) - self._generator.w_avg
-                away = settings.explore * (1 - step / steps) * other
+                away = settings.neighbourhood_radius * (1 - step / steps) * other
                 seen, person = self._before(self._styles(away))
-            pictures = self._render(self._styles(away + step_of_all * layers))
-            terms = self._terms(pictures, seen, person, step_of_all * layers)
+            images = self._render(self._styles(away + step_of_all * layers))
+            terms = self._terms(images, seen, person, step_of_all * layers)
             self._descend(optimizer, terms)
             self._report(step + 1, terms, lambda: self._render(self._styles(step_of_all * layers)))
             if self._stopped:
@@ -208,8 +228,8 @@ class _Descent:
         steps = settings.steps - self._explored
         for step in range(steps + 1):
             styles = original + offset if in_s else self._styles(offset)
-            pictures = self._render(styles)
-            terms = self._terms(pictures, seen, person, offset)
+            images = self._render(styles)
+            terms = self._terms(images, seen, person, offset)
             loss = _sum(terms).detach()
             better = (loss < lowest) & active
             lowest = torch.where(better, loss, lowest)
@@ -223,7 +243,7 @@ class _Descent:
                 share = step / steps
                 group["lr"] = rate * (1 - share) if self._explored else learning_rate_at(step, steps, rate)
             self._descend(optimizer, terms, offset)
-            self._report(self._explored + step + 1, terms, partial(_same, pictures))
+            self._report(self._explored + step + 1, terms, partial(_same, images))
             if self._stopped:
                 break
         return best if settings.keep == "best" or self._stopped else offset.detach()
@@ -232,24 +252,24 @@ class _Descent:
         """What CLIP and the identity network see before the edit, where the loss needs it."""
         if not self._text.relative and self._identity is None:
             return None, None
-        pictures = self._render(styles)
-        seen = self._text.seen(pictures) if self._text.relative else None
-        return seen, None if self._identity is None else self._identity.person(pictures)
+        images = self._render(styles)
+        seen = self._text.seen(images) if self._text.relative else None
+        return seen, None if self._identity is None else self._identity.person(images)
 
     def _terms(
-        self, pictures: Tensor, seen: Tensor | None, person: Tensor | None, offset: Tensor
+        self, images: Tensor, seen: Tensor | None, person: Tensor | None, offset: Tensor
     ) -> dict[str, Tensor]:
         """The loss's terms, [N] each."""
         crops = None
         if self._settings.crops:
             count = self._settings.crops
-            crops = torch.rand(1, count, 3, generator=self._random).to(pictures)
-            crops = crops.expand(len(pictures), -1, -1)
-        terms = {"clip": self._text(pictures, seen, crops)}
+            crops = torch.rand(1, count, 3, generator=self._random).to(images)
+            crops = crops.expand(len(images), -1, -1)  # [N, crops, 3]
+        terms = {"clip": self._text(images, seen, crops)}
         if self._settings.lambda_l2 > 0:
             terms["l2"] = self._settings.lambda_l2 * offset.square().flatten(1).sum(dim=1)
         if self._identity is not None and person is not None:
-            terms["id"] = self._settings.lambda_id * self._identity(pictures, person)
+            terms["id"] = self._settings.lambda_id * self._identity(images, person)
         return terms
 
     def _descend(
@@ -262,7 +282,7 @@ class _Descent:
         optimizer.step()
 
     def _report(self, done: int, terms: Mapping[str, Tensor], drawn: Callable[[], Tensor]) -> None:
-        """Tell who looks on, and ask whether to go on."""
+        """Call the callbacks, and ask whether to go on."""
         watch, steps = self._watch, self._settings.steps
         self._done = done
         watch.advance(
@@ -300,8 +320,8 @@ class _Descent:
         return free
 
 
-def _same(pictures: Tensor) -> Tensor:
-    return pictures
+def _same(images: Tensor) -> Tensor:
+    return images
 
 
 def _sum(terms: Mapping[str, Tensor]) -> Tensor:

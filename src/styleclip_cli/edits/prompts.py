@@ -167,6 +167,12 @@ def text_directions(
 ) -> Tensor:
     """Directions from one neutral text to several targets, as `text_direction` finds each.
 
+    Args:
+        clip: As in `text_direction`.
+        targets: P texts.
+        neutral: What all start from.
+        templates: As in `text_direction`.
+
     Returns:
         [P, D], float32, rows of unit length, on the CPU.
 
@@ -182,19 +188,19 @@ def text_directions(
             message = f'CLIP sees no difference between "{target}" and "{neutral}"'
             raise UsageError(message, "use other words for one of them")
         rows.append(_unit(difference).float())
-    return torch.stack(rows)
+    return torch.stack(rows)  # [P, D]
 
 
 def image_direction(clip: Clip, before: Tensor, after: Tensor, batch: int = 32) -> Tensor:
-    """Direction between two sets of pictures in CLIP space, in the place of one between texts.
+    """Direction between two sets of images in CLIP space, in the place of one between texts.
 
     It leads from the mean of the embeddings before to the mean after, each embedding of unit length. What the
-    sets differ in beside the wanted thing is in it too, less so the more pictures there are.
+    sets differ in beside the wanted thing is in it too, less so the more images there are.
 
     Args:
         clip: The image encoder.
-        before: Pictures [N, 3, H, W] in [-1, 1], without what the direction is to add.
-        after: Pictures [M, 3, H', W'] with it; they need not be of the same faces.
+        before: Images [N, 3, H, W] in [-1, 1], without what the direction is to add.
+        after: Images [M, 3, H', W'] with it; they need not be of the same faces.
         batch: How many are looked at at once.
 
     Returns:
@@ -204,11 +210,11 @@ def image_direction(clip: Clip, before: Tensor, after: Tensor, batch: int = 32) 
         UsageError: If a set is empty, or CLIP sees no difference between them.
     """
     means = []
-    for pictures in (before, after):
-        if not len(pictures):
+    for images in (before, after):
+        if not len(images):
             raise UsageError("a set of pictures is empty", "at least one picture before and one after")
         with torch.inference_mode():
-            seen = [clip.encode_image(part.clamp(-1, 1)).cpu().double() for part in pictures.split(batch)]
+            seen = [clip.encode_image(part.clamp(-1, 1)).cpu().double() for part in images.split(batch)]
         means.append(_unit(torch.cat(seen)).mean(dim=0).clone())
     difference = means[1] - means[0]
     if not float(difference.norm()) > _NOISE:

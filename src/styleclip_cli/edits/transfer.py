@@ -63,7 +63,15 @@ class Transfer:
         return int((self.weight > 0).sum())
 
     def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
-        """Move faces toward the other one: alpha 1 gives them its styles, negative ones lead away from it."""
+        """Move faces toward the other one.
+
+        Args:
+            face: One face, or several joined.
+            alphas: Strengths: 1 gives them its styles, negative ones lead away from it.
+
+        Returns:
+            The face at each strength.
+        """
         styles = styles_of_face(self.generator, face)
         step = self.weight.to(styles) * (self.reference.to(styles) - styles)
         return [face.moved(shift=alpha * step) for alpha in alphas]
@@ -84,7 +92,14 @@ class Transfer:
 
 
 def styles_of_one(generator: Generator, face: Inversion) -> Tensor:
-    """Styles of a reference, [1, size].
+    """Styles of a reference.
+
+    Args:
+        generator: Whose styles.
+        face: A single face.
+
+    Returns:
+        [1, size].
 
     Raises:
         UsageError: If it is several faces.
@@ -113,7 +128,7 @@ def relevant_channels(
     """
     if beta is not None and not 0.0 <= beta <= 1.0:  # also refuses NaN
         raise UsageError(f"beta {beta:g} is not between 0 and 1", "leave it out to have it chosen")
-    strength = (relevance.matrix.double() @ directions.detach().cpu().double().T).abs()
+    strength = (relevance.matrix.double() @ directions.detach().cpu().double().T).abs()  # [K, P]
     largest = float(strength.max()) if strength.numel() else 0.0
     if largest <= 0.0 or not math.isfinite(largest):
         raise UsageError("no measured style channel answers to this text", "use other words, or more layers")

@@ -1,7 +1,7 @@
-"""Pictures -> W+ latents, on a ladder of quality: the encoder, W+ refined, the generator tuned around it.
+"""Images -> W+ latents, by methods of rising quality: the encoder, W+ refined, the generator tuned around it.
 
-`find` climbs it. Each rung starts from the one below: `encode` asks the encoder, `refine` moves W+ until the
-generator shows the picture, `pivotal` then moves the generator itself a little.
+`find` runs the one that is wanted. Each starts from the answer of the one before: `encode` asks the encoder,
+`refine` moves W+ until the generator shows the image, `pivotal` then moves the generator itself a little.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ SCHEMA = "styleclip.inversion/1"
 
 @dataclass(frozen=True)
 class Quality:
-    """How close the generator comes to a picture.
+    """How close the generator comes to an image.
 
     Attributes:
-        mse: Mean squared difference, pictures in [0, 1].
+        mse: Mean squared difference, images in [0, 1].
         perceptual: Perceptual distance; 0 is the same, see `perceptual`.
         identity: Cosine of the face embeddings; None without an identity network.
         seconds: What the inversion took.
@@ -68,13 +68,13 @@ class Quality:
 
 @dataclass(frozen=True, eq=False)
 class Inversion:
-    """What was found for one picture, and what edits made of it.
+    """What was found for one image, and what edits made of it.
 
     Several faces can be one: [N, ...] in the place of [1, ...], if none is tuned (`joined`, `split`).
 
     Attributes:
         w_plus: [1, num_ws, w_dim].
-        tuned: What the generator's tensors gain for this picture, by name; empty if it stays as it is.
+        tuned: What the generator's tensors gain for this image, by name; empty if it stays as it is.
         quality: How close it comes; None if that was not measured, or it was edited.
         shift: [1, size], what edits in StyleSpace added to the styles of `w_plus`; None for nothing.
     """
@@ -90,6 +90,9 @@ class Inversion:
         Args:
             w_plus: What is added to W+, of its shape; None for nothing.
             shift: What is added to the styles, [N or 1, size]; None for nothing.
+
+        Returns:
+            A new one; `quality` no longer holds.
         """
         if shift is not None:
             shift = shift.expand(len(self.w_plus), -1)
@@ -105,6 +108,12 @@ class Inversion:
     @classmethod
     def joined(cls, faces: Sequence[Inversion]) -> Inversion:
         """Several faces as one, to be worked on at once.
+
+        Args:
+            faces: One after the other.
+
+        Returns:
+            One of N faces.
 
         Raises:
             ValueError: If the generator is tuned for one of them.
@@ -123,14 +132,22 @@ class Inversion:
         return cls(torch.cat([face.w_plus for face in faces]), shift=shift)
 
     def split(self) -> list[Inversion]:
-        """Each face on its own."""
+        """Each face on its own.
+
+        Returns:
+            N of one face.
+        """
         if len(self.w_plus) == 1:
             return [self]
         shifts = [None] * len(self.w_plus) if self.shift is None else self.shift.split(1)
         return [replace(self, w_plus=w, shift=s) for w, s in zip(self.w_plus.split(1), shifts, strict=True)]
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-        """Arrays and details to be kept."""
+        """Arrays and details to be kept.
+
+        Returns:
+            Arrays by name, and details as JSON can hold them.
+        """
         arrays = {"w_plus": self.w_plus.detach().cpu().numpy(), **to_arrays(self.tuned)}
         if self.shift is not None:
             arrays["shift"] = self.shift.detach().cpu().numpy()
@@ -139,6 +156,13 @@ class Inversion:
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> Inversion:
         """What `to_arrays` kept.
+
+        Args:
+            arrays: By name.
+            details: The quality; empty for none.
+
+        Returns:
+            On the CPU.
 
         Raises:
             ValueError: If it is something else.
@@ -150,7 +174,7 @@ class Inversion:
 
 def find(
     image: Tensor,
-    close_up: Tensor,
+    encoder_input: Tensor,
     generator: Generator,
     encoder: Encoder,
     perceptual: Perceptual | None,
@@ -158,16 +182,16 @@ def find(
     settings: InversionSettings,
     progress: Callable[[int, int], None] | None = None,
 ) -> Inversion:
-    """Invert one picture.
+    """Invert one image.
 
     Args:
         image: [1, 3, H, W] in [-1, 1].
-        close_up: The same picture as the encoder is to see it, [1, 3, H', W'].
+        encoder_input: The same image as the encoder is to see it, [1, 3, H', W'].
         generator: The generator to match.
         encoder: Image -> W+.
         perceptual: Perceptual distance; None for the encoder alone.
         identity: Face embeddings; None where there are no faces.
-        settings: Which rung, and how many steps.
+        settings: Which method, and how many steps.
         progress: Called with (done, total) steps.
 
     Returns:
@@ -175,15 +199,14 @@ def find(
     """
     began = time.monotonic()
     deadline = Deadline(settings.budget, progress, settings.total_steps)
-    w_plus = encode(encoder, close_up, generator)
-    changes: dict[str, Tensor] = {}
-    if settings.inverter != "encoder":
-        w_plus, changes = refine(generator, w_plus, image, settings, perceptual, identity, deadline)
-    if settings.inverter == "pivotal":
-        changes |= pivotal(generator, w_plus, image, settings, perceptual, changes, deadline)
+    w_plus = encode(encoder, encoder_input, generator)
     if settings.inverter == "encoder":  # measuring would take longer than asking it: see `measured`
         return Inversion(w_plus)
     assert perceptual is not None
+    with tuned(generator, {}):  # noise and weights are moved in place: other threads wait
+        w_plus, changes = refine(generator, w_plus, image, settings, perceptual, identity, deadline)
+        if settings.inverter == "pivotal":
+            changes |= pivotal(generator, w_plus, image, settings, perceptual, changes, deadline)
     seconds = time.monotonic() - began
     return Inversion(
         w_plus, changes, _quality(image, w_plus, generator, changes, perceptual, identity, seconds)
@@ -201,12 +224,15 @@ def measured(
     """An inversion with how close it comes.
 
     Args:
-        found: What was found for the picture.
-        image: The picture, [1, 3, H, W] in [-1, 1].
+        found: What was found for the image.
+        image: The image, [1, 3, H, W] in [-1, 1].
         generator: As in `find`.
         perceptual: As in `find`.
         identity: As in `find`.
         seconds: What finding it took.
+
+    Returns:
+        The same with its quality.
     """
     quality = _quality(image, found.w_plus, generator, found.tuned, perceptual, identity, seconds)
     return replace(found, quality=quality)

@@ -11,41 +11,45 @@ from styleclip_cli import latents
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.inversion import Inversion
 from styleclip_cli.latents import Latents
-from styleclip_cli.networks import Networks
+from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.weights.packs import Pack
 
 
-def save(path: Path, faces: Sequence[Inversion], sources: Sequence[str], networks: Networks) -> None:
+def save(path: Path, faces: Sequence[Inversion], sources: Sequence[str], pack: Pack) -> None:
     """Write faces.
 
     Args:
         path: File to write (.npz).
         faces: One after the other; each may be several.
         sources: Where each comes from.
-        networks: Whose generator they are for.
+        pack: Whose generator they are for.
 
     Raises:
         OutputError: If the file cannot be written.
     """
-    pack = networks.pack
     provenance = latents.provenance(pack.fingerprint_of("generator"), pack.name, sources)
     kept = [one.to_arrays()[0] for face in faces for one in face.split()]
     w_plus = torch.cat([torch.from_numpy(arrays.pop("w_plus")) for arrays in kept]).numpy()
     latents.write(path, Latents(w_plus, provenance, {i: arrays for i, arrays in enumerate(kept) if arrays}))
 
 
-def load(path: Path, networks: Networks) -> list[Inversion]:
+def load(path: Path, generator: Generator, pack: Pack) -> list[Inversion]:
     """Read faces and make sure that they are this generator's.
 
     Args:
         path: A latent file, ours or StyleCLIP's.
-        networks: Whose generator they are for.
+        generator: The generator that they are to be for.
+        pack: Where it is from.
+
+    Returns:
+        One for each face, on the generator's device.
 
     Raises:
         BadInputError: If the file cannot be used, or belongs to another generator.
     """
     read = latents.read(path)
-    generator, pack = networks.generator, networks.pack
     space = generator.style_space
+    device = next(generator.parameters()).device
     fingerprint = pack.fingerprint_of("generator")
     latents.check_generator(read, space.num_ws, generator.config.w_dim, fingerprint, pack.name, path)
     tensors = {
@@ -67,9 +71,9 @@ def load(path: Path, networks: Networks) -> list[Inversion]:
             )
         found.append(
             Inversion(
-                face.w_plus.to(networks.device).expand(-1, space.num_ws, -1),
+                face.w_plus.to(device).expand(-1, space.num_ws, -1),
                 face.tuned,
-                shift=None if face.shift is None else face.shift.to(networks.device),
+                shift=None if face.shift is None else face.shift.to(device),
             )
         )
     return found

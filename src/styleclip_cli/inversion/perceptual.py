@@ -1,4 +1,4 @@
-"""Perceptual distance: how different two pictures look to a network, not to a pixel counter.
+"""Perceptual distance: how different two images look to a network, not to a pixel counter.
 
 Feature maps of a network are compared place by place, each place's channels scaled to unit length first
 (LPIPS, Zhang et al. 2018, without the learned weights, whose backbone is not among the packs' networks). The
@@ -15,12 +15,12 @@ from torch import Tensor
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.irse import ArcFace
 
-# Pictures are averaged to this side first: finer detail is what the pixel loss is for.
+# Images are averaged to this side first: finer detail is what the pixel loss is for.
 _SIDE = 128
 
 
 class Perceptual:
-    """A distance between pictures.
+    """A distance between images.
 
     Args:
         identity: The network whose feature maps are compared; None takes `clip`.
@@ -33,16 +33,31 @@ class Perceptual:
             raise ValueError("a perceptual distance needs a network")
 
     def features(self, images: Tensor) -> list[Tensor]:
-        """What pictures [N, 3, H, W] in [-1, 1] look like: a list for `__call__`; differentiable."""
+        """What images look like, for `__call__`; differentiable.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+
+        Returns:
+            Feature maps, each [N, C, H', W'], channels of unit length.
+        """
         if self._identity is None:
             assert self._clip is not None
-            return [self._clip.encode_image(images)[:, :, None, None]]
+            return [self._clip.encode_image(images)[:, :, None, None]]  # [N, D, 1, 1]
         if images.shape[-1] > _SIDE:
             images = F.adaptive_avg_pool2d(images, _SIDE)
         return [F.normalize(maps, dim=1) for maps in self._identity.feature_maps(images)]
 
     def __call__(self, images: Tensor, wanted: list[Tensor]) -> Tensor:
-        """Distance [N] of pictures from the features of others: 0 for the same, 2 for unrelated ones."""
+        """Distance of images from others.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            wanted: `features` of the others.
+
+        Returns:
+            [N]: 0 for the same, 2 for unrelated ones.
+        """
         found = self.features(images)
         terms = [(a - b).square().sum(dim=1).mean(dim=(1, 2)) for a, b in zip(found, wanted, strict=True)]
-        return torch.stack(terms).mean(dim=0)
+        return torch.stack(terms).mean(dim=0)  # [maps, N] -> [N]

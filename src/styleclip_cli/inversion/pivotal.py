@@ -1,11 +1,11 @@
-"""Pivotal tuning (Roich et al. 2021): move the generator a little, until it shows a picture at one latent.
+"""Pivotal tuning (Roich et al. 2021): move the generator a little, until it shows an image at one latent.
 
 Published settings: 350 steps of Adam at 3e-4 on equalised weights, LPIPS + L2; locality regularisation
-pulls pictures of latents between that one, the pivot, and random ones to what they were. The affine layers,
+pulls images of latents between that one, the pivot, and random ones to what they were. The affine layers,
 which turn W+ into styles, stay: directions in style space keep their meaning.
 
 Files keep kernels at different sizes: divided by the square root of their fan in, or not (NVlabs' PyTorch
-code), which is the same to the pictures, as kernels are demodulated. So a kernel's rate is in proportion to
+code), which is the same to the images, as kernels are demodulated. So a kernel's rate is in proportion to
 its own size. What equalising means for toRGB, which is not demodulated, is a rate divided by the square
 root of the fan in.
 
@@ -19,6 +19,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import RLock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -26,10 +28,11 @@ from torch import Tensor, nn
 
 from styleclip_cli.inversion.encode import resized
 from styleclip_cli.inversion.perceptual import Perceptual
-from styleclip_cli.inversion.refine import Deadline, PictureLoss, Plateau, frozen
+from styleclip_cli.inversion.refine import Deadline, ImageLoss, Plateau, frozen
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import InversionSettings
 
+_locks: WeakKeyDictionary[Generator, RLock] = WeakKeyDictionary()
 RANK = 16
 TUNING = 2
 """Changes with what the same settings lead to."""
@@ -62,7 +65,7 @@ def pivotal(
     """
     w_plus = w_plus.detach().clone()
     target = resized(image.detach().to(w_plus).clone(), generator.config.resolution)
-    loss_of = PictureLoss(target, settings, perceptual, None)
+    loss_of = ImageLoss(target, settings, perceptual, None)
     random = torch.Generator().manual_seed(settings.seed)
     plateau = Plateau()
     with tuned(generator, changes), frozen(generator):
@@ -102,19 +105,24 @@ def pivotal(
 
 @contextmanager
 def tuned(generator: Generator, changes: Mapping[str, Tensor]) -> Iterator[Generator]:
-    """Let a generator be another picture's for a while.
+    """Tune a generator for a while.
 
     Args:
-        generator: Its tensors are replaced inside the context, and put back afterwards, exactly.
-        changes: What tensors gain, by name.
+        generator: Its tensors are replaced inside the context, and put back afterwards, exactly. Other
+            threads that want to enter the context wait, those too that change nothing.
+        changes: What is added to tensors, by name.
+
+    Yields:
+        The generator.
     """
-    if not changes:
-        yield generator
-        return
-    tensors: dict[str, Tensor] = {**dict(generator.named_parameters()), **dict(generator.named_buffers())}
-    moved = {name: tensors[name].data + change.to(tensors[name]) for name, change in changes.items()}
-    with _swapped(tensors, moved):
-        yield generator
+    with _locks.setdefault(generator, RLock()):
+        if not changes:
+            yield generator
+            return
+        tensors: dict[str, Tensor] = {**dict(generator.named_parameters()), **dict(generator.named_buffers())}
+        moved = {name: tensors[name].data + change.to(tensors[name]) for name, change in changes.items()}
+        with _swapped(tensors, moved):
+            yield generator
 
 
 @contextmanager
@@ -155,7 +163,7 @@ def _locality(
     settings: InversionSettings,
     random: torch.Generator,
 ) -> Tensor:
-    """How far a picture near the pivot has moved from what the untuned generator shows (section 3.3)."""
+    """How far an image near the pivot has moved from what the untuned generator shows (section 3.3)."""
     z = torch.randn(1, generator.config.z_dim, generator=random).to(pivot)
     with torch.no_grad():
         near = pivot.lerp(generator.w_plus(z, truncation_psi=0.5), settings.locality_reach)
@@ -170,6 +178,9 @@ def low_rank(change: Tensor, rank: int = RANK) -> Tensor:
     Args:
         change: [O, I, k, k], or anything else.
         rank: At most.
+
+    Returns:
+        Of the same shape.
     """
     factors = factorised(change, rank)
     return change if factors is None else restored(*factors, change.shape).to(change.device)
@@ -177,6 +188,10 @@ def low_rank(change: Tensor, rank: int = RANK) -> Tensor:
 
 def factorised(change: Tensor, rank: int = RANK) -> tuple[Tensor, Tensor] | None:
     """Two thin matrices [O, r] and [r, I * k * k] whose product is nearest to a kernel's change.
+
+    Args:
+        change: [O, I, k, k]; anything else has no factors.
+        rank: r, at most.
 
     Returns:
         The matrices, on the CPU, or None where they would not be smaller.
@@ -193,12 +208,28 @@ def factorised(change: Tensor, rank: int = RANK) -> tuple[Tensor, Tensor] | None
 
 
 def restored(left: Tensor, right: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """The change that two matrices stand for."""
-    return (left @ right).reshape(shape)
+    """The change that two matrices stand for.
+
+    Args:
+        left: [O, r].
+        right: [r, I * k * k].
+        shape: (O, I, k, k).
+
+    Returns:
+        [O, I, k, k].
+    """
+    return (left @ right).reshape(shape)  # [O, I k k] -> [O, I, k, k]
 
 
 def to_arrays(changes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """Changes as arrays to be kept: half precision, kernels as their two thin matrices."""
+    """Changes as arrays to be kept: half precision, kernels as their two thin matrices.
+
+    Args:
+        changes: What is added to tensors, by name.
+
+    Returns:
+        By name of the tensor, "tuned." before it.
+    """
     arrays: dict[str, np.ndarray] = {}
     for name, change in changes.items():
         factors = factorised(change.cpu())
@@ -213,6 +244,12 @@ def to_arrays(changes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
 
 def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
     """Changes as `to_arrays` keeps them; other arrays are passed over.
+
+    Args:
+        arrays: As `to_arrays` gives them, among others.
+
+    Returns:
+        What is added to tensors, by name.
 
     Raises:
         ValueError: If they do not fit each other.

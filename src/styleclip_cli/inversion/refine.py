@@ -1,4 +1,4 @@
-"""Move W+ (and, if wanted, the noise) until the generator shows a picture.
+"""Move W+ (and, if wanted, the noise) until the generator shows an image.
 
 The usual optimisation of the StyleGAN literature (Image2StyleGAN, Abdal et al. 2019; start from an encoder
 and pull back to its code as in e4e, Tov et al. 2021; noise and its regulariser as in StyleGAN2's projector,
@@ -28,7 +28,7 @@ _SMALLEST_NOISE = 8
 
 
 class Deadline:
-    """Counts the steps of all rungs, reports them, and says when the time is up.
+    """Counts the steps of all methods, reports them, and says when the time is up.
 
     Args:
         budget: Seconds for the whole inversion; None for no limit.
@@ -47,7 +47,11 @@ class Deadline:
             self._progress(min(self._done, self._total), self._total)
 
     def skip(self, steps: int) -> None:
-        """Count steps that are not needed."""
+        """Count steps that are not needed.
+
+        Args:
+            steps: How many.
+        """
         self._done += steps
 
     @property
@@ -68,7 +72,14 @@ class Plateau:
         self._best, self._since = float("inf"), 0
 
     def reached(self, loss: float) -> bool:
-        """Take the next loss; True after many steps without a real gain."""
+        """Take the next loss.
+
+        Args:
+            loss: The loss.
+
+        Returns:
+            True after many steps without a real gain.
+        """
         if loss < self._best * (1 - _GAIN):
             self._best, self._since = loss, 0
         else:
@@ -98,9 +109,9 @@ def refine(
     identity: ArcFace | None = None,
     deadline: Deadline | None = None,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Move W+ codes until the generator shows the pictures.
+    """Move W+ codes until the generator shows the images.
 
-    The loss of each picture is lambda_pixel (L1 + L2) + lambda_perceptual * distance + lambda_identity (1 -
+    The loss of each image is lambda_pixel (L1 + L2) + lambda_perceptual * distance + lambda_identity (1 -
     cosine) + lambda_code (squared distance to the start). Step size and distance are in units of how far the
     codes lie from the mean latent, so that one setting suits generators of any scale.
 
@@ -114,7 +125,7 @@ def refine(
         deadline: Counts steps and time.
 
     Returns:
-        W+ [N, num_ws, w_dim] with the lowest loss seen for each picture, on the generator's device, and what
+        W+ [N, num_ws, w_dim] with the lowest loss seen for each image, on the generator's device, and what
         the noise buffers gained, by name (empty without `noise`).
     """
     device = next(generator.parameters()).device
@@ -128,7 +139,7 @@ def refine(
     noise = _Noise(generator) if settings.noise else None
     variables = [offset, *(noise.maps if noise is not None else ())]
     optimizer = torch.optim.Adam(variables, lr=settings.learning_rate)
-    loss_of = PictureLoss(target, settings, perceptual, identity)
+    loss_of = ImageLoss(target, settings, perceptual, identity)
     best, best_noise = start.clone(), {} if noise is None else noise.gained()
     lowest = torch.full((len(start),), float("inf"), device=device)
     plateau = Plateau()
@@ -156,8 +167,8 @@ def refine(
     return best, best_noise
 
 
-class PictureLoss:
-    """What all rungs compare pictures by."""
+class ImageLoss:
+    """The loss of `refine` and `pivotal`, but for what regularises them."""
 
     def __init__(
         self,
@@ -174,7 +185,7 @@ class PictureLoss:
             self._person = self._identity.embed(target) if self._identity is not None else None
 
     def __call__(self, pictures: Tensor) -> Tensor:
-        """Loss [N] of pictures."""
+        """Loss [N] of images."""
         error = pictures - self._target
         loss = self._settings.lambda_pixel * (error.abs() + error.square()).mean(dim=(1, 2, 3))
         if self._perceptual is not None:

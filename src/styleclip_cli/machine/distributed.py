@@ -28,11 +28,11 @@ class World:
     device: str = "cpu"
 
     @property
-    def presents(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the one that writes and tells."""
         return self.rank == 0
 
-    def share(self, batch: Tensor) -> Tensor:
+    def shard(self, batch: Tensor) -> Tensor:
         """This process's part of what all have computed alike."""
         each = len(batch) // self.size
         return batch[self.rank * each : (self.rank + 1) * each]
@@ -48,8 +48,8 @@ class World:
         """The module, so that its gradients are averaged over all processes."""
         return module if self.size == 1 else nn.parallel.DistributedDataParallel(module)
 
-    def agree(self, flag: bool) -> bool:
-        """Whether any process says so."""
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in any process."""
         if self.size == 1:
             return flag
         said = torch.tensor(float(flag), device=self.device)

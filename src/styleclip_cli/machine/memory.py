@@ -1,4 +1,4 @@
-"""Memory: when it ran out, and keeping what is given back. Imports nothing heavy."""
+"""Memory: when it ran out, and keeping what is freed. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ _MMAP_MAX, _TRIM_THRESHOLD, _TOP_PAD = -4, -1, -2  # of glibc's malloc.h
 
 
 @cache
-def keep_freed() -> None:
-    """Let this process keep the memory it frees, to use it again.
+def disable_malloc_trim() -> None:
+    """Have malloc keep the memory that this process frees, to use it again.
 
-    Large pictures are otherwise given back to the system after each layer, and getting them anew, page by
-    page and emptied, takes as long as rendering does. The process stays as large as it once was; nothing else
+    Large images are otherwise given back to the system after each layer, and getting them anew, page by page
+    and zeroed, takes as long as rendering does. The process stays as large as it once was; nothing else
     changes. Only where the C library is glibc. Commands do so, unless the environment variable
     STYLECLIP_KEEP_FREED is 0; a program that embeds an `Engine` calls this itself, if it wants to.
     """

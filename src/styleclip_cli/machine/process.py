@@ -16,12 +16,10 @@ class Choices:
     Attributes:
         kernels: Whether kernels are built and used.
         verbose: Whether tracebacks of errors are shown.
-        keep_freed: Whether memory that is freed may be kept (`memory.keep_freed`).
     """
 
     kernels: bool = True
     verbose: bool = False
-    keep_freed: bool = False
 
 
 chosen = Choices()

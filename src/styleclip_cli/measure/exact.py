@@ -6,8 +6,8 @@ equation 7 and the text after it; official SingleChannel.py).
 
 What does not change is rendered once. A style channel changes nothing before its own layer, so each face is
 rendered up to there, and every push goes on from that. A toRGB layer changes no features at all: the
-colours that it adds to the picture change, and as later layers only add to those, enlarged, the difference
-is enlarged and added to the face's own picture.
+colours that it adds to the image change, and as later layers only add to those, enlarged, the difference
+is enlarged and added to the face's own image.
 """
 
 from __future__ import annotations
@@ -54,9 +54,9 @@ def measure_relevance(
 ) -> Relevance:
     """Measure the relevance of style channels exactly as the paper does.
 
-    Pictures are the first `n_images` samples of the statistics' kind (same truncation). Each channel is
+    Images are the first `n_images` samples of the statistics' kind (same truncation). Each channel is
     pushed on the untouched styles: the official script leaves every channel it has done at its mean, so
-    its later layers are measured on nearly equal faces. CLIP sees the pictures clamped to [-1, 1] by its
+    its later layers are measured on nearly equal faces. CLIP sees the images clamped to [-1, 1] by its
     own preprocessing; they are not rounded to 8 bits.
 
     Args:
@@ -65,9 +65,12 @@ def measure_relevance(
         statistics: Mean and std of its style channels.
         settings: How. With `stop_at`, layers above that resolution are rendered up to their own.
         layers: Layers to measure; None for those of the settings.
-        batch: Pictures rendered at once; None fits it to the resolution.
+        batch: Images rendered at once; None fits it to the resolution.
         fingerprint: Hash of the generator's and CLIP's weights; None measures without the cache.
         progress: Called with (done, total) channels, and the time it takes in all.
+
+    Returns:
+        The relevance of these layers' channels, on the CPU.
 
     Raises:
         UsageError: If settings make no sense, or the statistics are of another generator.
@@ -98,7 +101,20 @@ def relevance_job(
     batch: int | None = None,
     fingerprint: str | None = None,
 ) -> Job:
-    """The measurement in pieces of up to 16 channels of a layer; see `measure_relevance`."""
+    """The measurement in pieces of up to 16 channels of a layer; see `measure_relevance`.
+
+    Args:
+        generator: As in `measure_relevance`.
+        clip: As in `measure_relevance`.
+        statistics: As in `measure_relevance`.
+        settings: As in `measure_relevance`.
+        layers: As in `measure_relevance`.
+        batch: As in `measure_relevance`.
+        fingerprint: As in `measure_relevance`.
+
+    Returns:
+        The job.
+    """
     space = generator.style_space
     if settings.n_images < 1 or not settings.sigma > 0:
         raise UsageError(
@@ -209,12 +225,12 @@ class _Probe:
         return self._speed.seconds(work)
 
     def _cost(self, layer: StyleLayer) -> float:
-        """Multiplications for a picture with a channel of this layer pushed, CLIP's with them."""
+        """Multiplications for an image with a channel of this layer pushed, CLIP's with them."""
         space = self._generator.style_space
         end = self._end(layer)
         later = [one for one in space.layers[layer.index :] if one.resolution <= end and not layer.is_rgb]
         visual = sum(p.numel() for p in self._clip.model.visual.parameters())
-        # CLIP reads a picture in patches of 32 pixels or about that many; each goes through all weights.
+        # CLIP reads an image in patches of 32 pixels or about that many; each goes through all weights.
         return sum(self._multiplications(one) for one in later) + visual * (self._clip.resolution / 32) ** 2
 
     def _multiplications(self, layer: StyleLayer) -> float:
@@ -223,7 +239,7 @@ class _Probe:
         return side * side * layer.width * outputs
 
     def _end(self, layer: StyleLayer) -> int:
-        """Resolution that pictures are rendered at, where this layer's channels are pushed."""
+        """Resolution that images are rendered at, where this layer's channels are pushed."""
         full = self._generator.config.resolution
         return min(full, max(self._settings.stop_at or full, layer.resolution))
 
@@ -296,8 +312,8 @@ class _Probe:
         mean, reach = self._statistics.mean[flat], self._settings.sigma * self._statistics.std[flat]
         values = torch.cat([mean - reach, mean + reach]).to(self._device)
         faces, flat = (each.to(self._device).repeat(2) for each in (faces, flat))
-        pictures = render(faces, flat, values).clamp(-1.0, 1.0)
-        seen = self._clip.encode_image(pictures).detach().cpu().double()
+        images = render(faces, flat, values).clamp(-1.0, 1.0)
+        seen = self._clip.encode_image(images).detach().cpu().double()
         below, above = (seen / seen.norm(dim=1, keepdim=True).clamp_min(1e-12)).chunk(2)
         return unit_rows(above - below)
 

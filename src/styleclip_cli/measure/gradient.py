@@ -38,7 +38,7 @@ _VARIANCE = 0.999
 _MOST = 64  # axes
 _SEEN = 64  # faces that they are found from, at the least: seeing is quick, and few faces differ in few ways
 _PIECE = 4  # faces
-_PIXELS = {"cpu": 2**17, "gpu": 2**20}  # of the pictures whose derivatives are taken together
+_PIXELS = {"cpu": 2**17, "gpu": 2**20}  # of the images whose derivatives are taken together
 
 
 def estimate_relevance(
@@ -52,7 +52,7 @@ def estimate_relevance(
 ) -> Relevance:
     """Estimate the relevance of style channels from derivatives.
 
-    Pictures are those of the exact measurement, rendered no larger than CLIP needs them: at the lowest
+    Images are those of the exact measurement, rendered no larger than CLIP needs them: at the lowest
     resolution that is not below CLIP's own, or the highest of the layers'.
 
     Args:
@@ -62,6 +62,9 @@ def estimate_relevance(
         settings: How; `sigma` is of no account.
         fingerprint: Hash of the generator's and CLIP's weights; None estimates without the cache.
         progress: Called with (done, total) faces.
+
+    Returns:
+        The relevance, on the CPU.
 
     Raises:
         UsageError: If settings make no sense, or the statistics are of another generator.
@@ -94,7 +97,18 @@ def gradient_job(
     *,
     fingerprint: str | None = None,
 ) -> Job:
-    """The estimate in pieces of a few faces; see `estimate_relevance`."""
+    """The estimate in pieces of a few faces; see `estimate_relevance`.
+
+    Args:
+        generator: As in `estimate_relevance`.
+        clip: As in `estimate_relevance`.
+        statistics: As in `estimate_relevance`.
+        settings: As in `estimate_relevance`.
+        fingerprint: As in `estimate_relevance`.
+
+    Returns:
+        The job.
+    """
     space = generator.style_space
     if settings.n_images < 2:
         raise UsageError(f"relevance from {settings.n_images} images", "use 100 images")
@@ -138,10 +152,12 @@ def gradient_job(
             rows, done = torch.zeros(()), 0
             for styles in faces()[first : first + count].split(together):
 
-                def told(part: float, done: int = done, number: int = len(styles)) -> None:
+                def report_axis(part: float, done: int = done, number: int = len(styles)) -> None:
                     report((done + part * number) / count)
 
-                effects = _unit_effects(generator, clip, styles, layers, statistics.std, axes(), side, told)
+                effects = _unit_effects(
+                    generator, clip, styles, layers, statistics.std, axes(), side, report_axis
+                )
                 rows = rows + effects.sum(dim=0)
                 done += len(styles)
             return {"rows": rows.float().numpy(), "axes": axes().numpy()}
@@ -170,7 +186,7 @@ def main_axes(embeddings: Tensor) -> Tensor:
 
 
 def _side(generator: Generator, clip: Clip, layers: Sequence[StyleLayer], stop_at: int | None) -> int:
-    """Resolution that pictures are rendered at."""
+    """Resolution that images are rendered at."""
     enough = [side for side in generator.config.channels if side >= (stop_at or clip.resolution)]
     highest = max((layer.resolution for layer in layers), default=0)
     return max(min(enough, default=generator.config.resolution), highest)

@@ -36,6 +36,9 @@ def merge(source: Path, target: Path) -> Merged:
         source: Folder of the one cache.
         target: Folder of the other, made if missing. What is whole there is kept as it is.
 
+    Returns:
+        What happened to each file.
+
     Raises:
         BadInputError: If the source is no cache.
         OutputError: If the target cannot be written.

@@ -56,8 +56,12 @@ class Job:
     keep: bool = True
     remaining: Callable[[Sequence[int]], float | None] = lambda numbers: None
 
-    def left(self) -> list[int]:
-        """Numbers of the pieces that are not in the cache."""
+    def missing(self) -> list[int]:
+        """Numbers of the pieces that are not in the cache.
+
+        Returns:
+            In ascending order.
+        """
         return [number for number, piece in enumerate(self.pieces) if not self._kept(piece)]
 
     def run(self, shard: Shard | None = None, advance: Advance = nothing) -> list[cache.Arrays]:
@@ -78,11 +82,11 @@ class Job:
             piece = self.pieces[number]
 
             def report(part: float, piece: Piece = piece, base: int = done, place: int = place) -> None:
-                advance(base + int(piece.amount * part), total, self._told(mine[place:], part, began))
+                advance(base + int(piece.amount * part), total, self._estimate(mine[place:], part, began))
 
             found.append(self._one(piece, report))
             done += piece.amount
-            advance(done, total, self._told(mine[place + 1 :], 0.0, began))
+            advance(done, total, self._estimate(mine[place + 1 :], 0.0, began))
         return found
 
     def _one(self, piece: Piece, report: Report) -> cache.Arrays:
@@ -93,8 +97,8 @@ class Job:
 
         return cache.cached(self.kind, piece.key, self.schema, compute)[0] if self.keep else compute()[0]
 
-    def _told(self, ahead: Sequence[int], part: float, began: float) -> str:
-        """How long it takes in all, from beginning to end."""
+    def _estimate(self, ahead: Sequence[int], part: float, began: float) -> str:
+        """The time from beginning to end, in words; empty if it cannot be estimated."""
         if not ahead:
             return ""
         each = self.remaining(ahead[:1]), self.remaining(ahead[1:])
@@ -110,6 +114,10 @@ class Job:
 def check_finite(kind: str, *arrays: np.ndarray) -> None:
     """Make sure that what was measured are numbers.
 
+    Args:
+        kind: What it was.
+        arrays: The numbers.
+
     Raises:
         WeightsError: If they are not.
     """
@@ -121,7 +129,14 @@ def check_finite(kind: str, *arrays: np.ndarray) -> None:
 
 
 def duration(seconds: float) -> str:
-    """A length of time as people say it: "40 s", "12 min", "3.5 h"."""
+    """A length of time as people say it: "40 s", "12 min", "3.5 h".
+
+    Args:
+        seconds: How long.
+
+    Returns:
+        In words.
+    """
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -37,10 +37,10 @@ class Relevance:
         matrix: [K, D], float32, rows of unit length; zero for channels without effect.
         channels: [K], int64, flat StyleSpace indices of the rows, ascending.
         size: Channels of the whole StyleSpace.
-        n_images: Pairs of pictures per channel.
+        n_images: Pairs of images per channel.
         sigma: How far channels were pushed, in standard deviations.
-        seed: Seed of the pictures.
-        stop_at: Resolution at which pictures were rendered; None for the generator's own.
+        seed: Seed of the images.
+        stop_at: Resolution at which images were rendered; None for the generator's own.
         mode: "exact", or "gradient" if it is an estimate from derivatives.
     """
 
@@ -106,6 +106,9 @@ class Relevance:
             fingerprint: The generator and CLIP it must have been measured with; None accepts any.
             size: Style channels that the generator must have; None accepts any.
 
+        Returns:
+            On the CPU.
+
         Raises:
             BadInputError: If the file cannot be used, or belongs to other models.
         """
@@ -143,6 +146,9 @@ class Relevance:
             arrays: "matrix" [rows, D].
             space: StyleSpace of the generator it is for.
 
+        Returns:
+            On the CPU.
+
         Raises:
             BadInputError: If it has another number of rows than either.
         """
@@ -161,9 +167,15 @@ class Relevance:
 
 
 def unit_rows(rows: Tensor) -> Tensor:
-    """Bring rows [..., D] to unit length; those that are nothing but rounding become zero.
+    """Bring rows to unit length; those that are nothing but rounding become zero.
 
     What is not finite stays so, to be refused: as zero it would be taken for a channel without effect.
+
+    Args:
+        rows: [..., D].
+
+    Returns:
+        [..., D].
     """
     lengths = rows.norm(dim=-1, keepdim=True)
     return torch.where(lengths <= DEAD, rows.new_zeros(()), rows / lengths.clamp_min(DEAD))

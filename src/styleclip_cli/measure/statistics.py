@@ -74,6 +74,9 @@ class StyleStatistics:
     def check(self, space: StyleSpace) -> None:
         """Make sure that they are of a generator with this style space.
 
+        Args:
+            space: The style space.
+
         Raises:
             UsageError: If they are not.
         """
@@ -107,6 +110,9 @@ class StyleStatistics:
             fingerprint: The generator they must have been measured on; None accepts any.
             widths: The style layer widths they must have; None accepts any.
 
+        Returns:
+            On the CPU.
+
         Raises:
             BadInputError: If the file cannot be used, or belongs to another generator.
         """
@@ -127,6 +133,9 @@ class StyleStatistics:
             arrays: "mean" and "std" [size], "widths" [layers].
             widths: The style layer widths of the generator they are for.
 
+        Returns:
+            On the CPU.
+
         Raises:
             BadInputError: If they are for another generator.
         """
@@ -140,7 +149,17 @@ class StyleStatistics:
 
 
 def sample_styles(generator: Generator, n: int, seed: int, truncation_psi: float) -> Tensor:
-    """Styles [n, size] of the first samples, on the generator's device; see `sample_w_plus`."""
+    """Styles of the first samples; see `sample_w_plus`.
+
+    Args:
+        generator: Whose styles.
+        n: How many.
+        seed: As in `sample_w_plus`.
+        truncation_psi: As in `sample_w_plus`.
+
+    Returns:
+        [n, size], on the generator's device.
+    """
     space = generator.style_space
     with torch.no_grad():
         batches = sample_w_plus(generator, n, seed, truncation_psi, 256)
@@ -207,6 +226,9 @@ def statistics_job(
         batch: How many samples at once.
         fingerprint: Hash of its weights; None keeps nothing in the cache.
 
+    Returns:
+        The job.
+
     Raises:
         UsageError: If the number of samples or the batch makes no sense.
     """
@@ -265,6 +287,9 @@ def measure_statistics(
         fingerprint: Hash of the generator's weights; None keeps no piece in the cache.
         progress: Called with (done, n).
 
+    Returns:
+        On the CPU, float32.
+
     Raises:
         UsageError: If n or batch makes no sense.
     """
@@ -295,6 +320,9 @@ def cached_statistics(
         settings: How to measure.
         batch: How many samples at once.
         progress: Called with (done, n) while measuring.
+
+    Returns:
+        On the CPU, float32.
     """
 
     def compute() -> tuple[cache.Arrays, cache.Json]:
@@ -338,7 +366,17 @@ def _unpack(arrays: cache.Arrays, meta: cache.Json, origin: str) -> StyleStatist
 
 
 def finite(values: Any) -> Tensor:
-    """Stored numbers as a float32 tensor; ValueError if one of them is not finite."""
+    """Take numbers out of a file.
+
+    Args:
+        values: An array.
+
+    Returns:
+        float32.
+
+    Raises:
+        ValueError: If one of them is not finite.
+    """
     if not np.isfinite(values).all():
         raise ValueError("not finite")
     return torch.from_numpy(np.array(values, dtype=np.float32))

@@ -1,4 +1,4 @@
-"""CLIP behind a small adapter: pictures in generator range and sentences in, unit vectors out.
+"""CLIP behind a small adapter: images in generator range and sentences in, unit vectors out.
 
 The network and the tokenizer are clip-anytorch's (`packages`).
 """
@@ -22,7 +22,7 @@ from styleclip_cli.nets.packages import CLIP
 CONTEXT_LENGTH = 77
 VOCABULARY = 49408
 START, END = 49406, 49407
-# Mean and spread of CLIP's training pictures, RGB in [0, 1] (clip.py, _transform).
+# Mean and spread of CLIP's training images, RGB in [0, 1] (clip.py, _transform).
 MEAN = (0.48145466, 0.4578275, 0.40821073)
 STD = (0.26862954, 0.26130258, 0.27577711)
 
@@ -30,7 +30,14 @@ Preprocessing = Literal["clip", "styleclip"]
 
 
 def clip_model_class() -> type[nn.Module]:
-    """The class of OpenAI's CLIP network."""
+    """The class of OpenAI's CLIP network.
+
+    Returns:
+        clip-anytorch's `CLIP`.
+
+    Raises:
+        WeightsError: If clip-anytorch is missing or damaged.
+    """
     model: type[nn.Module] = CLIP.member("model", "CLIP")
     return model
 
@@ -78,7 +85,7 @@ def tokenize(texts: Sequence[str]) -> Tensor:
 
 
 def preprocess(images: Tensor, resolution: int, how: Preprocessing = "clip") -> Tensor:
-    """Turn generator pictures into CLIP's input, differentiably.
+    """Turn generator images into CLIP's input, differentiably.
 
     Args:
         images: [N, 3, H, W] in [-1, 1].
@@ -101,8 +108,8 @@ def preprocess(images: Tensor, resolution: int, how: Preprocessing = "clip") -> 
     if height != width:
         top, left = (round((side - resolution) / 2) for side in (height, width))
         images = images[..., top : top + resolution, left : left + resolution]
-    mean = images.new_tensor(MEAN).view(3, 1, 1)
-    std = images.new_tensor(STD).view(3, 1, 1)
+    mean = images.new_tensor(MEAN).view(3, 1, 1)  # [3, 1, 1]
+    std = images.new_tensor(STD).view(3, 1, 1)  # [3, 1, 1]
     return (images * 0.5 + 0.5 - mean) / std
 
 
@@ -129,6 +136,12 @@ class Clip(nn.Module):
         `token_embedding.ids` [K], the last row standing for all other tokens. A tensor `gelu` says that it
         was trained with GELU, as LAION's were, in place of OpenAI's approximation of it.
 
+        Args:
+            state: Tensors under OpenAI's names.
+
+        Returns:
+            The frozen network, float32.
+
         Raises:
             WeightsError: If it is not such a state dict.
         """
@@ -153,13 +166,27 @@ class Clip(nn.Module):
         return channels_last(clip.eval().requires_grad_(False))
 
     def encode_image(self, images: Tensor, how: Preprocessing = "clip") -> Tensor:
-        """Embed pictures [N, 3, H, W] in [-1, 1] as unit vectors [N, embed_dim]; differentiable."""
+        """Embed images; differentiable.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            how: As in `preprocess`.
+
+        Returns:
+            [N, embed_dim], float32, unit length.
+        """
         device = self.model.text_projection.device
         inputs = preprocess(images.to(device), self.resolution, how)
         return F.normalize(self.model.encode_image(inputs).float(), dim=-1)
 
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed sentences as unit vectors [N, embed_dim].
+        """Embed sentences.
+
+        Args:
+            texts: N sentences.
+
+        Returns:
+            [N, embed_dim], float32, unit length.
 
         Raises:
             BadInputError: If a sentence has more than 75 tokens.

@@ -1,4 +1,4 @@
-"""The e4e encoder (Tov et al. 2021): picture -> W+, one w and small offsets from it; also pSp and ReStyle.
+"""The e4e encoder (Tov et al. 2021): image -> W+, one w and small offsets from it; also pSp and ReStyle.
 
 Structure and tensor names are those of the public checkpoints' `encoder.` part. An IR-SE trunk gives
 feature maps at three depths, joined by a feature pyramid; a small head per W+ vector reads one of them.
@@ -48,11 +48,11 @@ class StyleHead(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[N, C, H, W] -> [N, w_dim]."""
-        return self.linear(self.convs(x).flatten(1))
+        return self.linear(self.convs(x).flatten(1))  # [N, w_dim, 1, 1] -> [N, w_dim]
 
 
 class Encoder(nn.Module):
-    """Picture -> W+.
+    """Image -> W+.
 
     Attributes:
         input_resolution: Side of its input in pixels.
@@ -112,6 +112,9 @@ class Encoder(nn.Module):
             notes: What the checkpoint's options say and its tensors do not: "offsets" (1 or 0),
                 "iterations", "rows" ("32:224"). An e4e encoder needs none.
 
+        Returns:
+            The encoder, not frozen.
+
         Raises:
             WeightsError: If it is not such a state dict.
         """
@@ -138,7 +141,14 @@ class Encoder(nn.Module):
         return net
 
     def codes(self, images: Tensor) -> Tensor:
-        """Codes [N, num_ws, w_dim] of pictures [N, 3, R, R] in [-1, 1], relative to `latent_avg`."""
+        """Codes of images, relative to `latent_avg`.
+
+        Args:
+            images: [N, 3, R, R] in [-1, 1], with the last reconstruction as three more channels for ReStyle.
+
+        Returns:
+            [N, num_ws, w_dim].
+        """
         x = self.input_layer(images if self.rows is None else images[:, :, self.rows])
         maps = []
         for i, block in enumerate(self.body):
@@ -156,10 +166,17 @@ class Encoder(nn.Module):
                 features = _upsample_add(features, self.latlayer2(fine))
             code = self.styles[i](features)
             codes.append(first + code if self.offsets else code)
-        return torch.stack(codes, dim=1)
+        return torch.stack(codes, dim=1)  # [N, num_ws, w_dim]
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures [N, 3, R, R] in [-1, 1] -> W+ [N, num_ws, w_dim]."""
+        """Invert images in one pass.
+
+        Args:
+            images: [N, 3, R, R] in [-1, 1].
+
+        Returns:
+            W+ [N, num_ws, w_dim].
+        """
         return self.codes(images) + self.latent_avg
 
 

@@ -1,6 +1,6 @@
 """Rendering as CUDA graphs: a fixed shape's hundreds of kernels are started as one.
 
-The CPU starts a generator's kernels one by one, which for single pictures takes longer than the GPU needs to
+The CPU starts a generator's kernels one by one, which for single images takes longer than the GPU needs to
 run them. A graph holds them all, with the addresses that they read and write.
 """
 
@@ -18,7 +18,7 @@ from styleclip_cli.machine.memory import is_out_of_memory
 from styleclip_cli.nets.stylegan2 import Generator, Noise
 
 _log = logging.getLogger(__name__)
-MOST_PICTURES = 8  # at once: more keep a GPU busy by themselves, and a graph keeps the memory of a rendering
+MOST_IMAGES = 8  # at once: more keep a GPU busy by themselves, and a graph keeps the memory of a rendering
 _MOST = 4  # graphs of a generator
 _Work = Callable[[], Tensor]
 
@@ -27,6 +27,12 @@ def capture(work: _Work) -> _Work:
     """Record what some work does on the GPU; returns what does it again, into the same memory.
 
     CUDA asks for a few runs on a stream of their own first, so that nothing is set up while it records.
+
+    Args:
+        work: Renders; everything that it reads must stay where it is.
+
+    Returns:
+        Does the work again, into the same memory.
     """
     stream = torch.cuda.Stream()
     stream.wait_stream(torch.cuda.current_stream())
@@ -35,13 +41,13 @@ def capture(work: _Work) -> _Work:
             work()
     torch.cuda.current_stream().wait_stream(stream)
     graph = torch.cuda.CUDAGraph()
-    # Other threads may go on with pictures of their own meanwhile.
+    # Other threads may go on with images of their own meanwhile.
     with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-        picture = work()
+        image = work()
 
     def replay() -> Tensor:
         graph.replay()
-        return picture
+        return image
 
     return replay
 
@@ -78,7 +84,16 @@ class Graphs:
 
     @torch.inference_mode()
     def render(self, styles: Tensor, noise: Noise = "const", stop_at: int | None = None) -> Tensor:
-        """Render flat styles [N, size] to pictures; see `Generator.synthesize`."""
+        """Render styles; see `Generator.synthesize`.
+
+        Args:
+            styles: [N, size].
+            noise: As in `Generator.synthesize`.
+            stop_at: As in `Generator.synthesize`.
+
+        Returns:
+            [N, 3, R, R], nominally in [-1, 1].
+        """
 
         def work(styles: Tensor) -> Tensor:
             return self._generator.synthesize(self._generator.style_space.split(styles), noise, stop_at)
@@ -110,11 +125,19 @@ _known: WeakKeyDictionary[Generator, Graphs] = WeakKeyDictionary()
 
 
 def render(generator: Generator, styles: Tensor, noise: Noise = "const") -> Tensor:
-    """Render flat styles [N, size] without gradients, by graphs where there are any.
+    """Render styles without gradients, by graphs where there are any.
 
     The logic around the graphs is tested on CPUs; the recording itself can only run on a GPU.
+
+    Args:
+        generator: The generator that the styles belong to.
+        styles: [N, size].
+        noise: As in `Generator.synthesize`.
+
+    Returns:
+        [N, 3, R, R], nominally in [-1, 1].
     """
-    if styles.device.type != "cuda" or len(styles) > MOST_PICTURES:
+    if styles.device.type != "cuda" or len(styles) > MOST_IMAGES:
         with torch.inference_mode():
             return generator.synthesize(generator.style_space.split(styles), noise)
     if generator not in _known:

@@ -27,7 +27,7 @@ class BlockShape(NamedTuple):
 
 
 class SqueezeExcite(nn.Module):
-    """Scale channels by what the whole picture shows (Hu et al. 2018)."""
+    """Scale channels by what the whole image shows (Hu et al. 2018)."""
 
     def __init__(self, channels: int, reduction: int) -> None:
         super().__init__()
@@ -73,14 +73,31 @@ class Bottleneck(nn.Module):
 
 
 def input_layer(channels: int, inputs: int = 3) -> nn.Sequential:
-    """First layers of an IR-SE network: inputs -> channels at full resolution."""
+    """First layers of an IR-SE network, at full resolution.
+
+    Args:
+        channels: What they give.
+        inputs: Channels of the image.
+
+    Returns:
+        [N, inputs, H, W] -> [N, channels, H, W].
+    """
     return nn.Sequential(
         nn.Conv2d(inputs, channels, 3, 1, 1, bias=False), nn.BatchNorm2d(channels), nn.PReLU(channels)
     )
 
 
 def stages(widths: Sequence[int], blocks: Sequence[int], reduction: int = 16) -> list[BlockShape]:
-    """Blocks of a network with one width and number of blocks per stage; each stage halves the picture."""
+    """Shapes of a network's blocks; each stage halves the image.
+
+    Args:
+        widths: Channels of each stage.
+        blocks: How many blocks each has.
+        reduction: Of squeeze-and-excitation.
+
+    Returns:
+        One for each block.
+    """
     shapes: list[BlockShape] = []
     previous = widths[0]
     for width, count in zip(widths, blocks, strict=True):
@@ -93,7 +110,13 @@ def stages(widths: Sequence[int], blocks: Sequence[int], reduction: int = 16) ->
 def shapes_of(state: Mapping[str, Tensor]) -> list[BlockShape]:
     """Read the blocks off a state dict with `body.N.` tensors.
 
-    The picture is halved by the first block and by each block that changes its width.
+    The image is halved by the first block and by each block that changes its width.
+
+    Args:
+        state: Tensors under the names of model_ir_se50.pth.
+
+    Returns:
+        One for each block.
 
     Raises:
         KeyError: If tensors are missing.
@@ -138,6 +161,12 @@ class ArcFace(nn.Module):
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> ArcFace:
         """Build the frozen network that a state dict describes.
 
+        Args:
+            state: Tensors under the names of model_ir_se50.pth.
+
+        Returns:
+            The frozen network.
+
         Raises:
             WeightsError: If it is not such a state dict.
         """
@@ -153,16 +182,29 @@ class ArcFace(nn.Module):
         return net.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Embed face crops [N, 3, H, W] in [-1, 1] as unit vectors [N, D].
+        """Embed face crops.
 
-        Pictures of another size are averaged to the network's own; official ID loss, criteria/id_loss.py.
+        Images of another size are averaged to the network's own; official ID loss, criteria/id_loss.py.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+
+        Returns:
+            [N, D], float32, unit length.
         """
         if images.shape[-1] != self.resolution:
             images = F.adaptive_avg_pool2d(images, self.resolution)
         return F.normalize(self.output_layer(self.body(self.input_layer(images))).float(), dim=1)
 
     def feature_maps(self, images: Tensor) -> list[Tensor]:
-        """Feature maps [N, C, H, W] at the end of each stage, for pictures [N, 3, H, W] of any size."""
+        """Feature maps at the end of each stage.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1], of any size.
+
+        Returns:
+            [N, C, H, W] of each stage.
+        """
         x = self.input_layer(images)
         maps = []
         for i, block in enumerate(self.body):
@@ -172,9 +214,15 @@ class ArcFace(nn.Module):
         return maps
 
     def embed(self, images: Tensor) -> Tensor:
-        """Embed aligned photos [N, 3, H, W] in [-1, 1]: the crop of the official ID loss, then `forward`.
+        """Embed aligned photos: the crop of the official ID loss, then `forward`.
 
         The crop is rows 35 to 223 and columns 32 to 220 of a 256-pixel FFHQ-aligned photo.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+
+        Returns:
+            [N, D], float32, unit length.
         """
         if images.shape[-1] != 256:
             images = (

@@ -33,50 +33,81 @@ CORNERS = torch.tensor([[-1.0, -1.0], [-1.0, 1.0], [1.0, 1.0], [1.0, -1.0]])
 
 
 def place(points: Tensor, similarity: Tensor) -> Tensor:
-    """Points of frames, [N, K, 2], where similarities [N, 4] put them: [N, K, 2]."""
+    """Move points of frames to where similarities put them.
+
+    Args:
+        points: [N, K, 2], in frames that reach from -1 to 1.
+        similarity: [N, 4]: middle x and y, and half the upper edge as a vector.
+
+    Returns:
+        [N, K, 2].
+    """
     a, b = points.unbind(-1)
-    x, y, u, v = similarity[:, None].unbind(-1)
-    return torch.stack([x + a * u - b * v, y + a * v + b * u], dim=-1)
+    x, y, u, v = similarity[:, None].unbind(-1)  # [N, 1] each
+    return torch.stack([x + a * u - b * v, y + a * v + b * u], dim=-1)  # [N, K, 2]
 
 
 def similarity_of(corners: Tensor) -> Tensor:
-    """What puts a frame where its corners NW, SW, SE, NE are; [N, 4, 2] -> [N, 4]."""
+    """The similarity that puts a frame where its corners are.
+
+    Args:
+        corners: [N, 4, 2]: NW, SW, SE, NE.
+
+    Returns:
+        [N, 4].
+    """
     return torch.cat([corners.mean(dim=1), (corners[:, 3] - corners[:, 0]) / 2], dim=1)
 
 
 def compose(inner: Tensor, outer: Tensor) -> Tensor:
-    """The similarity of frames that are given within other frames; [N, 4] and [N, 4] -> [N, 4]."""
+    """The similarity of frames that are given within other frames.
+
+    Args:
+        inner: [N, 4], within the outer frames.
+        outer: [N, 4].
+
+    Returns:
+        [N, 4].
+    """
     middle = place(inner[:, None, :2], outer)[:, 0]
     a, b = inner[:, 2:].unbind(-1)
     u, v = outer[:, 2:].unbind(-1)
-    return torch.stack([*middle.unbind(-1), a * u - b * v, a * v + b * u], dim=-1)
+    return torch.stack([*middle.unbind(-1), a * u - b * v, a * v + b * u], dim=-1)  # [N, 4]
 
 
 def within(points: Tensor, similarity: Tensor) -> Tensor:
-    """Inverse of `place`: points as seen in frames; [N, K, 2] and [N, 4] -> [N, K, 2]."""
-    x, y, u, v = similarity[:, None].unbind(-1)
+    """Inverse of `place`: points as seen in frames.
+
+    Args:
+        points: [N, K, 2].
+        similarity: [N, 4].
+
+    Returns:
+        [N, K, 2].
+    """
+    x, y, u, v = similarity[:, None].unbind(-1)  # [N, 1] each
     dx, dy = points[..., 0] - x, points[..., 1] - y
     square = u * u + v * v
-    return torch.stack([(dx * u + dy * v) / square, (dy * u - dx * v) / square], dim=-1)
+    return torch.stack([(dx * u + dy * v) / square, (dy * u - dx * v) / square], dim=-1)  # [N, K, 2]
 
 
 def sample(
     images: Tensor, similarity: Tensor, side: int = CROP_SIDE, extent: tuple[float, float] | None = None
 ) -> Tensor:
-    """Cut turned squares out of pictures, bilinearly; what lies outside a picture is grey.
+    """Cut turned squares out of images, bilinearly; what lies outside an image is grey.
 
     Args:
         images: Shape [N, 3, H, W] in [-1, 1], not much larger than the squares are to be.
         similarity: One square for each, shape [N, 4], pixels.
         side: Side of the squares in pixels.
-        extent: Width and height of the pictures in the pixels of the similarities, if those are not theirs.
+        extent: Width and height of the images in the pixels of the similarities, if those are not theirs.
 
     Returns:
         Shape [N, 3, side, side].
     """
     steps = (torch.arange(side, device=images.device) + 0.5) / side * 2 - 1
     y, x = torch.meshgrid(steps, steps, indexing="ij")
-    places = torch.stack([x, y], dim=-1).view(1, -1, 2).expand(len(images), -1, -1)
+    places = torch.stack([x, y], dim=-1).view(1, -1, 2).expand(len(images), -1, -1)  # [N, side², 2]
     size = images.new_tensor(extent or (images.shape[3], images.shape[2]))
     grid = place(places, similarity) / size * 2 - 1
     return F.grid_sample(images, grid.view(-1, side, side, 2), align_corners=False)
@@ -94,7 +125,7 @@ class Conv(nn.Sequential):
 
 
 class Stage(nn.Module):
-    """Halve a picture, then add to it what one more convolution sees."""
+    """Halve an image, then add to it what one more convolution sees."""
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
@@ -140,8 +171,15 @@ class Finder(nn.Module):
 
     @staticmethod
     def decode(x: Tensor) -> tuple[Tensor, Tensor]:
-        """Maps [N, 6, H, W] -> logits [N, H, W] and similarities [N, H, W, 4]."""
-        heat, dx, dy, size, cos, sin = x.unbind(1)
+        """Turn the head's maps into faces.
+
+        Args:
+            x: [N, 6, H, W].
+
+        Returns:
+            Logits [N, H, W], and similarities [N, H, W, 4] in pixels.
+        """
+        heat, dx, dy, size, cos, sin = x.unbind(1)  # [N, H, W] each
         rows, columns = (torch.arange(n, device=x.device) * STRIDE + STRIDE / 2 for n in heat.shape[1:])
         half = torch.exp(size.clamp(-5, 3)) * (FINDER_SIDE / 8)
         length = torch.sqrt(cos * cos + sin * sin + 1e-6)
@@ -151,6 +189,12 @@ class Finder(nn.Module):
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Finder:
         """Build the frozen network that a state dict describes.
+
+        Args:
+            state: Its tensors.
+
+        Returns:
+            The network.
 
         Raises:
             WeightsError: If it is not such a state dict.
@@ -169,7 +213,7 @@ class Regressor(nn.Module):
 
     Args:
         variations: How many ways.
-        widths: Channels of the stages, each of which halves the picture.
+        widths: Channels of the stages, each of which halves the image.
         slim: Channels of what the last stage hands on.
         hidden: Width of the layer before the last.
     """
@@ -207,18 +251,38 @@ class Regressor(nn.Module):
         return self.read(self.features(crops).float())
 
     def features(self, crops: Tensor) -> Tensor:
-        """[N, 3, 128, 128] -> amounts of the variations, similarity and logit, [N, K + 5]."""
+        """All that the network says, in one row.
+
+        Args:
+            crops: [N, 3, 128, 128] in [-1, 1].
+
+        Returns:
+            [N, K + 5]: amounts of the K variations, similarity, logit.
+        """
         x = self.slim(self.stages(self.stem(crops)))
-        return self.head(F.relu(self.hidden(x.flatten(1))))
+        return self.head(F.relu(self.hidden(x.flatten(1))))  # [N, K + 5]
 
     def read(self, outputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """[N, K + 5] -> points [N, 68, 2], similarity [N, 4], logit [N]."""
+        """Take a row of `features` apart.
+
+        Args:
+            outputs: [N, K + 5].
+
+        Returns:
+            Points [N, 68, 2], similarity [N, 4], logit [N].
+        """
         amounts, similarity, logit = outputs.split((len(self.basis), 4, 1), dim=1)
         return self.mean + torch.einsum("nk,kpc->npc", amounts, self.basis), similarity, logit[:, 0]
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Regressor:
         """Build the frozen network that a state dict describes.
+
+        Args:
+            state: Its tensors.
+
+        Returns:
+            The network.
 
         Raises:
             WeightsError: If it is not such a state dict.

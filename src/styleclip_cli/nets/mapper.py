@@ -87,7 +87,7 @@ class LatentMapper(nn.Module):
         w_dim: int,
         levels: Sequence[Level] = tuple(LEVELS),
         norm: MapperNorm = "channels",
-        quiet: bool = True,
+        zero_init: bool = True,
         random: torch.Generator | None = None,
     ) -> LatentMapper:
         """A mapper to be trained.
@@ -99,8 +99,11 @@ class LatentMapper(nn.Module):
             w_dim: Of the generator.
             levels: Which levels "levels" has; the others change nothing.
             norm: As in `Mapper`.
-            quiet: Start from an offset of nearly nothing; officially it starts from a random one of a tenth.
+            zero_init: Start from an offset of nearly nothing; officially from a random one of a tenth.
             random: Draws the first weights.
+
+        Returns:
+            The mapper, to be trained.
         """
         widths: dict[str, int]
         if kind == "levels":
@@ -117,7 +120,7 @@ class LatentMapper(nn.Module):
                 layers = [layer for layer in part.mapping if isinstance(layer, MapperLayer)]
                 for layer in layers:
                     layer.weight.copy_(torch.randn(layer.weight.shape, generator=random) / _RATE)
-                if quiet:
+                if zero_init:
                     layers[-1].weight.mul_(0.01)
         return mapper
 
@@ -128,6 +131,9 @@ class LatentMapper(nn.Module):
         Args:
             state: Tensors under the names of the published checkpoints.
             norm: As in `Mapper`.
+
+        Returns:
+            The mapper, in evaluation mode.
 
         Raises:
             WeightsError: If it is not a mapper's.
@@ -146,7 +152,11 @@ class LatentMapper(nn.Module):
         return mapper.eval()
 
     def tensors(self) -> dict[str, Tensor]:
-        """Its weights under the names of the published checkpoints."""
+        """Its weights under the names of the published checkpoints.
+
+        Returns:
+            Detached, by name.
+        """
         return {key.removeprefix("parts."): tensor.detach() for key, tensor in self.state_dict().items()}
 
     @property
@@ -162,7 +172,15 @@ class LatentMapper(nn.Module):
         return tuple(level for name, level in _NAMES.items() if self.kind != "levels" or name in self.parts)
 
     def fits(self, space: StyleSpace, w_dim: int) -> bool:
-        """Whether its parts have the widths of a generator's latents."""
+        """Whether its parts have the widths of a generator's latents.
+
+        Args:
+            space: Of the generator.
+            w_dim: Of the generator.
+
+        Returns:
+            True if they do.
+        """
         widths = {name: int(part.mapping[1].weight.shape[0]) for name, part in self.parts.items()}  # type: ignore[index, union-attr]
         if self.kind != "styles":
             return all(width == w_dim for width in widths.values())
@@ -173,7 +191,14 @@ class LatentMapper(nn.Module):
         )
 
     def forward(self, w_plus: Tensor) -> Tensor:
-        """Offset [N, num_ws, w_dim] of W+ latents; an edit adds `STRENGTH` times it."""
+        """Offset of W+ latents; an edit adds `STRENGTH` times it.
+
+        Args:
+            w_plus: [N, num_ws, w_dim].
+
+        Returns:
+            [N, num_ws, w_dim].
+        """
         offset = torch.zeros_like(w_plus)
         for name, mapper in self.parts.items():
             layers = slice(*LEVELS[_NAMES[name]]) if name in _NAMES else slice(None)
@@ -181,7 +206,14 @@ class LatentMapper(nn.Module):
         return offset
 
     def offsets(self, styles: Sequence[Tensor]) -> list[Tensor]:
-        """Offsets of styles, one [N, width] per style layer, for a mapper of style layers."""
+        """Offsets of styles, for a mapper of style layers.
+
+        Args:
+            styles: One [N, width] per style layer.
+
+        Returns:
+            One [N, width] per style layer; zeros where it has no part.
+        """
         return [
             self.parts[f"mapper_{i}"](layer) if f"mapper_{i}" in self.parts else torch.zeros_like(layer)
             for i, layer in enumerate(styles)

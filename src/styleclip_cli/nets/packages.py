@@ -39,6 +39,9 @@ class Package:
             module: Path of the module in the package's folder, without its suffix.
             name: What is wanted of it.
 
+        Returns:
+            The class or function.
+
         Raises:
             WeightsError: If it is not there.
         """
@@ -49,6 +52,12 @@ class Package:
 
     def is_own(self, file: str) -> bool:
         """Whether a file is as the distribution has it; False where nothing is recorded.
+
+        Args:
+            file: Path in the package's folder.
+
+        Returns:
+            True if its hash is the recorded one.
 
         Raises:
             WeightsError: If the distribution is not installed.
@@ -63,7 +72,15 @@ class Package:
         return False
 
     def in_the_way(self, file: str, reason: object) -> WeightsError:
-        """The error for a file of the package that cannot be used."""
+        """The error for a file of the package that cannot be used.
+
+        Args:
+            file: Path in the package's folder.
+            reason: Why not.
+
+        Returns:
+            The error, to be raised.
+        """
         what = "damaged" if self.is_own(file) else f"not as {self.name} has it, perhaps another package's"
         return WeightsError(
             f"{self._path(file)}: {what} ({one_line(reason, 120)})",

@@ -51,12 +51,18 @@ class GeneratorConfig:
 
     @property
     def resolution(self) -> int:
-        """Side of the pictures in pixels."""
+        """Side of the images in pixels."""
         return max(self.channels)
 
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> GeneratorConfig:
         """Read the shape off the weights.
+
+        Args:
+            state: Tensors under this generator's names.
+
+        Returns:
+            The shape.
 
         Raises:
             WeightsError: If they are not a generator's.
@@ -101,16 +107,19 @@ class ModulatedConv(nn.Module):
             self.register_buffer("noise_const", torch.randn(layer.resolution, layer.resolution))
 
     def forward(self, x: Tensor, styles: Tensor, noise: Noise, half: torch.dtype | None = None) -> Tensor:
-        """Features [N, I, H, W] and styles [N, I] -> features [N, O, H', W']; not for toRGB layers.
+        """Convolve, demodulate, add noise and bias, leaky ReLU; not for toRGB layers.
 
         Args:
             x: Features.
             styles: The scales of their channels.
             noise: As in `Generator.synthesize`.
             half: Precision of the convolution and the results; None for that of the weights.
+
+        Returns:
+            [N, O, H', W'].
         """
-        power = self.weight.square().sum(dim=(2, 3))
-        demodulation = torch.rsqrt(styles.square() @ power.T + 1e-8)
+        power = self.weight.square().sum(dim=(2, 3))  # [O, I]
+        demodulation = torch.rsqrt(styles.square() @ power.T + 1e-8)  # [N, O]
         weight: Tensor = self.weight
         clamp = self.clamp
         if half is not None:
@@ -120,7 +129,16 @@ class ModulatedConv(nn.Module):
         return ops.styled_conv(x, weight, styles, demodulation, self.bias, shift, self.up, clamp)
 
     def colour(self, x: Tensor, styles: Tensor, image: Tensor | None) -> Tensor:
-        """Features [N, I, H, W] and styles [N, I] -> the picture so far, doubled, and their colours."""
+        """Add a toRGB layer's colours to the image so far, doubled.
+
+        Args:
+            x: [N, I, H, W].
+            styles: [N, I].
+            image: [N, 3, H / 2, W / 2]; None where there is none yet.
+
+        Returns:
+            [N, 3, H, W].
+        """
         clamp = self.clamp or HALF_CLAMP if x.dtype in HALVES.values() else self.clamp
         return ops.to_rgb(x, self.weight, styles, self.bias, image, clamp)
 
@@ -166,7 +184,7 @@ class Features(NamedTuple):
     Attributes:
         layer: Index of the layer that comes next.
         x: Features [N, C, H, W].
-        image: The picture so far, [N, 3, R, R]; None before the first toRGB layer.
+        image: The image so far, [N, 3, R, R]; None before the first toRGB layer.
     """
 
     layer: int
@@ -174,7 +192,14 @@ class Features(NamedTuple):
     image: Tensor | None
 
     def pick(self, rows: Tensor) -> Features:
-        """Some of the pictures, or one several times: rows [M] -> M of them."""
+        """Some of the images, or one several times.
+
+        Args:
+            rows: [M], their numbers.
+
+        Returns:
+            Those of M images.
+        """
         return Features(self.layer, self.x[rows], None if self.image is None else self.image[rows])
 
 
@@ -209,6 +234,12 @@ class Generator(nn.Module):
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> Generator:
         """Build the generator that a state dict describes.
 
+        Args:
+            state: Its tensors; "conv_clamp" if activations are clamped.
+
+        Returns:
+            The generator, not frozen.
+
         Raises:
             WeightsError: If it is not such a state dict.
         """
@@ -223,7 +254,16 @@ class Generator(nn.Module):
         """The same generator, weights and all, that renders in another precision.
 
         Half precision is for rendering. Gradients go through it too, but those of fp16 want to be scaled
-        up lest they vanish. The picture is summed up in float32 in any case.
+        up lest they vanish. The image is summed up in float32 in any case.
+
+        Args:
+            precision: "fp32", "bf16" or "fp16".
+
+        Returns:
+            A shallow copy.
+
+        Raises:
+            ValueError: If there is no such precision.
         """
         if precision != "fp32" and precision not in HALVES:
             raise ValueError(f"precision {precision!r}, expected fp32, bf16 or fp16")
@@ -244,31 +284,42 @@ class Generator(nn.Module):
         return convs
 
     def map(self, z: Tensor) -> Tensor:
-        """Turn z [N, z_dim] into w [N, w_dim]."""
+        """The mapping network (Karras et al. 2019).
+
+        Args:
+            z: [N, z_dim], standard normal.
+
+        Returns:
+            w [N, w_dim].
+        """
         x = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
         for layer in self.mapping:
             x = F.leaky_relu(layer(x), 0.2) * ops.GAIN
         return x
 
-    def w_plus(self, z: Tensor, truncation_psi: float = 1.0, truncation_cutoff: int | None = None) -> Tensor:
+    def w_plus(self, z: Tensor, truncation_psi: float = 1.0) -> Tensor:
         """Turn z into W+, the same w on all layers.
 
         Args:
             z: [N, z_dim], standard normal.
             truncation_psi: w = w_avg + psi (w - w_avg).
-            truncation_cutoff: Only the first so many W+ vectors are truncated; None: all.
 
         Returns:
             [N, num_ws, w_dim].
         """
-        w_plus = self.map(z).unsqueeze(1).repeat(1, self.style_space.num_ws, 1)
+        w_plus = self.map(z).unsqueeze(1).repeat(1, self.style_space.num_ws, 1)  # [N, num_ws, w_dim]
         if truncation_psi != 1.0:
-            part = slice(None) if truncation_cutoff is None else slice(truncation_cutoff)
-            w_plus[:, part] = self.w_avg.lerp(w_plus[:, part], truncation_psi)
+            w_plus = self.w_avg.lerp(w_plus, truncation_psi)
         return w_plus
 
     def styles(self, w_plus: Tensor) -> list[Tensor]:
-        """Turn W+ [N, num_ws, w_dim] into one [N, width] per style layer, in StyleSpace order.
+        """The affine layers: W+ to styles.
+
+        Args:
+            w_plus: [N, num_ws, w_dim].
+
+        Returns:
+            One [N, width] per style layer, in StyleSpace order.
 
         Raises:
             ValueError: If the shape is not that of this generator's W+.
@@ -293,7 +344,7 @@ class Generator(nn.Module):
         Args:
             styles: One [N, width] per layer, in StyleSpace order.
             noise: "const": the fixed noise buffers; "none": no noise.
-            stop_at: Return the picture of this lower resolution (skip outputs summed so far).
+            stop_at: Return the image of this lower resolution (skip outputs summed so far).
             start: Go on from there; the styles of earlier layers are not looked at.
 
         Returns:
@@ -315,12 +366,15 @@ class Generator(nn.Module):
             layer: Index of the layer.
             noise: As in `synthesize`.
             start: Go on from there.
+
+        Returns:
+            Where the rendering stands before the layer.
         """
         return self._run(styles, noise, start, layer)
 
     def _run(self, styles: Sequence[Tensor], noise: Noise, start: Features | None, end: int) -> Features:
         if start is None:
-            x = self.const.expand(styles[0].shape[0], -1, -1, -1)
+            x = self.const.expand(styles[0].shape[0], -1, -1, -1)  # [N, C, 4, 4]
             start = Features(0, x.contiguous(memory_format=torch.channels_last), None)
         first, x, image = start
         layers = zip(self._convs(), self.style_space.layers, styles, strict=True)
@@ -332,5 +386,14 @@ class Generator(nn.Module):
         return Features(max(first, end), x, image)
 
     def forward(self, w_plus: Tensor, noise: Noise = "const", stop_at: int | None = None) -> Tensor:
-        """Render W+ [N, num_ws, w_dim] to pictures [N, 3, R, R], nominally in [-1, 1]."""
+        """Render W+.
+
+        Args:
+            w_plus: [N, num_ws, w_dim].
+            noise: As in `synthesize`.
+            stop_at: As in `synthesize`.
+
+        Returns:
+            [N, 3, R, R], nominally in [-1, 1].
+        """
         return self.synthesize(self.styles(w_plus), noise, stop_at)

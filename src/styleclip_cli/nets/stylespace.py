@@ -79,15 +79,35 @@ class StyleSpace:
         self._offsets = [layer.offset for layer in layers]
 
     def split(self, styles: Tensor) -> list[Tensor]:
-        """Cut flat styles [..., size] into one view [..., width] per layer."""
+        """Cut flat styles into one view per layer.
+
+        Args:
+            styles: [..., size].
+
+        Returns:
+            One [..., width] per layer.
+        """
         return list(styles.split(self.widths, dim=-1))
 
     def concat(self, styles: Sequence[Tensor]) -> Tensor:
-        """Join the layers' styles [..., width] to one vector [..., size]."""
+        """Join the layers' styles.
+
+        Args:
+            styles: One [..., width] per layer.
+
+        Returns:
+            [..., size].
+        """
         return torch.cat(list(styles), dim=-1)
 
     def locate(self, flat: int) -> tuple[StyleLayer, int]:
         """Layer and channel of a flat index.
+
+        Args:
+            flat: From 0 to size - 1.
+
+        Returns:
+            The layer, and the channel's index inside it.
 
         Raises:
             IndexError: If it is outside the StyleSpace.
@@ -99,6 +119,13 @@ class StyleSpace:
 
     def flat(self, layer: int, channel: int) -> int:
         """Flat index of a layer's channel.
+
+        Args:
+            layer: Place in StyleSpace order.
+            channel: Index inside the layer.
+
+        Returns:
+            From 0 to size - 1.
 
         Raises:
             IndexError: If there is no such layer or channel.
@@ -114,6 +141,9 @@ class StyleSpace:
         Args:
             layers: "fs3": all but toRGB, up to 128 pixels, as in the published relevance files (official
                 SingleChannel.py); "conv": all but toRGB; "all": all.
+
+        Returns:
+            In StyleSpace order.
         """
         return [
             layer

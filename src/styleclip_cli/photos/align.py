@@ -67,12 +67,23 @@ class Landmarker(Protocol):
     """Finds faces and their landmarks."""
 
     def find(self, image: Image.Image) -> list[Face]:
-        """Find the faces in a picture (mode RGB), largest first; none gives an empty list."""
+        """Find the faces in an image.
+
+        Args:
+            image: Mode RGB.
+
+        Returns:
+            Largest first; empty if there is none.
+        """
         ...
 
 
 def no_face() -> BadInputError:
-    """The error for a photo in which no face is found."""
+    """The error for a photo in which no face is found.
+
+    Returns:
+        The error, to be raised.
+    """
     return BadInputError(
         "no face was found",
         "the photo turned upright, a face seen from the front; --no-align, if it is a cropped face already",
@@ -85,6 +96,9 @@ def choose(faces: Sequence[Face], which: str | int = "largest") -> list[Face]:
     Args:
         faces: What was found.
         which: "largest"; "all", from left to right; or a number, counted from 1 from left to right.
+
+    Returns:
+        One, or all from left to right.
 
     Raises:
         BadInputError: If there are none, or not as many.
@@ -107,7 +121,14 @@ def choose(faces: Sequence[Face], which: str | int = "largest") -> list[Face]:
 
 
 def left_to_right(faces: Sequence[Face]) -> list[Face]:
-    """Order faces as they are numbered: by the middle of their landmarks."""
+    """Order faces as they are numbered: by the middle of their landmarks.
+
+    Args:
+        faces: In any order.
+
+    Returns:
+        From left to right.
+    """
     return sorted(faces, key=lambda face: (face.box[0] + face.box[2], face.box[1]))
 
 
@@ -118,6 +139,9 @@ def quad_for(alignment: str, image: Image.Image, face: Face | None = None) -> Po
         alignment: As model packs name it: ffhq and frame need a face; square, car and none do not.
         image: The photo.
         face: A face in it.
+
+    Returns:
+        [4, 2] in pixels: corners NW, SW, SE, NE.
 
     Raises:
         BadInputError: If a face is needed and there is none, or it has collapsed.
@@ -163,9 +187,15 @@ def ffhq_quad(points: Points) -> Points:
 
 
 def square_quad(image: Image.Image) -> Points:
-    """The middle square of a photo, [4, 2]: what `photo.to_tensor` cuts out.
+    """The middle square of a photo: what `photo.to_tensor` cuts out.
 
     It touches the photo's borders, so `cut` needs `padding=False`.
+
+    Args:
+        image: The photo.
+
+    Returns:
+        [4, 2] in pixels: corners NW, SW, SE, NE.
     """
     width, height = image.size
     side = min(width, height)
@@ -173,9 +203,15 @@ def square_quad(image: Image.Image) -> Points:
 
 
 def car_quad(image: Image.Image) -> Points:
-    """The square [4, 2] around the largest 4:3 landscape in the middle of a photo.
+    """The square around the largest 4:3 landscape in the middle of a photo.
 
     Car generators draw squares whose upper and lower eighth are empty.
+
+    Args:
+        image: The photo.
+
+    Returns:
+        [4, 2] in pixels: corners NW, SW, SE, NE.
     """
     width, height = image.size
     side = min(width, height * _CAR_SHAPE)
@@ -293,10 +329,17 @@ def _padded(image: Image.Image, quad: Points, side: float, border: int) -> tuple
 
 
 def gaussian(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Blur [H, W, C] along its first two axes.
+    """Blur an image.
 
     The kernel ends at four sigma and the picture is mirrored with its outermost pixels, which are the
     defaults of scipy.ndimage.gaussian_filter; FFHQ was made with that.
+
+    Args:
+        values: [H, W, C].
+        sigma: In pixels.
+
+    Returns:
+        [H, W, C].
     """
     radius = int(4.0 * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)

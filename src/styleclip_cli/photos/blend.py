@@ -95,6 +95,9 @@ def adaptive(photo: Image.Image, quad: NDArray[np.float64], before: Tensor, afte
         quad: Corners [4, 2] of the crop in the photo, in pixels (see `align`).
         before: What the generator draws of the face unchanged, [3, R, R] in [-1, 1].
         after: What it draws of the edited face.
+
+    Returns:
+        What is laid over the photo.
     """
     photo, quad = _surroundings(photo, quad)
     full = before.shape[-1]
@@ -364,20 +367,45 @@ def _energy(picture: Tensor, where: Tensor) -> float:
 
 
 def ramp(values: Tensor, start: float, end: float) -> Tensor:
-    """0 before start, 1 after end, smooth between."""
+    """A smooth step.
+
+    Args:
+        values: Anything.
+        start: Up to here 0.
+        end: From here on 1.
+
+    Returns:
+        Of the same shape, in [0, 1].
+    """
     t = ((values - start) / (end - start)).clamp(0, 1)
     return t * t * (3 - 2 * t)
 
 
 def window(side: int, feather: float) -> Tensor:
-    """A mask [side, side] of the whole crop: 0 along its border, rising smoothly to 1."""
+    """A mask of the whole crop: 0 along its border, rising smoothly to 1.
+
+    Args:
+        side: In pixels.
+        feather: Width of the rise, in parts of the side.
+
+    Returns:
+        [side, side] in [0, 1].
+    """
     steps = torch.arange(side, dtype=torch.float32)
     rise = ramp(torch.minimum(steps, steps.flip(0)), 0.0, max(side * feather, 1.0))
     return rise[:, None] * rise[None, :]
 
 
 def resize(picture: Tensor, side: int) -> Tensor:
-    """Scale a square picture [1, C, s, s], without aliasing."""
+    """Scale a square image, without aliasing.
+
+    Args:
+        picture: [1, C, s, s].
+        side: In pixels.
+
+    Returns:
+        [1, C, side, side].
+    """
     if picture.shape[-1] == side:
         return picture
     return F.interpolate(
@@ -386,7 +414,15 @@ def resize(picture: Tensor, side: int) -> Tensor:
 
 
 def blur(picture: Tensor, sigma: float) -> Tensor:
-    """A Gaussian blur of [1, C, h, w], sigma in pixels; borders are repeated."""
+    """A Gaussian blur; borders are repeated.
+
+    Args:
+        picture: [1, C, h, w].
+        sigma: In pixels.
+
+    Returns:
+        [1, C, h, w].
+    """
     reach = max(1, math.ceil(2.5 * sigma))
     steps = torch.arange(-reach, reach + 1, dtype=picture.dtype)
     kernel = torch.exp(-steps.square() / (2 * sigma**2))

@@ -17,6 +17,9 @@ def opened(file: BinaryIO, formats: Iterable[str], head: bytes) -> Image.Image:
         formats: What it may be, by Pillow's names.
         head: Its first bytes.
 
+    Returns:
+        The image, not decoded.
+
     Raises:
         UnidentifiedImageError: If it is in none of the formats.
     """
@@ -38,7 +41,14 @@ def opened(file: BinaryIO, formats: Iterable[str], head: bytes) -> Image.Image:
 
 
 def canvas(head: bytes) -> int:
-    """Pixels of a WebP, as its first bytes say: its decoder takes the memory for them when it is made."""
+    """Pixels of a WebP, as its first bytes say: its decoder takes the memory for them when it is made.
+
+    Args:
+        head: The first bytes of a file.
+
+    Returns:
+        Width times height; 0 for other formats.
+    """
     if not head.startswith(b"RIFF") or len(head) < 30:
         return 0
     form, word = head[8:16], int.from_bytes

@@ -90,6 +90,10 @@ class UnknownFormatError(BadInputError):
 def probe(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
     """Check a picture's header without decoding it.
 
+    Args:
+        path: The file.
+        max_pixels: The most that is accepted.
+
     Returns:
         Width and height in pixels as stored (before the orientation is applied).
 
@@ -102,7 +106,14 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Decode a picture to upright 8-bit sRGB (see `read_photo`)."""
+    """Decode a picture to upright 8-bit sRGB (see `read_photo`).
+
+    Args:
+        path: The file.
+
+    Returns:
+        Mode RGB.
+    """
     return read_photo(path).image
 
 
@@ -116,6 +127,9 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False
         path: The file.
         max_pixels: Larger pictures are refused before they are decoded.
         keep_exif: Keep all EXIF data, the place and the thumbnail with it.
+
+    Returns:
+        The photo.
 
     Raises:
         BadInputError: If it cannot be read (see `probe`), or is damaged or cut off.
@@ -176,6 +190,13 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
 def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
     """Open a picture and check its header; nothing is decoded.
 
+    Args:
+        path: The file.
+        max_pixels: The most that is accepted.
+
+    Yields:
+        The image, not decoded.
+
     Raises:
         BadInputError: As `probe`; `UnknownFormatError` if it is no picture at all.
     """
@@ -214,7 +235,11 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
 
 @lru_cache(maxsize=1)
 def srgb_profile() -> bytes:
-    """The ICC profile of sRGB, the same bytes every time."""
+    """The ICC profile of sRGB, the same bytes every time.
+
+    Returns:
+        A whole profile.
+    """
     made = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
     made[24:36] = struct.pack(">6H", 2000, 1, 1, 0, 0, 0)  # when it was made: now, for littlecms
     return bytes(made)
@@ -224,6 +249,13 @@ def exif_of(image: Image.Image, notes: list[str]) -> Image.Exif:
     """The EXIF data of a picture; empty, and noted, where they are damaged.
 
     A PNG whose header has none is decoded, because they may come after the pixels.
+
+    Args:
+        image: The image.
+        notes: Takes a sentence on what is damaged.
+
+    Returns:
+        The data.
     """
     try:
         exif = image.getexif()
@@ -237,14 +269,29 @@ def exif_of(image: Image.Image, notes: list[str]) -> Image.Exif:
 
 
 def load_exif(block: bytes) -> tuple[Image.Exif, bytes | None]:
-    """Take a block of EXIF data apart into its directories and its thumbnail."""
+    """Take a block of EXIF data apart into its directories and its thumbnail.
+
+    Args:
+        block: As it is in a file.
+
+    Returns:
+        The directories, and the thumbnail's bytes if there is one.
+    """
     exif = Image.Exif()
     exif.load(block)
     return exif, _thumbnail(exif, block)
 
 
 def exif_block(exif: Image.Exif, thumbnail: bytes | None = None) -> bytes:
-    """Put a block of EXIF data together; Pillow's own leaves the thumbnail out."""
+    """Put a block of EXIF data together; Pillow's own leaves the thumbnail out.
+
+    Args:
+        exif: The directories.
+        thumbnail: A JPEG's bytes; None for none.
+
+    Returns:
+        As it is in a file.
+    """
     block = exif.tobytes()
     if thumbnail is None:
         return block

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -109,44 +109,6 @@ def save_loop(path: Path, frames_forth: Iterable[Image.Image | Tensor], *, mark:
     if path.suffix.lower() == ".mp4" and len(frames) > 1:
         order, times = [*order, 0], [_HELD // 2, *times[1:], _HELD - _HELD // 2]
     _write(path, frames, order, times, _LOOP_MILLISECONDS, mark)
-
-
-def morph(
-    path: Path,
-    render: Callable[[float], Image.Image | Tensor],
-    alpha: float,
-    frames: int = 24,
-    *,
-    progress: _Advance | None = None,
-    mark: Mark | None = None,
-) -> None:
-    """Render the way to an edit, and write it as a loop, forth and back.
-
-    Args:
-        path: As `save_loop` takes it.
-        render: Gives the picture at a strength; called once for each frame of the way forth.
-        alpha: Strength of the edit.
-        frames: How many on the way forth, at least 2.
-        progress: Called with (done, frames).
-        mark: As `save_loop` takes it.
-
-    Raises:
-        OutputError: If it cannot be written.
-        UsageError: As `eased` and `check_animation`.
-    """
-    strengths = eased(alpha, frames)
-
-    def rendered() -> Iterator[Image.Image | Tensor]:
-        for done, strength in enumerate(strengths, start=1):
-            yield render(strength)
-            if progress is not None:
-                progress(done, frames)
-
-    save_loop(path, rendered(), mark=mark)
-
-
-class _Advance(Protocol):
-    def __call__(self, done: int, total: int, /) -> None: ...
 
 
 def _small(frame: Image.Image | Tensor) -> Image.Image:

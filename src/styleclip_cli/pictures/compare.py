@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from styleclip_cli.errors import UsageError
+from styleclip_cli.pictures.drawing import as_image
 from styleclip_cli.pictures.page import img, text, write_page
-from styleclip_cli.pictures.paper import as_image
 from styleclip_cli.pictures.sheets import thumbnail
 from styleclip_cli.save import Mark
 

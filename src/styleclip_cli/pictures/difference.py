@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from styleclip_cli.pictures.paper import FAINT, INK, PAPER, as_image, font_for, text_width
+from styleclip_cli.pictures.drawing import FAINT, INK, PAPER, as_image, font_for, text_width
 from styleclip_cli.pictures.sheets import thumbnail
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from PIL.PngImagePlugin import PngInfo
 
 from styleclip_cli.machine.atomic import atomic
-from styleclip_cli.pictures.paper import as_image, plain
+from styleclip_cli.pictures.drawing import as_image, plain
 from styleclip_cli.pictures.sheets import thumbnail
 from styleclip_cli.save import PROGRAM, Mark, xmp_packet
 

@@ -11,9 +11,10 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from styleclip_cli.edits.directions import Direction, TopChannel
+from styleclip_cli.inversion import Inversion
+from styleclip_cli.machine.progress import Progress, silent
 from styleclip_cli.pictures.difference import Difference, difference, share
-from styleclip_cli.pictures.page import img, text, write_page
-from styleclip_cli.pictures.paper import (
+from styleclip_cli.pictures.drawing import (
     ACCENT,
     FAINT,
     INK,
@@ -25,14 +26,16 @@ from styleclip_cli.pictures.paper import (
     shorten,
     stacked,
 )
+from styleclip_cli.pictures.page import img, text, write_page
 from styleclip_cli.pictures.sheets import contact_sheet, thumbnail
 from styleclip_cli.save import save_image, to_image
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from styleclip_cli.engine import Engine
+    from styleclip_cli.measure.statistics import StyleStatistics
     from styleclip_cli.nets.stylespace import StyleLayer
+    from styleclip_cli.renderer import Renderer
 
 SEEDS = (1, 2, 3)
 """Faces of a report; the first two show what single channels do."""
@@ -140,33 +143,41 @@ class DirectionReport:
 
 
 def direction_report(
-    engine: Engine,
+    renderer: Renderer,
     direction: Direction,
+    statistics: StyleStatistics,
+    w_plus: Sequence[Tensor],
     *,
+    alpha: float,
+    models: str,
     top: int = 10,
     shown: int = 8,
-    seeds: Sequence[int] = SEEDS,
+    progress: Progress = silent,
 ) -> DirectionReport:
-    """Render what a direction and its top channels do, on sampled faces.
+    """Render what a direction and its top channels do to some faces.
 
     Args:
-        engine: The models that the direction is for; its statistics tell how far channels usually go.
-        direction: Which.
+        renderer: Renders the faces.
+        direction: A direction of its generator.
+        statistics: How far channels usually go.
+        w_plus: W+ of the faces, [1, num_ws, w_dim] each; the first two show the single channels.
+        alpha: The default strength; faces are shown at up to so much, both ways.
+        models: Name of the pack.
         top: How many channels are listed.
         shown: How many of these are shown in pictures.
-        seeds: Faces; the first two show the single channels.
+        progress: Reports it.
     """
-    space = engine.generator.style_space
-    alphas = [step * engine.default_alpha for step in _STEPS]
-    std = engine.statistics().std
+    space = renderer.generator.style_space
+    alphas = [step * alpha for step in _STEPS]
+    std = statistics.std
     rows = direction.top(top, space)
-    total = len(seeds) + min(shown, len(rows))
-    with engine.progress("rendering the report") as advance:
+    total = len(w_plus) + min(shown, len(rows))
+    with progress("rendering the report") as advance:
         faces, starts = [], []
-        for done, seed in enumerate(seeds, start=1):
-            w_plus = engine.sample([seed])
-            faces.append([_small(picture) for picture in engine.edit(w_plus, direction, alphas)[0]])
-            starts.append(engine.styles(w_plus)[0])
+        for done, one in enumerate(w_plus, start=1):
+            edited = renderer.render(direction.edited(Inversion(one), alphas))
+            faces.append([_small(picture) for picture in edited])
+            starts.append(renderer.styles(one)[0])
             advance(done, total)
         channels = []
         for number, row in enumerate(rows):
@@ -175,16 +186,16 @@ def direction_report(
             part = ChannelPart(row, row.delta / spread if spread > 0 else 0.0)
             if number < shown:
                 change = _STDS * spread * (-1.0 if row.delta < 0 else 1.0)
-                strips = [_strip(engine, start, flat, change) for start in starts[:_CHANNEL_FACES]]
+                strips = [_strip(renderer, start, flat, change) for start in starts[:_CHANNEL_FACES]]
                 part = ChannelPart(row, part.steps, strips, _where(strips))
-                advance(len(seeds) + number + 1, total)
+                advance(len(w_plus) + number + 1, total)
             channels.append(part)
     return DirectionReport(
         direction,
-        engine.pack.name,
+        models,
         alphas,
         faces,
-        layer_parts(direction, engine.generator.style_space.layers),
+        layer_parts(direction, space.layers),
         channels,
         _STDS,
     )
@@ -226,12 +237,12 @@ def save_report(path: Path, report: DirectionReport) -> None:
     save_image(path, report_sheet(report), {**notes, "kind": "direction report"}, mark="generated")
 
 
-def _strip(engine: Engine, start: Tensor, flat: int, change: float) -> list[Image.Image]:
+def _strip(renderer: Renderer, start: Tensor, flat: int, change: float) -> list[Image.Image]:
     """One face [size] with one channel moved back, left, and moved on."""
     styles = start.repeat(3, 1)
     styles[0, flat] -= change
     styles[2, flat] += change
-    return [_small(picture) for picture in engine.synthesize(styles)]
+    return [_small(picture) for picture in renderer.synthesize(styles)]
 
 
 def _small(picture: Tensor) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw
 
-from styleclip_cli.pictures.paper import (
+from styleclip_cli.pictures.drawing import (
     FAINT,
     INK,
     MAX_SIDE,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TextIO
 import numpy as np
 from PIL import Image
 
-from styleclip_cli.pictures.paper import as_image
+from styleclip_cli.pictures.drawing import as_image
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -61,7 +61,6 @@ NAMES: tuple[str, ...] = tuple(attribute.name for attribute in ATTRIBUTES)
 COUNT = len(ATTRIBUTES)
 INDEX: dict[str, int] = {name: index for index, name in enumerate(NAMES)}
 IDENTITY: tuple[int, ...] = tuple(i for i, attribute in enumerate(ATTRIBUTES) if attribute.identity)
-Z_DIM = 64
 
 _PRESENCE = torch.tensor([attribute.presence for attribute in ATTRIBUTES])
 
@@ -83,29 +82,6 @@ def attributes_of_normals(u: Tensor, presence_rate: float = 0.25) -> Tensor:
     threshold = -torch.special.ndtri(torch.tensor(presence_rate, dtype=u.dtype))
     sharp = 0.5 + 0.6 * torch.tanh(2.5 * (u - threshold))
     return torch.where(_PRESENCE.to(u.device), sharp, even)
-
-
-def attributes_of_z(z: Tensor) -> Tensor:
-    """Attributes that a generator's input stands for.
-
-    Args:
-        z: Latents, shape [N, 64], standard normal; their length is irrelevant (StyleGAN2 normalises it).
-
-    Returns:
-        Attributes, shape [N, 32].
-    """
-    u = z * torch.rsqrt(z.square().mean(dim=1, keepdim=True) + 1e-8)
-    return attributes_of_normals(u[:, :COUNT])
-
-
-def w_of_attributes(attributes: Tensor) -> Tensor:
-    """The toy generator's W is laid out by attribute: w = 2 a - 1. Shapes [..., 32] -> [..., 32]."""
-    return attributes * 2 - 1
-
-
-def attributes_of_w(w: Tensor) -> Tensor:
-    """Inverse of `w_of_attributes`, saturated to [0, 1] as the renderer does. Shapes [..., 32]."""
-    return ((w + 1) / 2).clamp(0, 1)
 
 
 def visibility(attributes: Tensor) -> Tensor:

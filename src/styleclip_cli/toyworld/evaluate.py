@@ -361,7 +361,8 @@ def read_all(judge: Judge, pictures: Tensor) -> Tensor:
 @torch.inference_mode()
 def embed_all(engine: Engine, pictures: Tensor) -> Tensor:
     """Identity embeddings of pictures [N, 3, H, W]: [N, D], on the CPU."""
-    return torch.cat([engine.identity.embed(part.to(engine.device)).cpu() for part in pictures.split(_BATCH)])
+    identity = engine.networks.identity
+    return torch.cat([identity.embed(part.to(engine.device)).cpu() for part in pictures.split(_BATCH)])
 
 
 def _weighted(values: Tensor, weight: Tensor) -> Tensor:
@@ -371,13 +372,6 @@ def _weighted(values: Tensor, weight: Tensor) -> Tensor:
 def _average(values: Sequence[float | None]) -> float | None:
     known = [value for value in values if value is not None]
     return sum(known) / len(known) if known else None
-
-
-def r2(predicted: Tensor, truth: Tensor, weight: Tensor) -> Tensor:
-    """Coefficient of determination per column, weighted. Shapes [N, K] -> [K]."""
-    mean = (truth * weight).sum(0) / weight.sum(0).clamp(min=1e-6)
-    residual = (weight * (predicted - truth) ** 2).sum(0)
-    return 1 - residual / (weight * (truth - mean) ** 2).sum(0).clamp(min=1e-6)
 
 
 def psnr(a: Tensor, b: Tensor) -> Tensor:

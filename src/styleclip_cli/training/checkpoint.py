@@ -16,7 +16,7 @@ from typing import Any, get_args, get_type_hints
 from torch import Tensor
 
 from styleclip_cli.errors import BadInputError, WeightsError
-from styleclip_cli.settings import TrainingSettings
+from styleclip_cli.settings import TrainingSettings, key_of
 from styleclip_cli.weights.files import load_weights, save_weights
 
 FILE = "checkpoint.safetensors"
@@ -70,7 +70,7 @@ class Checkpoint:
         """
         about = {
             "schema": SCHEMA,
-            "task": asdict(self.task),
+            "task": asdict(self.task) | {"settings": _by_key(self.task.settings)},
             "values": dict(self.values),
             "history": self.history,
         }
@@ -112,6 +112,10 @@ class Checkpoint:
             ) from None
 
 
+def _by_key(settings: TrainingSettings) -> dict[str, Any]:
+    return {key_of(entry): getattr(settings, entry.name) for entry in fields(settings)}
+
+
 def _refused(word: str) -> None:
     raise ValueError(f"{word} is no number")
 
@@ -122,7 +126,8 @@ def task_of(values: Mapping[str, Any]) -> Task:
     Raises:
         KeyError, ValueError, TypeError: If it is none.
     """
-    given = dict(values["settings"])
+    names = {key_of(entry): entry.name for entry in fields(TrainingSettings)}
+    given = {names[key]: value for key, value in dict(values["settings"]).items()}
     given["levels"] = tuple(str(level) for level in given["levels"])
     settings = replace(TrainingSettings(), **given)
     _check(settings)
@@ -154,4 +159,4 @@ def _check(settings: TrainingSettings) -> None:
         elif kind in (int, float):
             fine = fine and 0 <= value < 2**63
         if not fine:
-            raise ValueError(f"{entry.name} is {value!r}")
+            raise ValueError(f"{key_of(entry)} is {value!r}")

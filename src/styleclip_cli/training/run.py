@@ -79,12 +79,12 @@ def train(
         OutputError: If something cannot be written.
     """
     settings = task.settings
-    log = Journal(folder, trainer.done) if world.presents else None
+    log = Journal(folder, trainer.done) if world.is_main else None
     stopped = False
 
     def rest(look: bool) -> None:
         """Look at what was learned, and keep it; only keep it where a run that goes on would not look."""
-        if not world.presents:
+        if not world.is_main:
             return
         assert log is not None
         if not trainer.finite:
@@ -121,7 +121,7 @@ def train(
                 log.write(trainer.done, "train", terms)
             told = "  ".join(f"{name} {value:.4f}" for name, value in terms.items())
             advance(trainer.done, settings.steps, told)
-            stopped = world.agree(stop())
+            stopped = world.any(stop())
             due = trainer.done % settings.validate_every == 0 or trainer.done == settings.steps
             if due or stopped:
                 rest(due)

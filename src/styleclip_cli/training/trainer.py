@@ -82,7 +82,7 @@ class Trainer:
             generator.config.w_dim,
             settings.levels,
             settings.norm,
-            settings.quiet,
+            settings.zero_init,
             random_of(settings.seed, -2),
         ).to(self._device)
         self._residual = _Residual(self.mapper, generator, settings.strength)
@@ -96,11 +96,11 @@ class Trainer:
     def step(self) -> Terms:
         """One step; the loss and its terms, averaged over all processes."""
         settings, step = self._settings, self.done
-        w_plus = self._world.share(self._data.batch(step, settings.batch)).to(self._device)
+        w_plus = self._world.shard(self._data.batch(step, settings.batch)).to(self._device)
         crops = None
         if settings.crops:
             random = random_of(settings.seed, step + _CROPS)
-            crops = self._world.share(torch.rand(settings.batch, settings.crops, 3, generator=random))
+            crops = self._world.shard(torch.rand(settings.batch, settings.crops, 3, generator=random))
             crops = crops.to(self._device)
         for group in self._optimizer.param_groups:
             group["lr"] = settings.learning_rate * (

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 
 from styleclip_cli import __version__
 from styleclip_cli.errors import OutputError, UsageError, WeightsError, one_line
-from styleclip_cli.weights.answers import (
+from styleclip_cli.weights.http_checks import (
     BLOCK,
     Interrupted,
     Refused,

@@ -34,17 +34,29 @@ _HOUR = 3600
 
 
 def switched_off() -> bool:
-    """Whether all kernels are (--no-kernels)."""
+    """Whether all kernels are switched off (--no-kernels, or the environment).
+
+    Returns:
+        True if they are.
+    """
     return process.without_kernels()
 
 
 def library() -> ctypes.CDLL | None:
-    """The built kernels; None where they are switched off or cannot be built."""
+    """The kernels, built when first needed.
+
+    Returns:
+        The library; None where kernels are switched off or cannot be built.
+    """
     return None if why_not() else _built()[0]
 
 
 def why_not() -> str:
-    """Why there are no kernels; empty if there are."""
+    """Why there are no kernels.
+
+    Returns:
+        On one line; empty if there are.
+    """
     if sys.platform == "win32":
         return "compilers of Windows know no vectors of their kind"
     return "switched off" if switched_off() else _built()[1]
@@ -75,7 +87,14 @@ def _built() -> tuple[ctypes.CDLL | None, str]:
 
 
 def without(error: Exception) -> str:
-    """Say that kernels cannot be used, and why, on one line; returns that."""
+    """Say that kernels cannot be used, and why.
+
+    Args:
+        error: What went wrong.
+
+    Returns:
+        What was said, on one line.
+    """
     reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
     _log.warning("rendering goes on without fast kernels, with the same results: %s", reason)
     return reason

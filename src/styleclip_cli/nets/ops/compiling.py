@@ -39,7 +39,10 @@ class CompilerError(Exception):
 
 
 def compiler() -> list[str] | None:
-    """The command of the C++ compiler, which may have arguments (CXX="ccache g++"); None if there is none.
+    """The command of the C++ compiler (`CXX`, else what is found on the path).
+
+    Returns:
+        The command, which may have arguments (CXX="ccache g++"); None if there is none.
 
     Raises:
         CompilerError: If CXX names no program.
@@ -62,6 +65,12 @@ def compiler() -> list[str] | None:
 def version(command: list[str]) -> str:
     """What a compiler says that it is.
 
+    Args:
+        command: The compiler's.
+
+    Returns:
+        Its output.
+
     Raises:
         CompilerError: If it says nothing.
     """
@@ -78,7 +87,11 @@ def version(command: list[str]) -> str:
 
 
 def ways_of_threads() -> Iterator[list[str]]:
-    """What makes a compiler read the pragmas of OpenMP, most usual first, and last: nothing."""
+    """What makes a compiler read the pragmas of OpenMP, most usual first, and last: nothing.
+
+    Yields:
+        Options, most common first, and last: none.
+    """
     yield ["-fopenmp"]
     # Apple's clang has no runtime of its own, refuses the plain option, and knows this one. The runtime is
     # the one that torch has loaded: two of them in one process end it.

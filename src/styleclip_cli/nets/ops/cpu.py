@@ -21,7 +21,7 @@ _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
 # Weights take 36 / 9 of their room once they are prepared, and four times that where the resolution doubles.
 # The widest of those layers are so small in pixels that they would gain little for half a gigabyte.
 _LARGEST = 20_000_000
-# Smaller pictures are done before a prepared weight is read.
+# Smaller images are done before a prepared weight is read.
 _FEWEST_PIXELS = 64
 
 
@@ -33,6 +33,9 @@ def usable(x: Tensor, weight: Tensor, up: bool, *others: Tensor | None) -> bool:
         weight: [O, I, 3, 3].
         up: Whether the resolution doubles.
         others: What else no gradients may be wanted of.
+
+    Returns:
+        True if it can.
     """
     if not _known(x, weight):
         return False
@@ -55,7 +58,15 @@ def _here() -> bool:
 
 
 def colours(x: Tensor, weight: Tensor) -> Tensor:
-    """As `reference.colours`, where it pays; with all gradients."""
+    """As `reference.colours`, where it pays; with all gradients.
+
+    Args:
+        x: [N, I, H, W].
+        weight: [N, 3, I].
+
+    Returns:
+        [N, 3, H, W].
+    """
     if not _known(x, weight) or not _here() or weight.shape != (x.shape[0], 3, x.shape[1]):
         return reference.colours(x, weight)
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):
@@ -143,7 +154,7 @@ def _convolve(
 ) -> Tensor:
     x = dense(x)
     n, inputs, height, width = x.shape
-    y = x.new_empty(n, side * height, side * width, outputs).permute(0, 3, 1, 2)
+    y = x.new_empty(n, side * height, side * width, outputs).permute(0, 3, 1, 2)  # [N, O, H', W']
     arguments: list[Tensor | None] = [x, prepared]
     arguments += [*(None if t is None else t.contiguous() for t in (styles, demodulation))]
     arguments += [bias, None if noise is None else noise.contiguous(), y]

@@ -27,6 +27,9 @@ def usable(x: Tensor, *others: Tensor | None) -> bool:
     Args:
         x: Features [N, I, H, W].
         others: What no gradients may be wanted of.
+
+    Returns:
+        True if they can.
     """
     if x.device.type != "cuda" or x.numel() == 0 or switched_off() or torch.compiler.is_compiling():
         return False
@@ -227,7 +230,7 @@ def _launch(name: str, grid: tuple[int, ...], first: Tensor, *others: Any, **con
 def _empty(n: int, channels: int, height: int, width: int, like: Tensor) -> Tensor:
     """Features with the channels last, even where sizes of 1 leave the layout open."""
     y = torch.empty(n, height, width, channels, dtype=like.dtype, device=like.device)
-    return y.permute(0, 3, 1, 2)
+    return y.permute(0, 3, 1, 2)  # [N, O, H, W]
 
 
 def _block(channels: int) -> tuple[int, int]:

@@ -61,9 +61,17 @@ def styled_conv(
 
 
 def colours(x: Tensor, weight: Tensor) -> Tensor:
-    """Weigh the channels of pictures: [N, I, H, W] and [N, 3, I] -> [N, 3, H, W]."""
-    mixed = x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2)
-    return mixed.transpose(1, 2).unflatten(2, x.shape[2:])
+    """Weigh the channels of images.
+
+    Args:
+        x: [N, I, H, W].
+        weight: [N, 3, I].
+
+    Returns:
+        [N, 3, H, W].
+    """
+    mixed = x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2)  # [N, H W, 3]
+    return mixed.transpose(1, 2).unflatten(2, x.shape[2:])  # [N, 3, H, W]
 
 
 def to_rgb(
@@ -75,7 +83,7 @@ def to_rgb(
     clamp: float | None = None,
     product: Callable[[Tensor, Tensor], Tensor] = colours,
 ) -> Tensor:
-    """Turn features into colours and add them to the picture so far.
+    """Turn features into colours and add them to the image so far.
 
     Args:
         x: [N, I, H, W]; all else may be more precise.
@@ -89,35 +97,54 @@ def to_rgb(
     Returns:
         [N, 3, H, W].
     """
-    # Scaling three rows of weights for each picture is less than scaling the picture.
+    # Scaling three rows of weights for each image is less than scaling the image.
     colour = product(x, (weight.flatten(1) * styles[:, None]).to(x.dtype)) + bias[:, None, None]
     colour = colour if clamp is None else colour.clamp(-clamp, clamp)
     return colour if image is None else upsample_rgb(image) + colour
 
 
 def low_pass(x: Tensor) -> Tensor:
-    """StyleGAN2's filter after a transposed convolution, [N, C, 2 H + 1, 2 W + 1] -> [N, C, 2 H, 2 W].
+    """StyleGAN2's filter after a transposed convolution.
 
     Rows, then columns: 8 multiplications for each number instead of 16.
+
+    Args:
+        x: [N, C, 2 H + 1, 2 W + 1].
+
+    Returns:
+        [N, C, 2 H, 2 W].
     """
     channels = x.shape[1]
     # A gain of 2 per axis over the filter's sum of 8. CUDA graphs record no copies from the CPU: filled in.
     taps = x.new_full((4,), FILTER[0] / 4)
     taps[1:3] = FILTER[1] / 4
-    rows = taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1)
+    rows = taps.view(1, 1, 4, 1).expand(channels, 1, 4, 1)  # [C, 1, 4, 1]
     x = F.conv2d(x, rows, padding=(1, 0), groups=channels)
     return F.conv2d(x, rows.transpose(2, 3), padding=(0, 1), groups=channels)
 
 
 def upsample_rgb(x: Tensor) -> Tensor:
-    """Double the resolution of a picture with StyleGAN2's filter: [N, 3, H, W] -> [N, 3, 2 H, 2 W].
+    """Double the resolution of an image with StyleGAN2's filter.
 
-    Inside the picture this is bilinear interpolation; at the border StyleGAN2 sees zeros.
+    Inside the image this is bilinear interpolation; at the border StyleGAN2 sees zeros.
+
+    Args:
+        x: [N, 3, H, W].
+
+    Returns:
+        [N, 3, 2 H, 2 W].
     """
     padded = F.pad(x, (1, 1, 1, 1))
     return F.interpolate(padded, scale_factor=2, mode="bilinear", align_corners=False)[:, :, 2:-2, 2:-2]
 
 
 def channels_last(module: M) -> M:
-    """Lay out a network's kernels with the channels last, as CPUs and tensor cores like them; returns it."""
+    """Lay out a network's kernels with the channels last, as CPUs and tensor cores like them.
+
+    Args:
+        module: The network; changed in place.
+
+    Returns:
+        The same.
+    """
     return module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

@@ -36,6 +36,9 @@ def with_gradients(forward: StyledConv, backward: Callable[..., Gradients]) -> S
     Args:
         forward: The layer.
         backward: Takes the gradient of its result, the result, and what the layer took.
+
+    Returns:
+        The layer, differentiable.
     """
 
     def styled_conv(
@@ -85,10 +88,24 @@ class _StyledConv(torch.autograd.Function):
 
 
 def dense(x: Tensor) -> Tensor:
-    """Features with the channels last, without gaps."""
+    """Features with the channels last, without gaps.
+
+    Args:
+        x: [N, C, H, W].
+
+    Returns:
+        [N, C, H, W].
+    """
     return x.contiguous(memory_format=torch.channels_last)
 
 
 def numbers(clamp: float | None) -> list[float]:
-    """What kernels are told of the activation: slope, gain, and the largest size (0 for no limit)."""
+    """What kernels are told of the activation.
+
+    Args:
+        clamp: Largest size of a result; None for no limit.
+
+    Returns:
+        Slope, gain, and the largest size (0 for no limit).
+    """
     return [SLOPE, GAIN, 0.0 if clamp is None else clamp]

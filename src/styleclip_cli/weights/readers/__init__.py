@@ -18,7 +18,7 @@ from styleclip_cli.errors import WeightsError
 from styleclip_cli.weights.readers import archives, measurements, networks, nvlabs, others, tensorflow
 from styleclip_cli.weights.readers.archives import BROKEN, Content, fields, tensors
 from styleclip_cli.weights.readers.inert import Damaged, Name, Record, Refused, printable
-from styleclip_cli.weights.readers.parts import PARTS, Part, State
+from styleclip_cli.weights.readers.parts import PARTS, Part
 
 __all__ = ["Part", "read_latents", "read_parts"]
 
@@ -197,15 +197,3 @@ def _summary(content: Content) -> str:
     if isinstance(value, np.ndarray):
         return f"an array {list(value.shape)} of {value.dtype}"
     return f"a {type(value).__name__}"
-
-
-def state_of(path: Path, name: str) -> State:
-    """The arrays of one part of a file (see `read_parts`).
-
-    Raises:
-        WeightsError: If the file has no such part.
-    """
-    for part in read_parts(path):
-        if part.name == name:
-            return part.state
-    raise WeightsError(f"{path}: holds no {name}")

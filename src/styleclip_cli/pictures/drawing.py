@@ -1,4 +1,4 @@
-"""What all sheets share: the paper, the ink, letters for any text, and pictures that fit their place."""
+"""How sheets are drawn: their paper and ink, letters for any text, and pictures that fit their place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a server answers, judged before a byte of it is kept. Imports nothing heavy."""
+"""Checks of what a server answers, before a byte of it is kept. Imports nothing heavy."""
 
 from __future__ import annotations
 

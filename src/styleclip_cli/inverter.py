@@ -1,0 +1,126 @@
+"""Images -> latents, by a pack's networks; what was found once is kept in the cache."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from styleclip_cli import inversion
+from styleclip_cli.inversion import Inversion
+from styleclip_cli.machine import cache
+from styleclip_cli.machine.profile import stage
+from styleclip_cli.machine.progress import Progress, silent
+from styleclip_cli.networks import Networks
+from styleclip_cli.settings import InversionSettings, Inverter
+
+
+class ImageInverter:
+    """Finds the latents of images.
+
+    Args:
+        networks: Of the pack.
+        default: How, where nothing else is said.
+        progress: Reports long steps.
+    """
+
+    def __init__(self, networks: Networks, default: InversionSettings, progress: Progress = silent) -> None:
+        self.default = default
+        self._networks = networks
+        self._progress = progress
+
+    def settings(
+        self,
+        inverter: Inverter | None = None,
+        steps: int | None = None,
+        noise: bool | None = None,
+        budget: float | None = None,
+    ) -> InversionSettings:
+        """The default with a person's choices laid over it; see `Engine.inversion`."""
+        if inverter is None and steps is not None:
+            usual = self.default.inverter
+            inverter = "encoder" if steps == 0 else "refine" if usual == "encoder" else usual
+        chosen: dict[str, Any] = {"inverter": inverter, "steps": steps, "noise": noise, "budget": budget}
+        return replace(self.default, **{name: value for name, value in chosen.items() if value is not None})
+
+    def invert(self, images: Tensor, settings: InversionSettings, keep: bool = True) -> Tensor:
+        """Find the latents of images.
+
+        Args:
+            images: [N, 3, H, W] in [-1, 1].
+            settings: How.
+            keep: Use the cache.
+
+        Returns:
+            W+ [N, num_ws, w_dim].
+        """
+        if settings.inverter == "encoder" and not keep:
+            return inversion.encode(self._networks.encoder, images, self._networks.generator)
+        return torch.cat([self.find(image, settings, keep).w_plus for image in images.split(1)])
+
+    @stage("invert")
+    def find(
+        self,
+        image: Tensor,
+        settings: InversionSettings | None = None,
+        keep: bool = True,
+        encoder_input: Tensor | None = None,
+        measure: bool = False,
+    ) -> Inversion:
+        """Find the latent of one image, and what the generator gains for it.
+
+        Args:
+            image: [1, 3, H, W] in [-1, 1].
+            settings: How; None takes the default.
+            keep: Use the cache.
+            encoder_input: The same image as the encoder is to see it; None: `image`.
+            measure: Also measure how close the encoder's answer comes; of the others it is always measured.
+
+        Returns:
+            W+ [1, num_ws, w_dim] on the device, with how close it comes.
+        """
+        settings = self.default if settings is None else settings
+        networks = self._networks
+        searched = settings.inverter != "encoder"
+        identity = networks.identity if (searched or measure) and networks.has_identity else None
+        began = time.monotonic()
+
+        def compute() -> tuple[cache.Arrays, cache.Json]:
+            with self._progress("inverting") as advance:
+                found = inversion.find(
+                    image,
+                    image if encoder_input is None else encoder_input,
+                    networks.generator,
+                    networks.encoder,
+                    networks.perceptual if searched else None,
+                    identity,
+                    settings,
+                    advance,
+                )
+            return found.to_arrays()
+
+        if keep:
+            key = {"image": inversion.content_hash(image), **self._key(settings)}
+            if encoder_input is not None and encoder_input is not image:
+                key["close_up"] = inversion.content_hash(encoder_input)
+            arrays, details = cache.cached("inversions", key, inversion.SCHEMA, compute)
+        else:
+            arrays, details = compute()
+        found = Inversion.from_arrays(arrays, details)
+        found = replace(found, w_plus=found.w_plus.to(networks.device))
+        if not measure or found.quality is not None:
+            return found
+        seconds = time.monotonic() - began
+        return inversion.measured(found, image, networks.generator, networks.perceptual, identity, seconds)
+
+    def _key(self, settings: InversionSettings) -> dict[str, Any]:
+        """What an inversion depends on beside the image: the encoder's answer on nothing but networks."""
+        pack = self._networks.pack
+        if settings.inverter == "encoder":
+            return {"inverter": "encoder", "weights": pack.fingerprint_of("generator", "encoder")}
+        judge = "identity" if self._networks.has_identity else "clip"
+        key = {**asdict(settings), "weights": pack.fingerprint_of("generator", "encoder", judge)}
+        return key | ({"tuning": inversion.TUNING} if settings.inverter == "pivotal" else {})

@@ -1,0 +1,68 @@
+"""Faces -> images, by one generator."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from styleclip_cli.inversion import Inversion, tuned
+from styleclip_cli.nets.stylegan2 import Generator
+from styleclip_cli.settings import Precision
+from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
+
+
+class Renderer:
+    """Renders faces. Several threads may share one: they take turns.
+
+    Args:
+        generator: The generator.
+        precision: What images are rendered in; styles are computed in float32.
+
+    Raises:
+        ValueError: If there is no such precision.
+    """
+
+    def __init__(self, generator: Generator, precision: Precision = "fp32") -> None:
+        self.generator = generator
+        self._renders = generator.with_precision(precision)
+
+    def styles(self, w_plus: Tensor) -> Tensor:
+        """The affine layers: W+ to styles.
+
+        Args:
+            w_plus: [N, num_ws, w_dim].
+
+        Returns:
+            [N, size], on the generator's device.
+        """
+        return styles_of(self.generator, w_plus)
+
+    def synthesize(self, styles: Tensor, tuned_by: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Render styles.
+
+        Args:
+            styles: [N, size].
+            tuned_by: What is added to the generator's tensors meanwhile (`Inversion.tuned`).
+
+        Returns:
+            [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
+        """
+        with tuned(self.generator, tuned_by or {}):
+            return synthesize(self._renders, styles)
+
+    def render(self, faces: Sequence[Inversion]) -> Tensor:
+        """Render faces, at once unless the generator is tuned for one of them.
+
+        Args:
+            faces: At least one; each may be several (`Inversion.joined`).
+
+        Returns:
+            [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
+        """
+        if any(face.tuned for face in faces):
+            return torch.cat(
+                [self.synthesize(styles_of_face(self.generator, face), face.tuned) for face in faces]
+            )
+        return self.synthesize(styles_of_face(self.generator, Inversion.joined(faces)))
