@@ -21,7 +21,6 @@ from styleclip_cli.nets.landmarks import (
     Regressor,
     place,
     sample,
-    similarity_of,
     within,
 )
 from styleclip_cli.nets.ops import channels_last
@@ -31,7 +30,7 @@ from toyworld_training import judge
 from toyworld_training.common import half, run
 from toyworld_training.data import Pairs
 from toyworld_training.judge import HELD_OUT, disturb
-from toyworld_training.shots import PATCH_SIDE, Shots, patch, photo
+from toyworld_training.shots import PATCH_SIDE, Shots, patch, photo, similarity_of
 
 _CROP_HALF = DETAIL / 2  # half a crop in pixels of a patch
 

@@ -14,13 +14,25 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from styleclip_cli.nets.landmarks import DETAIL, FINDER_SIDE, POINTS, similarity_of
+from styleclip_cli.nets.landmarks import DETAIL, FINDER_SIDE, POINTS
 from styleclip_cli.toyworld.scenes import Scene, draw, make_scene, square
 
 PATCH_SIDE = 192
 _PATCH_MARGIN = PATCH_SIDE / DETAIL  # in frames; crops are taken anywhere inside
 _EMPTY = 0.12  # share of patches without a face, and of photos
 _MOST = 4  # faces in a photo
+
+
+def similarity_of(corners: Tensor) -> Tensor:
+    """The similarity that puts a frame where its corners are.
+
+    Args:
+        corners: [N, 4, 2]: NW, SW, SE, NE.
+
+    Returns:
+        [N, 4].
+    """
+    return torch.cat([corners.mean(dim=1), (corners[:, 3] - corners[:, 0]) / 2], dim=1)
 
 
 def photo(number: int) -> tuple[Tensor, NDArray[np.float64]]:

@@ -47,18 +47,6 @@ def place(points: Tensor, similarity: Tensor) -> Tensor:
     return torch.stack([x + a * u - b * v, y + a * v + b * u], dim=-1)  # [N, K, 2]
 
 
-def similarity_of(corners: Tensor) -> Tensor:
-    """The similarity that puts a frame where its corners are.
-
-    Args:
-        corners: [N, 4, 2]: NW, SW, SE, NE.
-
-    Returns:
-        [N, 4].
-    """
-    return torch.cat([corners.mean(dim=1), (corners[:, 3] - corners[:, 0]) / 2], dim=1)
-
-
 def compose(inner: Tensor, outer: Tensor) -> Tensor:
     """The similarity of frames that are given within other frames.
 
