@@ -299,7 +299,7 @@ class Engine(Editing):
         align: bool = True,
         inverter: Inverter | None = None,
         mode: CompositeMode = DEFAULT_COMPOSITE,
-    ) -> Run[EditResult]:
+    ) -> Run:
         """Edit faces of photos as `edit_photo` does: the next ones are read while some are computed.
 
         Args:

@@ -1,14 +1,15 @@
-"""Plan an edit, run it, and present its results: what `styleclip edit` and `styleclip transfer` share."""
+"""Plan an edit, run it, and present its results: what `edit`, `transfer` and `invert` share."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from styleclip_cli.cli.failures import Failures
 from styleclip_cli.cli.packs import choose
@@ -23,6 +24,7 @@ from styleclip_cli.machine.shards import own_device, processes
 from styleclip_cli.settings import Precision
 
 if TYPE_CHECKING:
+    from styleclip_cli.engine import Engine
     from styleclip_cli.job.run import Run
 
 
@@ -37,8 +39,21 @@ class Presentation:
     show: bool = False
 
 
-def edit_and_present(request: EditRequest, how: Presentation, reporter: Reporter) -> None:
+def edit_and_present(
+    request: EditRequest,
+    how: Presentation,
+    reporter: Reporter,
+    each: Callable[[EditResult], None] = lambda result: None,
+    finish: Callable[[Plan, Engine | None], None] | None = None,
+) -> None:
     """Do what is asked, and tell of it.
+
+    Args:
+        request: What is asked.
+        how: How it is run and shown.
+        reporter: Told of it.
+        each: Takes each result.
+        finish: Writes what belongs to all of them; None draws the sheet and the page.
 
     Raises:
         StyleClipError: If all of it fails.
@@ -46,15 +61,16 @@ def edit_and_present(request: EditRequest, how: Presentation, reporter: Reporter
         Stopped: If it was interrupted.
     """
     began = time.monotonic()
-    planned = plan_and_tell(request, reporter)
+    finish = finish or partial(_draw, reporter)
+    planned = _planned(request, reporter)
     if how.dry_run:
-        tell_plan(planned, reporter)
+        _tell_plan(planned, reporter)
         return
     if request.out is None:
         reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
     if not planned.work and not planned.gallery.missing and processes() == 1:
         reporter.note("nothing to do")
-        _draw(planned, reporter)
+        finish(planned, None)
         return
     pack = choose(request.models, reporter, how.offline)
     _check_pack(planned, pack, reporter)
@@ -75,11 +91,10 @@ def edit_and_present(request: EditRequest, how: Presentation, reporter: Reporter
     results = run(planned, engine, reporter.note)
     failure: PartialFailure | None = None
     try:
-        _present(results, request, reporter, how.show)
+        _present(results, request, reporter, how.show, each)
     except PartialFailure as error:
         failure = error
-    planned.gallery.recall(engine)
-    _draw(planned, reporter)
+    finish(planned, engine)
     reporter.note(f"{time.monotonic() - began:.1f} s in all")
     if results.interrupted:
         raise Stopped(results.interrupted)
@@ -87,7 +102,7 @@ def edit_and_present(request: EditRequest, how: Presentation, reporter: Reporter
         raise failure
 
 
-def plan_and_tell(request: EditRequest, reporter: Reporter) -> Plan:
+def _planned(request: EditRequest, reporter: Reporter) -> Plan:
     """The plan, and what there is to say of it."""
     try:
         planned = plan(request)
@@ -106,7 +121,7 @@ def plan_and_tell(request: EditRequest, reporter: Reporter) -> Plan:
     return planned
 
 
-def tell_plan(planned: Plan, reporter: Reporter) -> None:
+def _tell_plan(planned: Plan, reporter: Reporter) -> None:
     """Say what would be done.
 
     Raises:
@@ -148,7 +163,13 @@ def _check_pack(planned: Plan, pack: str, reporter: Reporter) -> None:
         mappers.find(find_pack(pack), name)
 
 
-def _present(results: Run[EditResult], request: EditRequest, reporter: Reporter, show: bool) -> None:
+def _present(
+    results: Run,
+    request: EditRequest,
+    reporter: Reporter,
+    show: bool,
+    each: Callable[[EditResult], None],
+) -> None:
     """Tell of results as they come.
 
     Raises:
@@ -157,28 +178,27 @@ def _present(results: Run[EditResult], request: EditRequest, reporter: Reporter,
         Stopped: If it was interrupted.
     """
     failures = Failures(len(results), request.fail_fast)
-    with counted(results, reporter), closing(iter(results)) as each:
-        for result in each:
+    with _counted(results, reporter), closing(iter(results)) as found:
+        for result in found:
             if result.error is not None:
                 reporter.record(result.record())
                 failures.add(result.error)
                 continue
-            for path in result.beside:
-                reporter.result(str(path))
             for note in [*result.notes, *(f"{result.source}: {warning}" for warning in result.warnings)]:
                 reporter.note(note)
             if request.stream and result.path is not None:
                 binary(result.path.read_bytes())
-            where = "standard output" if request.stream else result.path
-            reporter.result(f"{where}  {result.summary}  {result.seconds:.2g} s")
+            for line in result.lines(request.stream):
+                reporter.result(line)
             reporter.record(result.record(streamed=request.stream))
             if show and result.image is not None:
                 reporter.picture(result.image)
+            each(result)
     failures.conclude()
 
 
 @contextmanager
-def counted(results: Run[Any], reporter: Reporter) -> Iterator[None]:
+def _counted(results: Run, reporter: Reporter) -> Iterator[None]:
     """Say how far it came if it is interrupted."""
     try:
         yield
@@ -189,9 +209,11 @@ def counted(results: Run[Any], reporter: Reporter) -> Iterator[None]:
         raise
 
 
-def _draw(planned: Plan, reporter: Reporter) -> None:
+def _draw(reporter: Reporter, planned: Plan, engine: Engine | None) -> None:
     """Write the sheet and the page."""
     request = planned.request
+    if engine is not None:
+        planned.gallery.recall(engine)
     title = request.words if request.steps else Path(request.manifest or "edits").stem
     for path in planned.gallery.finish(title, reporter.progress):
         reporter.result(str(path))

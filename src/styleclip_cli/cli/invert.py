@@ -2,28 +2,23 @@
 
 from __future__ import annotations
 
-from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from styleclip_cli.cli import options
-from styleclip_cli.cli.editing import counted, plan_and_tell
-from styleclip_cli.cli.failures import Failures
-from styleclip_cli.cli.packs import choose
+from styleclip_cli.cli.editing import Presentation, edit_and_present
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import PartialFailure
 from styleclip_cli.job import values
-from styleclip_cli.job.outputs import check_outputs, check_picture, distinct
 from styleclip_cli.job.parsing import invert_request
+from styleclip_cli.job.plan import Plan
+from styleclip_cli.job.result import EditResult
+from styleclip_cli.machine.shards import rank
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from styleclip_cli.engine import Engine
-    from styleclip_cli.inversion import Inversion
-    from styleclip_cli.job.inverting import InversionResult
 
 
 def invert(
@@ -98,74 +93,33 @@ def invert(
     options_given = locals()  # by their names, for the one place that reads them
     values.check_device(device)
     request = invert_request(options_given)
-    reporter = Reporter(quiet, json=json)
-    planned = plan_and_tell(request, reporter)
-    items = [one.item for one in planned.work]
-    if preview is not None:
-        check_picture(preview)
-    names = [f"{stem}.png" for stem in distinct(f"{item.stem}_faces" for item in items)]
-    boxes = {} if faces is None else {i.name: faces / name for i, name in zip(items, names, strict=True)}
-    check_outputs([*([preview] if preview is not None else []), *boxes.values()], overwrite=overwrite)
-    if not planned.work:
-        reporter.note("nothing to do")
-        return
-    models = choose(models, reporter, offline)
+    reporter = Reporter(quiet, notes=rank() == 0, json=json)
+    results: list[EditResult] = []
+    finish = partial(_finish, results, reporter)
+    edit_and_present(request, Presentation(device, offline=offline), reporter, results.append, finish)
 
-    from styleclip_cli.engine import Engine
+
+def _finish(results: list[EditResult], reporter: Reporter, planned: Plan, engine: Engine | None) -> None:
+    """Write the file of all latents, if there is one, and the preview."""
     from styleclip_cli.job.faces import source_name
-    from styleclip_cli.job.inverting import invert as run
+    from styleclip_cli.job.inverting import InversionResult
 
-    engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
-    failures = Failures(len(planned.work), fail_fast)
-    found: list[Inversion] = []
-    sources: list[str] = []
-    rows: list[list[Tensor]] = []
-    results = run(planned, engine, reporter.note, boxes)
-    with counted(results, reporter), closing(iter(results)) as each:
-        for result in each:
-            if result.error is not None:
-                reporter.record(result.record())
-                failures.add(result.error)
-                continue
-            result.latent_path = result.latent_path or out
-            _tell(result, reporter)
-            found += result.latents
-            sources += map(source_name, result.names)
-            rows += _rows(engine, result) if preview is not None else []
-    failure: PartialFailure | None = None
-    try:
-        failures.conclude()
-    except PartialFailure as error:  # the others' latents are worth keeping
-        failure = error
-        if not found:
-            raise
+    found = [result for result in results if isinstance(result, InversionResult)]
+    if engine is None or not found:
+        return
+    faces = [face for result in found for face in result.latents]
+    names = [source_name(name) for result in found for name in result.names]
+    out, preview = planned.request.out, planned.request.preview
+    assert out is not None
     if all(one.path is None for one in planned.work):
-        engine.save_inversions(out, found, sources)
+        engine.save_inversions(out, faces, names)
     if preview is not None:
         from styleclip_cli.pictures.sheets import contact_sheet
         from styleclip_cli.save import save_image
 
+        shown = [engine.show(face)[0] for face in faces]
+        crops = [crop for result in found for crop in result.crops]
+        rows = [[one if crop is None else crop, one] for crop, one in zip(crops, shown, strict=True)]
         save_image(preview, contact_sheet(rows, column_labels=["input", "latent"]))
         reporter.result(str(preview))
-    reporter.result(f"{out}  {len(found)} latents")
-    if failure is not None:
-        raise failure
-
-
-def _tell(result: InversionResult, reporter: Reporter) -> None:
-    """Say what was found for one input."""
-    for path in result.beside:
-        reporter.result(str(path))
-    for name, line in zip(result.names, result.lines, strict=True):
-        reporter.result(f"{name}  {line}")
-    result.path = result.latent_path
-    reporter.record(result.record())
-
-
-def _rows(engine: Engine, result: InversionResult) -> list[list[Tensor]]:
-    """What latents were found for, beside what they show."""
-    rows = []
-    for face, crop in zip(result.latents, result.crops, strict=True):
-        shown = engine.show(face)[0]
-        rows.append([shown if crop is None else crop, shown])
-    return rows
+    reporter.result(f"{out}  {len(faces)} latents")

@@ -62,10 +62,7 @@ ToyModels = Annotated[
 Offline = Annotated[
     bool,
     typer.Option(
-        "--offline",
-        envvar="STYLECLIP_OFFLINE",
-        help="Never use the network.",
-        rich_help_panel=_COMMON,
+        "--offline", envvar="STYLECLIP_OFFLINE", help="Never use the network.", rich_help_panel=_COMMON
     ),
 ]
 Device = Annotated[
@@ -153,8 +150,7 @@ Steps = Annotated[
     ),
 ]
 Noise = Annotated[
-    bool,
-    typer.Option("--noise", help="Refine the generator's noise too.", rich_help_panel="Inversion"),
+    bool, typer.Option("--noise", help="Refine the generator's noise too.", rich_help_panel="Inversion")
 ]
 Budget = Annotated[
     str | None,
@@ -218,10 +214,7 @@ COMPOSITE_HELP = (
 Composite = Annotated[
     str,
     typer.Option(
-        "--composite",
-        metavar="adaptive|residual|replace",
-        help=COMPOSITE_HELP,
-        rich_help_panel="Photos",
+        "--composite", metavar="adaptive|residual|replace", help=COMPOSITE_HELP, rich_help_panel="Photos"
     ),
 ]
 KeepExif = Annotated[
@@ -253,8 +246,7 @@ Format = Annotated[
     ),
 ]
 Quality = Annotated[
-    int,
-    typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.", rich_help_panel="Output"),
+    int, typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.", rich_help_panel="Output")
 ]
 Compression = Annotated[
     int | None,
@@ -528,8 +520,7 @@ Animation = Annotated[
     ),
 ]
 Recursive = Annotated[
-    bool,
-    typer.Option("--recursive", "-r", help="Look into folders inside folders.", rich_help_panel=_BATCH),
+    bool, typer.Option("--recursive", "-r", help="Look into folders inside folders.", rich_help_panel=_BATCH)
 ]
 Manifest = Annotated[
     str | None,
@@ -552,8 +543,7 @@ SkipExisting = Annotated[
     ),
 ]
 FailFast = Annotated[
-    bool,
-    typer.Option("--fail-fast", help="Stop at the first input that fails.", rich_help_panel=_BATCH),
+    bool, typer.Option("--fail-fast", help="Stop at the first input that fails.", rich_help_panel=_BATCH)
 ]
 Name = Annotated[
     str | None,

@@ -24,8 +24,7 @@ _PAGE = "Page"
 
 def studio(
     port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, help="Port; 0 takes any that is free.", rich_help_panel=_PAGE),
+        int, typer.Option(min=0, max=65535, help="Port; 0 takes any that is free.", rich_help_panel=_PAGE)
     ] = 8765,
     host: Annotated[
         str,

@@ -12,6 +12,7 @@ from styleclip_cli.cli.report import Reporter
 from styleclip_cli.edits.parts import CHANNELS
 from styleclip_cli.job import values
 from styleclip_cli.job.parsing import transfer_request
+from styleclip_cli.machine.shards import rank
 from styleclip_cli.settings import DEFAULT_COMPOSITE
 
 _EDIT, _PHOTOS = "Edit", "Photos"
@@ -123,4 +124,6 @@ def transfer(
     options_given = locals()  # by their names, for the one place that reads them
     values.check_device(device)
     request = transfer_request(options_given)
-    edit_and_present(request, Presentation(device, offline=offline), Reporter(quiet, json=json))
+    edit_and_present(
+        request, Presentation(device, offline=offline), Reporter(quiet, notes=rank() == 0, json=json)
+    )

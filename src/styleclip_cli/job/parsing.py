@@ -68,8 +68,12 @@ def invert_request(options: Mapping[str, Any]) -> EditRequest:
     if alone and given["out"].suffix.lower() != ".npz":
         raise UsageError(f"{given['out']}: latents are written as .npz", "--out latents.npz")
     refuse(words(given) | ({"one file of latents"} if alone else set()))
-    own = {name: given[name] for name in ("models", "seed", "manifest")}
+    own = {name: given[name] for name in ("models", "seed", "manifest", "preview")} | {
+        "boxes": given["faces"]
+    }
     common = _common_options(given, pictures=False) | _photo_options(given)
+    if alone:  # each of torchrun's processes has all latents
+        common["shard"] = Shard()
     return EditRequest(method="invert", **own, **common)
 
 
@@ -223,9 +227,7 @@ def _row_defaults(given: Mapping[str, Any]) -> RowDefaults:
     return RowDefaults(given["alpha"], given["beta"] or (None,), said)
 
 
-def _steps(
-    given: Mapping[str, Any],
-) -> tuple[tuple[Step, ...], tuple[float, ...], tuple[float | None, ...]]:
+def _steps(given: Mapping[str, Any]) -> tuple[tuple[Step, ...], tuple[float, ...], tuple[float | None, ...]]:
     """The steps of --prompt, --neutral, --alpha and --beta, each of which may be repeated.
 
     Returns:

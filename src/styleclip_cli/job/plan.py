@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from styleclip_cli.job.outputs import (
     Naming,
     check_beside,
     check_outputs,
+    check_picture,
     check_results,
+    distinct,
     is_file_name,
     plan_outputs,
     suffix_of,
@@ -57,6 +59,7 @@ class Plan:
         film: What is kept of the way of an optimization; None for nothing.
         remarks: What a person should know, a line each.
         reference: The face that is taken from, for a transfer.
+        boxes: Where photos go with their faces numbered, by the names of inputs.
     """
 
     request: EditRequest
@@ -66,6 +69,7 @@ class Plan:
     film: Film | None = None
     remarks: Sequence[str] = ()
     reference: Item | None = None
+    boxes: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def mappers(self) -> set[str]:
@@ -128,10 +132,11 @@ def plan(request: EditRequest) -> Plan:
     if request.skip_existing:
         remarks.append(f"{len(skipped)} of {len(work)} results are there already")
     work = [one for one in work if one not in skipped]
+    boxes = _boxes(request, [one.item for one in work])
     film = None
     if request.method == "optimize":
         film = plan_film(request, [one.path for one in work if one.path is not None], replaced)
-    return Plan(request, work, skipped, gallery, film, remarks, reference)
+    return Plan(request, work, skipped, gallery, film, remarks, reference, boxes)
 
 
 def _reference(request: EditRequest) -> Item | None:
@@ -149,6 +154,23 @@ def _reference(request: EditRequest) -> Item | None:
             f"--from {request.transfer.reference} is {len(items)} faces", "--from one image, or seed:7"
         )
     return items[0]
+
+
+def _boxes(request: EditRequest, items: Sequence[Item]) -> dict[str, Path]:
+    """Where photos go with their faces numbered; the preview is checked with them.
+
+    Raises:
+        OutputError: If one cannot be written.
+    """
+    if request.preview is not None:
+        check_picture(request.preview)
+    found = {}
+    if request.boxes is not None:
+        stems = distinct(f"{item.stem}_faces" for item in items)
+        found = {item.name: request.boxes / f"{stem}.png" for item, stem in zip(items, stems, strict=True)}
+    preview = [] if request.preview is None else [request.preview]
+    check_outputs([*preview, *found.values()], overwrite=request.overwrite)
+    return found
 
 
 def _rows(request: EditRequest) -> list[Row]:
@@ -187,12 +209,7 @@ def _morph(request: EditRequest, rows: Sequence[Row]) -> Path | None:
     return request.animation
 
 
-def _named(
-    request: EditRequest,
-    rows: list[Row],
-    gallery: Gallery,
-    remarks: list[str],
-) -> list[Planned]:
+def _named(request: EditRequest, rows: list[Row], gallery: Gallery, remarks: list[str]) -> list[Planned]:
     """Every input with its result; results of other inputs are no inputs."""
     naming = Naming(request.name, suffix_of(request.format))
     if request.method == "invert":

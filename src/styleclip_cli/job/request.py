@@ -157,6 +157,8 @@ class EditRequest:
         rows: What rows of a manifest take from it.
         inversion_steps: --steps.
         budget: Seconds for each inversion.
+        preview: A sheet of inverted pictures beside what their latents show.
+        boxes: --faces: a folder for photos with their faces numbered.
     """
 
     inputs: tuple[str, ...] = ()
@@ -205,6 +207,8 @@ class EditRequest:
     slider: Path | None = None
     diff: bool = False
     animation: Path | None = None
+    preview: Path | None = None
+    boxes: Path | None = None
 
     @property
     def words(self) -> str:

@@ -139,6 +139,11 @@ class EditResult:
             exif=self.exif,
         )
 
+    def lines(self, streamed: bool = False) -> list[str]:
+        """What a person is told of it: what else was written, the file, strengths and scores, seconds."""
+        where = "standard output" if streamed else self.path
+        return [*map(str, self.beside), f"{where}  {self.summary}  {self.seconds or 0:.2g} s"]
+
     def record(self, status: Status | None = None, streamed: bool = False) -> dict[str, Any]:
         """One line of JSON.
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from functools import partial
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING
 
-from styleclip_cli.job import stages
+from styleclip_cli.job import inverting, stages
 from styleclip_cli.job.edits import EditMaker, RequestedEdits
 from styleclip_cli.job.overlap import Stages, overlapped
 from styleclip_cli.job.plan import Plan
@@ -22,14 +22,13 @@ from styleclip_cli.synthesize import fitting
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
 
-R = TypeVar("R", bound=EditResult)
 TOGETHER = 8
 """Photos that are edited and rendered at once, at the most."""
 PIXELS = 2**24
 """Of photos that are worked on together; as many are read meanwhile, or wait to be written."""
 
 
-class Run(Generic[R]):
+class Run:
     """Results, one for each input, as they are made; it has a length.
 
     Attributes:
@@ -37,14 +36,14 @@ class Run(Generic[R]):
         interrupted: The signal that came, where it was heard and what was found so far kept; 0 for none.
     """
 
-    def __init__(self, tools: Tools, results: Generator[R]) -> None:
+    def __init__(self, tools: Tools, results: Generator[EditResult]) -> None:
         self._tools, self._results = tools, results
         self.written = tools.written
 
     def __len__(self) -> int:
         return len(self._tools.plan.work)
 
-    def __iter__(self) -> Generator[R]:
+    def __iter__(self) -> Generator[EditResult]:
         return self._results
 
     @property
@@ -53,7 +52,7 @@ class Run(Generic[R]):
         return self._tools.stop.number
 
 
-def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | None = None) -> Run[EditResult]:
+def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | None = None) -> Run:
     """Edit faces: what the commands, `Engine.edit_photo` and the page do.
 
     Each input goes through five stages: its picture is read, its faces are found and inverted, edited,
@@ -78,14 +77,21 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
     Raises:
         UsageError: If the generator has no such layers.
     """
-    tools = tools_of(plan, engine, tell, edits)
+    request, stop, watcher = plan.request, Interruptible(), None
+    if request.method == "optimize" and edits is None:
+        watcher = Watcher(engine.progress, tell, stop, plan.film)
+    steps, noise = request.inversion_steps, request.noise or None
+    inversion = engine.inversion(request.inverter, steps, noise, request.budget)
+    maker = edits or RequestedEdits(plan, engine, inversion, tell, watcher)
+    tools = Tools(plan, engine, maker, inversion, tell, stop, watcher)
 
     def results() -> Generator[EditResult]:
         work = map(WorkItem, plan.work)
-        names = (stages.read, stages.find_faces, stages.edit_faces, stages.write)
+        of = inverting if request.method == "invert" else stages
+        names = (stages.read, of.find_faces, of.edit_faces, of.write)
         parts = Stages(*(partial(each, tools=tools) for each in names))
-        with together(engine, measuring=plan.request.measures and processes() > 1):
-            for one, error in overlapped(work, parts, _size(tools), tools.stop, plan.request.fail_fast):
+        with together(engine, measuring=request.measures and processes() > 1):
+            for one, error in overlapped(work, parts, _size(tools), stop, request.fail_fast):
                 if error is not None:
                     yield EditResult(one.item.name, one.path, error=one.named(error))
                 elif one.result is None:
@@ -95,22 +101,6 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
                     yield one.result
 
     return Run(tools, results())
-
-
-def tools_of(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | None = None) -> Tools:
-    """What the stages of a plan work with.
-
-    Raises:
-        UsageError: If the generator has no such layers.
-    """
-    request, stop, watcher = plan.request, Interruptible(), None
-    if request.method == "optimize" and edits is None:
-        watcher = Watcher(engine.progress, tell, stop, plan.film)
-    inversion = engine.inversion(
-        request.inverter, request.inversion_steps, request.noise or None, request.budget
-    )
-    maker = edits or RequestedEdits(plan, engine, inversion, tell, watcher)
-    return Tools(plan, engine, maker, inversion, tell, stop, watcher)
 
 
 def _size(tools: Tools) -> int:
