@@ -19,7 +19,7 @@ from styleclip_cli.cli import main
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import Inversion
-from styleclip_cli.photos.portrait import edit_photo, find_faces, numbered, portraits, put_back, shown
+from styleclip_cli.photos.portrait import find_faces, numbered, portraits, put_back, shown
 from styleclip_cli.pictures.sheets import contact_sheet
 from styleclip_cli.save import picture_of, save_image, to_image
 from styleclip_cli.settings import CompositeMode
@@ -57,8 +57,14 @@ def photos() -> None:
             settings = engine.inversion(inverter)  # type: ignore[arg-type]
             found = engine.find(portrait.image, settings, close_up=portrait.close_up)
             row.append(to_image(engine.show(found)))
-        edited = edit_photo(engine, photo, direction, engine.default_alpha, which="all", settings=settings)
-        assert isinstance(edited.image, Image.Image)
+        edited = engine.edit_photo(
+            photo,
+            direction,
+            engine.default_alpha,
+            which="all",
+            inverter=inverter,  # type: ignore[arg-type]
+        )
+        assert edited.image is not None
         after = engine.edit(found, direction, [engine.default_alpha])
         row += [to_image(after[0]), cell(edited.image)]
         rows.append(row)

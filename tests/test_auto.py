@@ -18,7 +18,7 @@ from styleclip_cli.edits.directions import Direction
 from styleclip_cli.edits.edit import Edit, edited_each
 from styleclip_cli.edits.scores import clip_direction, scores, similarity_and_progress
 from styleclip_cli.inversion import Inversion
-from styleclip_cli.recipe import load
+from styleclip_cli.job.recipes import load
 from styleclip_cli.toyworld.attributes import INDEX
 from styleclip_cli.toyworld.evaluate import CASES, Faces, _seen, load_judge, read_all, show_all
 

@@ -22,10 +22,10 @@ from styleclip_cli import synthesize as synthesizing
 from styleclip_cli.bench import timing as measure
 from styleclip_cli.bench.stages import gflop, published_size
 from styleclip_cli.cli import main
-from styleclip_cli.cli.batch import StopBatch, run_jobs
-from styleclip_cli.cli.edit_job import EditJob, Opened
-from styleclip_cli.cli.inputs import Item
+from styleclip_cli.cli.failures import Failures
 from styleclip_cli.errors import BadInputError, OutputError, PartialFailure, UsageError, WeightsError
+from styleclip_cli.job import stages
+from styleclip_cli.job.overlap import Stages, StopBatch, overlapped
 from styleclip_cli.machine import profile, shards
 from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
 from styleclip_cli.synthesize import fitting, synthesize
@@ -62,28 +62,25 @@ class Recorder:
         if f"{stage} {name}" in self.bad:
             raise self.bad[f"{stage} {name}"]
 
-    def read(self, item: Item) -> str:
-        self._at("read", item.name)
-        return item.name
+    def read(self, name: str) -> None:
+        self._at("read", name)
 
-    def open(self, item: Item, read: str) -> str:
-        assert read == item.name
+    def open(self, name: str) -> None:
         self.alive += 1
         self.most_alive = max(self.most_alive, self.alive)
-        self._at("open", item.name)
-        return read
+        self._at("open", name)
 
-    def failed(self, item: Item, path: Path, error: Exception) -> None:
-        self.events.append(("failed", item.name))
+    def failed(self, name: str) -> None:
+        self.events.append(("failed", name))
 
     def edit(self, opened: list[str]) -> None:
         self._at("edit", " ".join(opened))
 
-    def write(self, opened: str, path: Path) -> None:
+    def write(self, opened: str) -> None:
         time.sleep(self.slow)
         self._at("write", opened)
 
-    def tell(self, opened: str, path: Path) -> None:
+    def tell(self, opened: str) -> None:
         self.alive -= 1
         self._at("tell", opened)
 
@@ -91,8 +88,21 @@ class Recorder:
         return [name for what, name in self.events if what == stage]
 
 
-def work(count: int) -> list[tuple[Item, Path]]:
-    return [(Item(str(i), str(i), path=Path(f"{i}.png")), Path(f"{i}-out.png")) for i in range(count)]
+def work(count: int) -> list[str]:
+    return [str(i) for i in range(count)]
+
+
+def run_jobs(work: list[str], job: Recorder, size: int = 1, fail_fast: bool = False) -> None:
+    """Work through all, as a command does: what is done is told, what failed too."""
+    failures = Failures(len(work), fail_fast)
+    parts = Stages(job.read, job.open, job.edit, job.write)
+    for name, error in overlapped(work, parts, size, fail_fast=fail_fast):
+        if error is None:
+            job.tell(name)
+        else:
+            job.failed(name)
+            failures.add(type(error)(f"{name}: {error.message}"))
+    failures.conclude()
 
 
 def test_stages_overlap_in_order_and_little_is_kept() -> None:
@@ -197,20 +207,20 @@ def test_shards_and_going_on(here: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 def test_large_photos_are_worked_on_one_by_one(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     together = []
-    edit = EditJob.edit
+    edit = stages.edit_faces
 
-    def counting(job: EditJob, opened: list[Opened]) -> None:
-        together.append(len(opened))
-        edit(job, opened)
+    def counting(some: list[stages.WorkItem], tools: stages.Tools) -> None:
+        together.append(len(some))
+        edit(some, tools)
 
-    monkeypatch.setattr(EditJob, "edit", counting)
+    monkeypatch.setattr(stages, "edit_faces", counting)
     command = ["edit", "photos", "-p", "smiling", "-q", "--no-align", "-o"]
     assert main([*command, "small"]) == 0
     assert together == [8, 1]
     together.clear()
     with Image.open(here / "photos" / "3.png") as image:  # one large photo is enough
         image.resize((480, 400)).save(here / "photos" / "3.png")
-    monkeypatch.setattr("styleclip_cli.cli.edit._PIXELS", 2 * 480 * 400)
+    monkeypatch.setattr("styleclip_cli.job.run.PIXELS", 2 * 480 * 400)
     assert main([*command, "large"]) == 0
     assert together == [2, 2, 2, 2, 1]
 
@@ -267,12 +277,13 @@ def test_processes_one_of_which_dies(here: Path) -> None:
     edit = ["edit", "photos", "-p", "smiling", "-o", "many", "--skip-existing", "--device", "cpu"]
     killer = (
         "import os, signal, sys\n"
-        "from styleclip_cli.cli import edit_job, main\n"
-        "write = edit_job.EditJob.write\n"
-        "def dying(self, opened, path):\n"
+        "from styleclip_cli.cli import main\n"
+        "from styleclip_cli.job import stages\n"
+        "write = stages.write\n"
+        "def dying(one, tools):\n"
         "    if os.environ['RANK'] == '1': os.kill(os.getpid(), signal.SIGKILL)\n"
-        "    write(self, opened, path)\n"
-        "edit_job.EditJob.write = dying\n"
+        "    write(one, tools)\n"
+        "stages.write = dying\n"
         "sys.exit(main(sys.argv[1:]))\n"
     )
     (here / "killer.py").write_text(killer)

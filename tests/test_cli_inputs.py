@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from styleclip_cli.cli import inputs, options
-from styleclip_cli.cli.looks import Look
 from styleclip_cli.errors import BadInputError, DeviceError, OutputError, UsageError
+from styleclip_cli.job import inputs, outputs, values
+from styleclip_cli.job.request import EditRequest
 from styleclip_cli.recipe import Step
 
 
@@ -62,28 +62,28 @@ def test_a_single_bad_one_raises(here: Path) -> None:
 @pytest.mark.parametrize("text", ["", "x", "-1", "3-1", "1-99999999", "4294967296", "1--2", "1,,2", "1.5"])
 def test_malformed_seeds(text: str) -> None:
     with pytest.raises(UsageError):
-        options.parse_seeds(text)
+        values.parse_seeds(text)
 
 
 def test_seed_lists() -> None:
-    assert options.parse_seeds("1-3, 9,2") == [1, 2, 3, 9]
+    assert values.parse_seeds("1-3, 9,2") == [1, 2, 3, 9]
 
 
 def test_alphas() -> None:
-    assert options.parse_alphas(["2,4", "-6.5"]) == [2.0, 4.0, -6.5]
-    assert options.parse_alphas(None) == []
+    assert values.parse_alphas(["2,4", "-6.5"]) == [2.0, 4.0, -6.5]
+    assert values.parse_alphas(None) == []
 
 
 @pytest.mark.parametrize("text", ["abc", "nan", "inf", "-inf", "", "1,,2", "1e999"])
 def test_malformed_alphas(text: str) -> None:
     with pytest.raises(UsageError, match="--alpha"):
-        options.parse_alphas([text])
+        values.parse_alphas([text])
 
 
 @pytest.mark.parametrize("text", ["tpu", "cuda:x", "cuda:", "CPU", "", "cpu "])
 def test_unknown_devices(text: str) -> None:
     with pytest.raises(DeviceError, match="unknown device"):
-        options.check_device(text)
+        values.check_device(text)
 
 
 @pytest.mark.parametrize(
@@ -91,11 +91,11 @@ def test_unknown_devices(text: str) -> None:
     [("With glasses!", "with-glasses"), ("a/b\\c..d", "a-b-c-d"), ("???", "edit"), ("с очками", "с-очками")],
 )
 def test_slug(text: str, expected: str) -> None:
-    assert inputs.slug(text) == expected
+    assert outputs.slug(text) == expected
 
 
 def test_slug_is_short_and_ends_at_a_word() -> None:
-    result = inputs.slug("word " * 100)
+    result = outputs.slug("word " * 100)
     assert len(result) <= 40
     assert set(result.split("-")) == {"word"}
 
@@ -106,8 +106,8 @@ def seeds(count: int) -> list[inputs.Item]:
 
 def plan(items: list[inputs.Item], out: str | None, overwrite: bool = False) -> list[str]:
     path = None if out is None else Path(out)
-    look = Look((Step(prompt="smiling"),))
-    planned = inputs.plan_outputs(items, [look] * len(items), path, inputs.Naming(), overwrite=overwrite)
+    asked = EditRequest(steps=(Step(prompt="smiling"),))
+    planned = outputs.plan_outputs(items, [asked] * len(items), path, outputs.Naming(), overwrite=overwrite)
     return [p.as_posix() for p in planned]
 
 

@@ -15,12 +15,13 @@ from scipy import ndimage
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.photos.portrait import edit_photo, numbered, portraits
+from styleclip_cli.photos.portrait import numbered, portraits
 from styleclip_cli.save import read_metadata, save_image, to_image
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals
 from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.toyworld.scenes import PlacedFace, Scene, draw, make_scene, square
+from tests.portraits import edit_photo
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +156,7 @@ def test_closed_lips_do_not_show_through_an_open_mouth(engine: Engine) -> None:
     scene = scene.with_attribute(0, "hair_length", 0.6)
     photo, true = (to_image(draw(one)) for one in (scene, scene.with_attribute(0, "mouth_open", 1.0)))
     edited = engine.edit_photo(photo, engine.direction("with an open mouth", "face"), engine.default_alpha)
-    old, new, made = (np.asarray(picture, float) / 255 for picture in (photo, true, edited))
+    old, new, made = (np.asarray(picture, float) / 255 for picture in (photo, true, edited.image))
     sigma = 1.5 * scene.faces[0].side / 128
     changed = np.abs(new - old).max(axis=2) > 0.03
     old, new, made = (x - ndimage.gaussian_filter(x, (sigma, sigma, 0)) for x in (old, new, made))

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from styleclip_cli import __version__, recipe, save
+from styleclip_cli import __version__, save
 from styleclip_cli.errors import BadInputError
+from styleclip_cli.job import recipes
 from styleclip_cli.recipe import Recipe
 
 FULL = Recipe(
@@ -113,7 +114,7 @@ def test_code_asking_for_nonsense_is_told() -> None:
 @pytest.mark.parametrize("suffix", ["png", "jpg", "webp"])
 def test_it_is_loaded_from_an_edited_picture(tmp_path: Path, suffix: str) -> None:
     save.save_image(tmp_path / f"edited.{suffix}", Image.new("RGB", (20, 20)), FULL)
-    assert recipe.load(tmp_path / f"edited.{suffix}") == FULL
+    assert recipes.load(tmp_path / f"edited.{suffix}") == FULL
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../secret.npz", "..", "C:\\secret.npz", "a/b", "~/x/y"])
@@ -122,19 +123,19 @@ def test_a_picture_names_no_file_by_its_path(tmp_path: Path, name: str, what: st
     made = Recipe(edits=[{what: name}, {"prompt": "smiling"}])
     save.save_image(tmp_path / "edited.png", Image.new("RGB", (20, 20)), made)
     with pytest.raises(BadInputError, match="names a file by its path"):
-        recipe.load(tmp_path / "edited.png")
+        recipes.load(tmp_path / "edited.png")
     (tmp_path / "own.json").write_text(made.to_json())  # a person's own may
-    assert recipe.load(tmp_path / "own.json") == made
+    assert recipes.load(tmp_path / "own.json") == made
     plain = Recipe(edits=[{what: "with-glasses.npz"}, {"prompt": "smiling"}])
     save.save_image(tmp_path / "edited.png", Image.new("RGB", (20, 20)), plain)
-    assert recipe.load(tmp_path / "edited.png") == plain
+    assert recipes.load(tmp_path / "edited.png") == plain
 
 
 def test_it_is_loaded_from_json_and_toml(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(FULL.to_json())
     (tmp_path / "b.toml").write_text('prompt = "smiling"\nneutral = "face"\nalpha = 4\nbeta = 0.1\n')
-    assert recipe.load(tmp_path / "a.json") == FULL
-    assert recipe.load(tmp_path / "b.toml") == Recipe(
+    assert recipes.load(tmp_path / "a.json") == FULL
+    assert recipes.load(tmp_path / "b.toml") == Recipe(
         prompt="smiling", neutral="face", alphas=(4.0,), beta=0.1
     )
 
@@ -154,5 +155,5 @@ def test_files_that_hold_none_are_one_clear_error(tmp_path: Path) -> None:
     names = [path.name for path in tmp_path.iterdir()] + ["absent.json", "absent.png", "a\0.json"]
     for name in names:
         with pytest.raises(BadInputError) as caught:
-            recipe.load(tmp_path / name)
+            recipes.load(tmp_path / name)
         assert "\n" not in caught.value.message, name

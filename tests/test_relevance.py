@@ -351,7 +351,7 @@ def test_the_quick_way_is_taken_where_nothing_was_measured(pack: Path) -> None:
 
 
 def test_a_recipe_says_how_the_relevance_was_found(pack: Path, tmp_path: Path) -> None:
-    from styleclip_cli.recipe import load
+    from styleclip_cli.job.recipes import load
 
     edit = ["edit", "seed:1", "-p", "smiling", "--quiet"]
     assert main([*edit, "--relevance", "preview", "-o", "a.png"]) == 0

@@ -17,12 +17,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from styleclip_cli.cli import inputs, looks, main
-from styleclip_cli.cli.interrupt import Stopped
-from styleclip_cli.cli.looks import Look
+from styleclip_cli.cli import main
 from styleclip_cli.cli.main import _signals_raise
 from styleclip_cli.errors import BadInputError, UsageError
-from styleclip_cli.recipe import Recipe, Step, load
+from styleclip_cli.job import inputs, outputs
+from styleclip_cli.job.parsing import edit_request
+from styleclip_cli.job.recipes import load
+from styleclip_cli.job.request import EditRequest
+from styleclip_cli.machine.interrupt import Stopped
+from styleclip_cli.recipe import Recipe, Step
 
 PAGES = ("whole", "again", "third")
 KEYS = [
@@ -131,8 +134,8 @@ def test_what_does_not_fit_into_a_pipe(
 def test_names_of_results(here: Path) -> None:
     def named(template: str | None, alphas: tuple[float, ...] = (4.0,)) -> list[str]:
         items = inputs.expand(["photos/a.png", "seed:7"])
-        look = Look((Step(prompt="with glasses", neutral="a face"),), alphas=alphas)
-        return inputs.Naming(template, ".jpg").names(items, [look, look])
+        asked = EditRequest(steps=(Step(prompt="with glasses", neutral="a face"),), alphas=alphas)
+        return outputs.Naming(template, ".jpg").names(items, [asked, asked])
 
     assert named(None) == ["a_with-glasses.jpg", "seed7_with-glasses.jpg"]
     assert named("{stem}_{prompt}.png") == ["a_with-glasses.png", "seed7_with-glasses.png"]
@@ -402,14 +405,15 @@ def test_options_that_do_not_go_together(
 
 
 def test_ranges_and_lists() -> None:
-    def of(*alphas: str, betas: tuple[str, ...] = ()) -> Look:
-        return looks.of_options(["old"], (), alphas, betas)
+    def of(*alphas: str, betas: tuple[str, ...] = ()) -> EditRequest:
+        return edit_request({"prompt": ["old"], "alpha": alphas, "beta": betas})
 
     assert of("-4:4:9").alphas == (-4, -3, -2, -1, 0, 1, 2, 3, 4)
     assert of("0.1:0.3:3", "5").alphas == (0.1, 0.2, 0.3, 5)
     assert of(betas=("auto",)).betas == (None,)
     assert of(betas=("0.1:0.2:2", "auto")).betas == (0.1, 0.2, None)
-    two = looks.of_options(["a", "b"], ["x"], ["3"], ["0.1", "auto"])
+    options = {"prompt": ["a", "b"], "neutral": ["x"], "alpha": ["3"], "beta": ["0.1", "auto"]}
+    two = edit_request(options)
     assert [(step.neutral, step.alpha, step.beta) for step in two.steps] == [("x", 3, 0.1), ("x", 3, None)]
 
 

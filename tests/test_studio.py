@@ -30,13 +30,13 @@ from styleclip_cli.cli import main
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
+from styleclip_cli.job.recipes import load
 from styleclip_cli.photos.photo import read_image
-from styleclip_cli.photos.portrait import edit_photo
-from styleclip_cli.recipe import load
 from styleclip_cli.save import mark_of, read_metadata, to_image
 from styleclip_cli.studio.guard import Guard
 from styleclip_cli.studio.look import RECIPE, History, Look, Wish
 from styleclip_cli.studio.session import MAX_PICTURES, Edits, Session
+from tests.portraits import edit_photo
 
 FACE = Path(__file__).parent.parent / "examples" / "face.png"
 SECONDS = 60
@@ -83,7 +83,7 @@ def test_edits_add_up_as_a_chain_does(session: Session, engine: Engine) -> None:
     chain = Chain(((engine.direction("with glasses"), 3.0), (engine.direction("smiling"), 2.0)))
     wanted = edit_photo(engine, read_image(FACE), chain, 1.0).image
     assert isinstance(wanted, Image.Image)
-    finished = session.subjects[0].finished(session.resolve())
+    finished = session.subjects[0].finished(session.resolve()).image
     np.testing.assert_array_equal(pixels(finished), pixels(wanted))
     assert np.abs(after(session) - pixels(wanted)).max() <= 1  # the preview of a small photo is the same
     assert [step.title for step in session.look.steps] == ["with glasses", "smiling"]
@@ -328,7 +328,7 @@ def test_a_large_photo_is_shown_smaller_and_saved_in_full(
     session.change(prompt="with glasses")
     ((_, before, shown),) = session.pictures()
     assert before.size == shown.size == (1024, 1024)
-    finished = subject.finished(session.resolve())
+    finished = subject.finished(session.resolve()).image
     assert finished.size == (1500, 1500)
     smaller = pixels(finished.resize((1024, 1024), Image.Resampling.LANCZOS))
     assert np.abs(smaller - pixels(shown)).mean() < 1

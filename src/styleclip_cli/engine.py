@@ -6,8 +6,8 @@ Example:
     >>> w_plus = engine.sample([7])
     >>> direction = engine.direction("with glasses")
     >>> pictures = engine.edit(w_plus, direction, [2.0, 4.0])  # [1, 2, 3, 128, 128] in [-1, 1]
-    >>> photo = engine.edit_photo("examples/face.png", direction, 4.0)
-    >>> photo.size
+    >>> result = engine.edit_photo("examples/face.png", direction, 4.0)
+    >>> result.image.size
     (256, 256)
     >>> engine.choose(w_plus, "with glasses").alpha > 0  # as strong as it pays
     True
@@ -16,8 +16,10 @@ Example:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -65,6 +67,10 @@ from styleclip_cli.settings import (
 )
 from styleclip_cli.weights import mappers
 from styleclip_cli.weights.packs import find_pack, usual_name
+
+if TYPE_CHECKING:
+    from styleclip_cli.job.result import EditResult
+    from styleclip_cli.job.run import Run
 
 
 class Engine:
@@ -379,7 +385,7 @@ class Engine:
 
     def edit_photo(
         self,
-        photo: Image.Image | str | Path,
+        photo: Image.Image | np.ndarray | str | Path,
         edit: Edit,
         alpha: float,
         *,
@@ -387,11 +393,12 @@ class Engine:
         align: bool = True,
         inverter: Inverter | None = None,
         mode: CompositeMode = DEFAULT_COMPOSITE,
-    ) -> Image.Image:
+    ) -> EditResult:
         """Edit faces of a photo, and put them back where they were: what `styleclip edit` does.
 
         Args:
-            photo: A picture, or a file.
+            photo: A file; a picture of Pillow's, with its orientation, colour profile and transparency; or
+                bytes [H, W, 3].
             edit: A direction, or another method's edit; several are an `edits.chain.Chain`.
             alpha: Strength.
             which: Which face: "largest", "all", or a number from left to right.
@@ -399,17 +406,52 @@ class Engine:
             inverter: How latents are found; None takes the pack's.
             mode: How the edit is put back; see `paste_back.paste`.
 
+        Returns:
+            The picture (`image`), its recipe, the edited latents; `save` writes all that belongs to it.
+
         Raises:
             BadInputError: If the photo cannot be read, or there is no such face.
         """
-        from styleclip_cli.photos.photo import read_image
-        from styleclip_cli.photos.portrait import edit_photo
-        from styleclip_cli.save import picture_of
+        results = self.edit_many([photo], edit, alpha, which=which, align=align, inverter=inverter, mode=mode)
+        (result,) = results
+        if result.error is not None:
+            raise result.error
+        return result
 
-        image = read_image(Path(photo)) if isinstance(photo, (str, Path)) else photo.convert("RGB")
-        settings = self.inversion(inverter)
-        edited = edit_photo(self, image, edit, alpha, which=which, align=align, settings=settings, mode=mode)
-        return picture_of(edited.image)
+    def edit_many(
+        self,
+        photos: Sequence[Image.Image | np.ndarray | str | Path],
+        edit: Edit,
+        alpha: float,
+        *,
+        which: str | int = "largest",
+        align: bool = True,
+        inverter: Inverter | None = None,
+        mode: CompositeMode = DEFAULT_COMPOSITE,
+    ) -> Run:
+        """Edit faces of photos as `edit_photo` does: the next ones are read while some are computed.
+
+        Args:
+            photos: As in `edit_photo`.
+            edit: As in `edit_photo`.
+            alpha: As in `edit_photo`.
+            which: As in `edit_photo`.
+            align: As in `edit_photo`.
+            inverter: As in `edit_photo`.
+            mode: As in `edit_photo`.
+
+        Returns:
+            A result for each photo, in order, made while they are asked for; its length is known. A photo
+            that cannot be edited says why in its result's `error`.
+        """
+        from styleclip_cli.job.edits import GivenEdit, request_of
+        from styleclip_cli.job.plan import Plan
+        from styleclip_cli.job.run import run
+
+        request = replace(
+            request_of(edit, alpha), face=str(which), align=align, inverter=inverter, composite=mode
+        )
+        return run(Plan.of_pictures(request, photos), self, edits=GivenEdit(edit, alpha))
 
     def save_latents(self, path: Path, w_plus: Tensor, sources: Sequence[str]) -> None:
         """Write W+ latents, with where they come from.

@@ -10,11 +10,11 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path, PureWindowsPath
+from pathlib import PureWindowsPath
 from typing import Any, Literal
 
-from styleclip_cli import __version__, toml
-from styleclip_cli.errors import BadInputError, not_there, one_line, shortened
+from styleclip_cli import __version__
+from styleclip_cli.errors import BadInputError, one_line
 
 SCHEMA = "styleclip.recipe/1"
 MAX_BYTES = 2**16
@@ -316,41 +316,6 @@ class Recipe(_Checked):
             raise BadInputError(f"{where}: not a usable recipe ({error})") from None
 
 
-def load(path: Path) -> Recipe:
-    """Read the recipe inside an edited picture, or one written as JSON or TOML.
-
-    Raises:
-        BadInputError: If the file cannot be read, or holds no recipe.
-    """
-    if path.suffix.lower() not in _TEXT_SUFFIXES:
-        from styleclip_cli.save import read_metadata
-
-        found = read_metadata(path)
-        if found is None or found.get("schema") != SCHEMA:
-            raise BadInputError(f"{path}: holds no recipe", "a picture written by styleclip edit")
-        recipe = Recipe.from_mapping(found, path)
-        _refuse_paths(recipe, path)
-        return recipe
-    text = _read(path)
-    if path.suffix.lower() == ".json":
-        return Recipe.from_json(text, path)
-    try:
-        return Recipe.from_mapping(toml.loads(text), path)
-    except ValueError as error:
-        raise BadInputError(f"{path}: not a usable recipe ({one_line(error, 80)})") from None
-
-
-def _refuse_paths(recipe: Recipe, path: Path) -> None:
-    """Refuse a picture that says where on this machine something lies: whoever made it may want it opened."""
-    for step in recipe.edits or ():
-        for text in (step.mapper, step.direction):
-            if text is not None and (_name(text) != text or not text.strip(".")):
-                raise BadInputError(
-                    f"{path}: its recipe names a file by its path ({shortened(one_line(text, 90), 80)})",
-                    "write the edits into a .toml or .json recipe of your own, if you trust them",
-                )
-
-
 def to_json(values: Mapping[str, Any], schema: str) -> str:
     """Write notes down as one JSON object in ASCII, with the name of their schema."""
     return json.dumps({"schema": schema, **values}, separators=(",", ":"), allow_nan=False)
@@ -382,19 +347,3 @@ def _finite(word: str) -> float:
     if not math.isfinite(value):
         raise ValueError(f"{word[:20]} is out of range")
     return value
-
-
-def _read(path: Path) -> bytes:
-    try:
-        if path.exists() and not path.is_file():  # opening a pipe could wait for ever
-            raise BadInputError(f"{path}: is not a file")
-        with path.open("rb") as file:
-            text = file.read(MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise BadInputError(*not_there(path)) from None
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or one_line(error)
-        raise BadInputError(f"{path}: cannot be read ({reason})") from None
-    if len(text) > MAX_BYTES:
-        raise BadInputError(f"{path}: too large for a recipe (over {MAX_BYTES} bytes)")
-    return text

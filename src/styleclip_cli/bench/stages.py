@@ -74,7 +74,7 @@ def editing(engine: Engine) -> Iterator[Timing]:
     from PIL import Image
 
     from styleclip_cli.photos.photo import read_photo
-    from styleclip_cli.photos.portrait import edit_photo, find_faces
+    from styleclip_cli.photos.portrait import find_faces
     from styleclip_cli.save import save_image, to_image
 
     picture = to_image(engine.synthesize(engine.styles(engine.sample([0])))[0])
@@ -94,6 +94,5 @@ def editing(engine: Engine) -> Iterator[Timing]:
         yield timed("invert (encoder)", partial(engine.invert, face, steps=0, keep=False))
         direction = engine.direction("smiling")
         photo = picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.BICUBIC)
-        yield timed(
-            "edit a photo, found again", partial(edit_photo, engine, photo, direction, 4.0, align=False)
-        )
+        again = partial(engine.edit_photo, photo, direction, 4.0, align=False)
+        yield timed("edit a photo, found again", again)

@@ -10,6 +10,7 @@ from styleclip_cli.cli import options
 from styleclip_cli.cli.numbers import Numbers
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.job import values
 
 if TYPE_CHECKING:
     from styleclip_cli.bench.stages import Timing
@@ -41,7 +42,7 @@ def bench(
     Example: styleclip bench --models toy
     """
     reporter = Reporter(quiet)
-    options.check_device(device)
+    values.check_device(device)
     numbers = Numbers(json_out, overwrite)
     name = "" if full else choose(models, reporter, offline)
 

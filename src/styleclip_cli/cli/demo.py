@@ -8,9 +8,11 @@ from typing import Annotated
 
 import typer
 
-from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.job import values
+from styleclip_cli.job.outputs import check_outputs
+from styleclip_cli.weights.mappers import slug
 
 SEEDS = (2, 3, 15)
 PROMPTS = ("with glasses", "smiling", "with a beard")
@@ -32,11 +34,11 @@ def demo(
     Example: styleclip demo --out styleclip-demo
     """
     reporter = Reporter(quiet)
-    options.check_device(device)
+    values.check_device(device)
     sheet = out / "demo.png"
     faces = [out / f"seed{seed}.png" for seed in SEEDS]
-    edits = [[out / f"seed{seed}_{io.slug(prompt)}.png" for prompt in PROMPTS] for seed in SEEDS]
-    io.check_outputs([sheet, *faces, *(path for row in edits for path in row)], overwrite=overwrite)
+    edits = [[out / f"seed{seed}_{slug(prompt)}.png" for prompt in PROMPTS] for seed in SEEDS]
+    check_outputs([sheet, *faces, *(path for row in edits for path in row)], overwrite=overwrite)
 
     import torch
 

@@ -19,6 +19,7 @@ import typer
 from styleclip_cli import __version__
 from styleclip_cli.cli import options, report
 from styleclip_cli.errors import OutputError, PartialFailure, StyleClipError, one_line
+from styleclip_cli.job import values
 
 if TYPE_CHECKING:
     from styleclip_cli.networks import Networks
@@ -67,7 +68,7 @@ def doctor(
 
     Example: styleclip doctor
     """
-    options.check_device(device)
+    values.check_device(device)
     found: list[Finding] = []
     unheard: StyleClipError | None = None
 
@@ -261,7 +262,7 @@ def _extras() -> Iterator[Finding]:
 
 
 def _places() -> Iterator[Finding]:
-    from styleclip_cli.cli.inputs import check_outputs
+    from styleclip_cli.job.outputs import check_outputs
     from styleclip_cli.machine.cache import cache_dir
     from styleclip_cli.weights import store
 

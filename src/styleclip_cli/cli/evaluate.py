@@ -11,6 +11,7 @@ from styleclip_cli.cli import options
 from styleclip_cli.cli.numbers import Numbers
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import UsageError
+from styleclip_cli.job import values
 from styleclip_cli.recipe import WORDS
 
 COLUMNS = ("success", "leak", "leak_default", "identity", "seconds")
@@ -61,9 +62,9 @@ def evaluate(
     Example: styleclip evaluate --n 50 --json evaluation.json
     """
     reporter = Reporter(quiet)
-    options.check_device(device)
-    chosen_inverter = options.check_inverter(inverter)
-    mode = options.check_relevance(relevance)
+    values.check_device(device)
+    chosen_inverter = values.check_inverter(inverter)
+    mode = values.check_relevance(relevance)
     if method not in (*WORDS, "all"):
         raise UsageError(f"unknown method {method!r}", "--method global, optimize, mapper or all")
     numbers = Numbers(json_out, overwrite)

@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
-from styleclip_cli.cli.batch import run_batch
+from styleclip_cli.cli.failures import each
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import PartialFailure, UsageError, shortened
+from styleclip_cli.job import values
+from styleclip_cli.job.inputs import Item, expand
+from styleclip_cli.job.outputs import check_outputs
 from styleclip_cli.machine.shards import own_device, processes, rank
+from styleclip_cli.settings import DEFAULT_NEUTRAL
+from styleclip_cli.weights.mappers import slug
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -105,25 +109,25 @@ def find_direction(
         )
     if prompt is None and (neutral is not None or literal):
         raise UsageError("--neutral and --literal are for --prompt", "leave them out")
-    options.check_beta(beta, channels)
-    chosen_layers = options.check_layers(layers)
-    mode = options.check_relevance(relevance)
-    options.check_device(device)
-    sides = [io.expand(texts, max_megapixels) for texts in (before or [], after or [])]
+    values.check_beta(beta, channels)
+    chosen_layers = values.check_layers(layers)
+    mode = values.check_relevance(relevance)
+    values.check_device(device)
+    sides = [expand(texts, max_megapixels) for texts in (before or [], after or [])]
     names = [_named(texts) for texts in (before or [], after or [])]
-    path = out if out is not None else Path(f"{io.slug(prompt if prompt is not None else names[1])}.npz")
+    path = out if out is not None else Path(f"{slug(prompt if prompt is not None else names[1])}.npz")
     if path.suffix.lower() != ".npz":
         raise UsageError(f"{path}: directions are written as .npz", f"--out {path.with_suffix('.npz')}")
     if report is not None and report.suffix.lower() not in (".html", ".png"):
         raise UsageError(
             f"{report}: reports are written as .html or .png", f"--report {report.with_suffix('.html')}"
         )
-    io.check_outputs([path, *([report] if report is not None else [])], overwrite=overwrite)
+    check_outputs([path, *([report] if report is not None else [])], overwrite=overwrite)
 
     models = choose(models, reporter, offline)
 
-    from styleclip_cli.cli.sharing import measure
     from styleclip_cli.engine import Engine
+    from styleclip_cli.job.together import measure
 
     engine = Engine(
         models,
@@ -139,7 +143,7 @@ def find_direction(
         return
     failure: PartialFailure | None = None
     if prompt is not None:
-        start = options.DEFAULT_NEUTRAL if neutral is None else neutral
+        start = DEFAULT_NEUTRAL if neutral is None else neutral
         direction = engine.direction(prompt, start, beta=beta, channels=channels, literal=literal)
     else:
         (first, second), failure = _pictures(engine, sides, not no_align, max_megapixels, reporter)
@@ -177,7 +181,7 @@ def _named(texts: list[str]) -> str:
 
 
 def _pictures(
-    engine: Engine, sides: list[list[io.Item]], align: bool, max_megapixels: float, reporter: Reporter
+    engine: Engine, sides: list[list[Item]], align: bool, max_megapixels: float, reporter: Reporter
 ) -> tuple[list[Tensor], PartialFailure | None]:
     """Faces of both sets as the generator would draw them, each [N, 3, R, R].
 
@@ -189,15 +193,15 @@ def _pictures(
     """
     import torch
 
-    from styleclip_cli.cli.faces import latent_of, open_photo
+    from styleclip_cli.job.faces import latent_of, open_photo
     from styleclip_cli.photos.portrait import portraits
 
     found: list[list[Tensor]] = [[], []]
     failure: PartialFailure | None = None
     for items, pictures in zip(sides, found, strict=True):
 
-        def read(item: io.Item, path: Path, pictures: list[Tensor] = pictures) -> None:
-            photo = open_photo(item, reporter, max_megapixels)
+        def read(item: Item, pictures: list[Tensor] = pictures) -> None:
+            photo = open_photo(item, reporter.note, max_megapixels)
             if photo is None:
                 pictures.append(engine.show(latent_of(engine, item)))
                 return
@@ -205,7 +209,7 @@ def _pictures(
             pictures.append(portraits(engine, photo.image, align=align)[0].image)
 
         try:
-            run_batch([(item, Path(item.name)) for item in items], read)
+            each(items, read)
         except PartialFailure:
             if not pictures:
                 raise

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import MutableMapping, Sequence
-from contextlib import suppress
+from collections.abc import MutableMapping
 from pathlib import Path
 from typing import Any
 
 from styleclip_cli.errors import UsageError
+from styleclip_cli.job.inputs import at_home
 
 _TEXTS = ("prompt", "neutral", "title")
 """Parameters that hold sentences; all other texts may be names of files."""
@@ -42,27 +41,3 @@ def _checked(name: str, value: Any) -> Any:
 
 def _at_home(name: str, value: Any) -> Any:
     return type(value)(at_home(str(value))) if isinstance(value, (str, Path)) else value
-
-
-def at_home(name: str) -> str:
-    """A name with the person's home in the place of a ~ that no shell has replaced: in quotes, in lists."""
-    if re.match(r"~[^/]*(/|$)", name) and not exists(name):
-        with suppress(RuntimeError):  # nobody's
-            return str(Path(name).expanduser())
-    return name
-
-
-def exists(name: str) -> bool:
-    """Whether there is a file of this name; one that cannot be a name is none."""
-    try:
-        return Path(name).exists()
-    except (OSError, ValueError):
-        return False
-
-
-def like_option(arguments: Sequence[str]) -> str:
-    """What to do where a file's name was read as an option, or a seed; empty where there is no such file."""
-    for word in arguments:
-        if word.startswith(("-", "seed:")) and len(word) > 1 and exists(word):
-            return f"./{word}, for the file of this name"
-    return ""

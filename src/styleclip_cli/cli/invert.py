@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
-from styleclip_cli.cli.batch import run_batch
-from styleclip_cli.cli.packs import choose
+from styleclip_cli.cli.editing import Presentation, edit_and_present
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import PartialFailure, UsageError
+from styleclip_cli.job import values
+from styleclip_cli.job.parsing import invert_request
+from styleclip_cli.job.plan import Plan
+from styleclip_cli.job.result import EditResult
+from styleclip_cli.machine.shards import rank
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.engine import Engine
 
 
 def invert(
-    inputs: options.Inputs,
+    inputs: options.OptionalInputs = None,
     out: Annotated[
         Path,
         typer.Option(
-            "--out", "-o", help="Latent file to write (.npz); holds all inputs.", rich_help_panel="Output"
+            "--out",
+            "-o",
+            help="Latent file to write (.npz), which holds all inputs; or a folder, for a file of each.",
+            rich_help_panel="Output",
         ),
     ] = Path("latents.npz"),
     preview: Annotated[
@@ -49,7 +52,23 @@ def invert(
             rich_help_panel="Output",
         ),
     ] = None,
+    name: Annotated[
+        str | None,
+        typer.Option(
+            "--name",
+            metavar="TEMPLATE",
+            help="Names in the folder, of {stem}, {number}, {folder} and {seed}.",
+            show_default="{stem}.npz",
+            rich_help_panel="Output",
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
+    json: options.Json = False,
+    recursive: options.Recursive = False,
+    manifest: options.Rows = None,
+    skip_existing: options.SkipExisting = False,
+    fail_fast: options.FailFast = False,
+    shard: options.ShardOption = None,
     face: options.Face = "largest",
     no_align: options.NoAlign = False,
     max_megapixels: options.MaxMegapixels = 100,
@@ -71,76 +90,36 @@ def invert(
 
     Example: styleclip invert photos/ --inverter pivotal --out faces.npz --preview faces.png
     """
-    reporter = Reporter(quiet)
-    if out.suffix.lower() != ".npz":
-        raise UsageError(f"{out}: latents are written as .npz", "--out latents.npz")
-    options.check_device(device)
-    options.check_face(face)
-    chosen_inverter = options.check_inverter(inverter)
-    seconds = options.parse_budget(budget)
-    options.check_inversion(chosen_inverter, steps, noise)
-    items = io.expand(inputs, max_megapixels)
+    options_given = locals()  # by their names, for the one place that reads them
+    values.check_device(device)
+    request = invert_request(options_given)
+    reporter = Reporter(quiet, notes=rank() == 0, json=json)
+    results: list[EditResult] = []
+    finish = partial(_finish, results, reporter)
+    edit_and_present(request, Presentation(device, offline=offline), reporter, results.append, finish)
+
+
+def _finish(results: list[EditResult], reporter: Reporter, planned: Plan, engine: Engine | None) -> None:
+    """Write the file of all latents, if there is one, and the preview."""
+    from styleclip_cli.job.faces import source_name
+    from styleclip_cli.job.inverting import InversionResult
+
+    found = [result for result in results if isinstance(result, InversionResult)]
+    if engine is None or not found:
+        return
+    faces = [face for result in found for face in result.latents]
+    names = [source_name(name) for result in found for name in result.names]
+    out, preview = planned.request.out, planned.request.preview
+    assert out is not None
+    if all(one.path is None for one in planned.work):
+        engine.save_inversions(out, faces, names)
     if preview is not None:
-        io.check_picture(preview)
-    names_of = io.distinct(f"{item.stem}_faces" for item in items)
-    numbered = (
-        {} if faces is None else {i.name: faces / f"{n}.png" for i, n in zip(items, names_of, strict=True)}
-    )
-    io.check_outputs(
-        [out, *([preview] if preview is not None else []), *numbered.values()], overwrite=overwrite
-    )
+        from styleclip_cli.pictures.sheets import contact_sheet
+        from styleclip_cli.save import save_image
 
-    models = choose(models, reporter, offline)
-
-    from styleclip_cli.cli.faces import latent_of, open_photo, quality_line, source_name
-    from styleclip_cli.engine import Engine
-    from styleclip_cli.photos.portrait import numbered as with_numbers
-    from styleclip_cli.photos.portrait import portraits
-    from styleclip_cli.pictures.sheets import contact_sheet
-    from styleclip_cli.save import save_image
-
-    engine = Engine(models, device=device, seed=seed, progress=reporter.progress)
-    settings = engine.inversion(chosen_inverter, steps, noise or None, seconds)
-    found: list[Inversion] = []
-    names: list[str] = []
-    rows: list[list[Tensor]] = []
-
-    def add(name: str, one: Inversion, source: Tensor | None = None) -> None:
-        found.append(one)
-        names.append(source_name(name))
-        if preview is not None:
-            shown = engine.synthesize(engine.styles(one.w_plus), one.tuned)[0]
-            rows.append([shown if source is None else source, shown])
-
-    def job(item: io.Item, path: Path) -> None:
-        began = time.monotonic()
-        photo = open_photo(item, reporter, max_megapixels)
-        if photo is None:
-            add(item.name, latent_of(engine, item))
-            reporter.result(f"{item.name}  {time.monotonic() - began:.1f} s")
-            return
-        engine.check_photos(align=not no_align)
-        if item.name in numbered:
-            boxed = with_numbers(photo.image, engine.landmarker.find(photo.image))
-            save_image(numbered[item.name], boxed)
-            reporter.result(str(numbered[item.name]))
-        for number, portrait in enumerate(portraits(engine, photo.image, face, not no_align), start=1):
-            one = engine.find(portrait.image, settings, close_up=portrait.close_up, measure=True)
-            name = f"{item.name}#{number}" if face == "all" else item.name
-            add(name, one, portrait.image[0])
-            reporter.result(f"{name}  {quality_line(one)}")
-
-    failure: PartialFailure | None = None
-    try:
-        run_batch([(item, out) for item in items], job)
-    except PartialFailure as error:  # the others' latents are worth keeping
-        failure = error
-    if not found and failure is not None:
-        raise failure
-    engine.save_inversions(out, found, names)
-    if preview is not None:
+        shown = [engine.show(face)[0] for face in faces]
+        crops = [crop for result in found for crop in result.crops]
+        rows = [[one if crop is None else crop, one] for crop, one in zip(crops, shown, strict=True)]
         save_image(preview, contact_sheet(rows, column_labels=["input", "latent"]))
         reporter.result(str(preview))
-    reporter.result(f"{out}  {len(found)} latents")
-    if failure is not None:
-        raise failure
+    reporter.result(f"{out}  {len(faces)} latents")

@@ -13,10 +13,10 @@ from pathlib import Path
 from types import FrameType
 
 from styleclip_cli.cli import report
-from styleclip_cli.cli.given import like_option
-from styleclip_cli.cli.interrupt import Stopped
 from styleclip_cli.errors import ExitCode, StyleClipError, UsageError, one_line
+from styleclip_cli.job.inputs import like_option
 from styleclip_cli.machine import memory, process
+from styleclip_cli.machine.interrupt import Stopped
 from styleclip_cli.machine.process import debugging
 
 

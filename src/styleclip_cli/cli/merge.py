@@ -11,6 +11,7 @@ from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, PartialFailure, UsageError
+from styleclip_cli.job import values
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
@@ -49,7 +50,7 @@ def merge(
     Example: styleclip merge node0/ node1/ --models toy
     """
     reporter = Reporter(quiet)
-    chosen_layers, mode = options.check_layers(layers), options.check_relevance(relevance)
+    chosen_layers, mode = values.check_layers(layers), values.check_relevance(relevance)
     if into is not None and models is not None:
         raise UsageError("--models looks into this machine's cache, not --into", "leave out one of them")
     for folder in folders:

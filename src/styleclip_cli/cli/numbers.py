@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import report
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.job.inputs import STREAM
+from styleclip_cli.job.outputs import check_outputs
 from styleclip_cli.machine.atomic import atomic
 
 
@@ -28,9 +29,9 @@ class Numbers:
 
     def __init__(self, out: Path | None, overwrite: bool) -> None:
         self._out = out
-        self.on_stdout = out is not None and str(out) == io.STREAM
+        self.on_stdout = out is not None and str(out) == STREAM
         if out is not None and not self.on_stdout:
-            io.check_outputs([out], overwrite=overwrite)
+            check_outputs([out], overwrite=overwrite)
 
     def write(self, values: Any, reporter: Reporter) -> None:
         """Write them, if they are wanted.

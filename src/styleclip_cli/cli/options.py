@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 import math
-import re
 import warnings
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, cast, get_args
+from typing import Annotated
 
 import typer
 
 from styleclip_cli.cli import completion
-from styleclip_cli.errors import DeviceError, UsageError
 from styleclip_cli.machine import process
-from styleclip_cli.recipe import MAX_ALPHAS
-from styleclip_cli.settings import DEFAULT_NEUTRAL as DEFAULT_NEUTRAL
-from styleclip_cli.settings import CompositeMode, LayerChoice, Precision, RelevanceMode
-from styleclip_cli.settings import Inverter as InverterName
+from styleclip_cli.settings import DEFAULT_NEUTRAL
 
 _COMMON = "Common"
+_OPTIMIZE = "Optimize"
+_OUTPUT, _BATCH = "Output", "Many photos"
 _PILLOWS = 178
-AUTOMATIC = "auto"
 
 Inputs = Annotated[
     list[str],
@@ -29,6 +24,16 @@ Inputs = Annotated[
         metavar="INPUT",
         help="Images, folders of images, latents (.npz; StyleCLIP's .npy and .pt), or seeds of generated "
         "faces (seed:7, seed:1-5).",
+        show_default=False,
+    ),
+]
+OptionalInputs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="INPUT",
+        help="Images, folders of images, @LIST (a file with one input a line), - (a picture on standard "
+        "input), latents (.npz; StyleCLIP's .npy and .pt), or seeds of generated faces (seed:7, "
+        "seed:1-5).",
         show_default=False,
     ),
 ]
@@ -57,10 +62,7 @@ ToyModels = Annotated[
 Offline = Annotated[
     bool,
     typer.Option(
-        "--offline",
-        envvar="STYLECLIP_OFFLINE",
-        help="Never use the network.",
-        rich_help_panel=_COMMON,
+        "--offline", envvar="STYLECLIP_OFFLINE", help="Never use the network.", rich_help_panel=_COMMON
     ),
 ]
 Device = Annotated[
@@ -148,8 +150,7 @@ Steps = Annotated[
     ),
 ]
 Noise = Annotated[
-    bool,
-    typer.Option("--noise", help="Refine the generator's noise too.", rich_help_panel="Inversion"),
+    bool, typer.Option("--noise", help="Refine the generator's noise too.", rich_help_panel="Inversion")
 ]
 Budget = Annotated[
     str | None,
@@ -213,10 +214,7 @@ COMPOSITE_HELP = (
 Composite = Annotated[
     str,
     typer.Option(
-        "--composite",
-        metavar="adaptive|residual|replace",
-        help=COMPOSITE_HELP,
-        rich_help_panel="Photos",
+        "--composite", metavar="adaptive|residual|replace", help=COMPOSITE_HELP, rich_help_panel="Photos"
     ),
 ]
 KeepExif = Annotated[
@@ -248,8 +246,7 @@ Format = Annotated[
     ),
 ]
 Quality = Annotated[
-    int,
-    typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.", rich_help_panel="Output"),
+    int, typer.Option("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.", rich_help_panel="Output")
 ]
 Compression = Annotated[
     int | None,
@@ -396,217 +393,176 @@ ShardOption = Annotated[
         rich_help_panel="Several machines",
     ),
 ]
-
-_DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
-_SEEDS = re.compile(r"(\d{1,10})(?:-(\d{1,10}))?")
-MAX_SEEDS = 10_000
-MAX_SEED = 2**32 - 1
-
-
-def check_device(text: str) -> str:
-    """Refuse a device name that no machine has, before anything heavy is imported.
-
-    Raises:
-        DeviceError: If the text is not auto, cpu, cuda, cuda:N or mps.
-    """
-    if not _DEVICE.fullmatch(text):
-        raise DeviceError(f"unknown device {text!r}", "--device auto, cpu, cuda, cuda:1 or mps")
-    return text
-
-
-def check_layers(text: str | None) -> LayerChoice | None:
-    """Refuse an unknown choice of layers.
-
-    Raises:
-        UsageError: If it is not fs3, conv or all.
-    """
-    if text is not None and text not in get_args(LayerChoice):
-        raise UsageError(f"unknown layers {text!r}", "--layers fs3, conv or all")
-    return cast("LayerChoice | None", text)
-
-
-def check_relevance(text: str | None) -> RelevanceMode | None:
-    """Refuse an unknown way to find what channels do.
-
-    Raises:
-        UsageError: If it is not exact, preview or gradient.
-    """
-    if text is not None and text not in get_args(RelevanceMode):
-        raise UsageError(f"unknown relevance {text!r}", "--relevance exact, preview or gradient")
-    return cast("RelevanceMode | None", text)
-
-
-def check_precision(text: str) -> Precision:
-    """Refuse an unknown precision.
-
-    Raises:
-        UsageError: If it is not fp32, bf16 or fp16.
-    """
-    if text not in get_args(Precision):
-        raise UsageError(f"unknown precision {text!r}", "--precision fp32, bf16 or fp16")
-    return cast("Precision", text)
-
-
-def check_beta(beta: float | None, channels: int | None) -> None:
-    """Refuse thresholds that no cosine can meet, and two ways to choose at once.
-
-    Raises:
-        UsageError: If beta is not between 0 and 1, or both are given.
-    """
-    if beta is not None and channels is not None:
-        raise UsageError("--beta and --channels exclude each other", "give one of them")
-    if beta is not None and not 0 <= beta <= 1:
-        raise UsageError(f"--beta must be between 0 and 1, not {beta:g}", "leave it out to have it chosen")
-
-
-def check_inverter(text: str | None) -> InverterName | None:
-    """Refuse an unknown inverter.
-
-    Raises:
-        UsageError: If it is not encoder, refine or pivotal.
-    """
-    if text is not None and text not in get_args(InverterName):
-        raise UsageError(f"unknown inverter {text!r}", "--inverter encoder, refine or pivotal")
-    return cast("InverterName | None", text)
-
-
-def check_inversion(inverter: InverterName | None, steps: int | None, noise: bool) -> None:
-    """Refuse settings of a search where none is made.
-
-    Raises:
-        UsageError: If steps or noise are asked of the encoder alone.
-    """
-    if inverter == "encoder" and (steps or noise):
-        raise UsageError("--steps and --noise are for --inverter refine or pivotal", "leave out --inverter")
-
-
-def check_face(text: str) -> str:
-    """Refuse what names no face of a photo.
-
-    Raises:
-        UsageError: If it is not largest, all, or a number from 1 up.
-    """
-    if text not in ("largest", "all") and not re.fullmatch(r"[1-9]\d{0,3}", text):
-        raise UsageError(f"which face is {text!r}?", "--face largest, all, or a number counted from the left")
-    return text
-
-
-def check_composite(text: str) -> CompositeMode:
-    """Read how an edit is put back.
-
-    Raises:
-        UsageError: If it is not a known way.
-    """
-    if text not in get_args(CompositeMode):
-        raise UsageError(f"unknown composite {text!r}", "--composite adaptive, residual or replace")
-    return cast("CompositeMode", text)
-
-
-def parse_budget(text: str | None) -> float | None:
-    """Read a time: "30s", "2m", "45".
-
-    Returns:
-        Seconds; None if there is no limit.
-
-    Raises:
-        UsageError: If it is none.
-    """
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d{1,6}(?:\.\d{1,3})?)([smh]?)", text.strip())
-    if match is None or float(match[1]) == 0:
-        raise UsageError(f"--budget must be a time, not {text!r}", "--budget 30s, or 2m")
-    return float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]]
-
-
-def check_finite(name: str, value: float | None) -> float | None:
-    """Refuse nan and infinity, which parse as numbers but mean nothing as a setting.
-
-    Raises:
-        UsageError: If the value is not finite.
-    """
-    if value is not None and not math.isfinite(value):
-        raise UsageError(f"{name} must be a finite number, not {value}")
-    return value
-
-
-def parse_alphas(texts: Sequence[str] | None) -> list[float]:
-    """Read strengths: `--alpha 2,4,6`, `--alpha 2 --alpha 4`, or `--alpha -4:4:9`, nine from -4 to 4.
-
-    Returns:
-        The strengths in the order given; empty if none were.
-
-    Raises:
-        UsageError: If one is not a finite number, or there are too many.
-    """
-    return _numbers("--alpha", texts or (), "--alpha 4, --alpha 2,4,6, or --alpha -4:4:9")
-
-
-def parse_betas(texts: Sequence[str]) -> list[float | None]:
-    """Read thresholds, as `parse_alphas` does strengths; "auto" has one chosen.
-
-    Raises:
-        UsageError: If one is not a number from 0 to 1.
-    """
-    found: list[float | None] = []
-    for text in texts:
-        for word in text.split(","):
-            if word.strip() == AUTOMATIC:
-                found.append(None)
-                continue
-            values = _numbers("--beta", [word], "--beta 0.1, --beta auto, or --beta 0.05:0.25:5")
-            for value in values:
-                if not 0 <= value <= 1:
-                    raise UsageError(
-                        f"--beta must be between 0 and 1, not {value:g}", "leave it out to have it chosen"
-                    )
-            found += values
-    return found
-
-
-def _numbers(option: str, texts: Sequence[str], hint: str) -> list[float]:
-    found: list[float] = []
-    for word in (part.strip() for text in texts for part in text.split(",")):
-        parts = word.split(":")
-        try:
-            if len(parts) not in (1, 3):
-                raise ValueError
-            ends = [float(part) for part in parts[:2]]
-            count = int(parts[2]) if len(parts) == 3 else 1
-        except ValueError:
-            raise UsageError(f"{option} must be a number or a range, not {word!r}", hint) from None
-        if not all(math.isfinite(end) for end in ends):
-            raise UsageError(f"{option} must be a finite number, not {word!r}", hint)
-        if len(parts) == 3 and not 2 <= count <= MAX_ALPHAS:
-            raise UsageError(f"{option} {word}: 2 to {MAX_ALPHAS} values are a range", hint)
-        if len(parts) == 1:
-            found.append(ends[0])
-        else:
-            steps = [number / (count - 1) for number in range(count)]
-            found += [round(ends[0] * (1 - t) + ends[1] * t, 10) + 0.0 for t in steps]
-    if len(found) > MAX_ALPHAS:
-        raise UsageError(f"{len(found)} values of {option} are too many", f"at most {MAX_ALPHAS}")
-    return found
-
-
-def parse_seeds(text: str) -> list[int]:
-    """Read seeds: "7", "1-5" or "1-5,9".
-
-    Raises:
-        UsageError: If the text is no such list, runs backwards, or names more than `MAX_SEEDS`.
-    """
-    seeds: list[int] = []
-    for word in text.split(","):
-        match = _SEEDS.fullmatch(word.strip())
-        if match is None:
-            raise UsageError(f"seeds are numbers or ranges, not {text!r}", "7, or 1-5, or 1-5,9")
-        first = int(match[1])
-        last = int(match[2]) if match[2] else first
-        if last < first:
-            raise UsageError(f"the seed range {word.strip()} runs backwards", f"{last}-{first}")
-        if last > MAX_SEED or len(seeds) + last - first >= MAX_SEEDS:
-            raise UsageError(
-                f"too many or too large seeds in {text!r}", f"{MAX_SEEDS} at a time, up to {MAX_SEED}"
-            )
-        seeds.extend(range(first, last + 1))
-    return list(dict.fromkeys(seeds))
+Method = Annotated[
+    str | None,
+    typer.Option(
+        "--method",
+        metavar="global|optimize|mapper",
+        help="global: one direction for all faces; optimize: each face by gradient descent; mapper: networks "
+        "trained for one sentence (--mapper).",
+        show_default="global",
+        rich_help_panel="Edit",
+    ),
+]
+Mapper = Annotated[
+    str | None,
+    typer.Option(
+        "--mapper",
+        metavar="NAME|FILE",
+        autocompletion=completion.mappers,
+        help="A mapper from train-mapper, or a published one (see styleclip mappers).",
+        show_default=False,
+        rich_help_panel="Edit",
+    ),
+]
+Free = Annotated[
+    bool,
+    typer.Option(
+        "--free",
+        help="Optimize without holding on to a face: from the average one, if no INPUT is given.",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+Official = Annotated[
+    bool,
+    typer.Option(
+        "--official",
+        help="Optimize exactly as the paper's code by default: 300 steps, no identity loss, the prompt as it "
+        "stands.",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+Space = Annotated[
+    str | None,
+    typer.Option(
+        "--space",
+        metavar="w+|s",
+        help="What is optimized: W+, or the style channels.",
+        show_default="w+",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+Iterations = Annotated[
+    int | None,
+    typer.Option(
+        "--iterations",
+        min=1,
+        max=100_000,
+        help="Steps of optimization.",
+        show_default="the pack's",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+LearningRate = Annotated[
+    float | None,
+    typer.Option("--lr", help="Step size.", show_default="the pack's", rich_help_panel=_OPTIMIZE),
+]
+LambdaL2 = Annotated[
+    float | None,
+    typer.Option(
+        "--lambda-l2",
+        help="How much the latent is held to where it was; less changes more.",
+        show_default="the pack's",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+LambdaId = Annotated[
+    float | None,
+    typer.Option(
+        "--lambda-id",
+        help="How much the face must stay the same person.",
+        show_default="the pack's",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+Crops = Annotated[
+    int | None,
+    typer.Option(
+        "--crops",
+        min=0,
+        max=64,
+        help="Show CLIP so many random crops of each picture in the place of the whole.",
+        show_default="the pack's",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+Batch = Annotated[
+    int | None,
+    typer.Option(
+        "--batch",
+        min=1,
+        max=1024,
+        help="Faces optimized at once.",
+        show_default="the pack's",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+SaveSteps = Annotated[
+    int,
+    typer.Option(
+        "--save-steps",
+        metavar="K",
+        min=0,
+        help="Write the picture of every Kth step, into a folder beside the result.",
+        show_default="none",
+        rich_help_panel=_OPTIMIZE,
+    ),
+]
+Animation = Annotated[
+    str | None,
+    typer.Option(
+        "--animation",
+        metavar="FILE",
+        help="Also write the way there and back as .gif, .webp or .mp4, for one input; of an optimization "
+        "the way it took.",
+        show_default=False,
+        rich_help_panel="Pictures",
+    ),
+]
+Recursive = Annotated[
+    bool, typer.Option("--recursive", "-r", help="Look into folders inside folders.", rich_help_panel=_BATCH)
+]
+Manifest = Annotated[
+    str | None,
+    typer.Option(
+        "--manifest",
+        metavar="FILE|-",
+        help="Rows of inputs, each with its own edit: CSV with the columns input, output, prompt, "
+        "neutral, alpha, beta, channels, mapper, direction (what is empty is the command's), or JSON "
+        "lines.",
+        show_default=False,
+        rich_help_panel=_BATCH,
+    ),
+]
+SkipExisting = Annotated[
+    bool,
+    typer.Option(
+        "--skip-existing",
+        help="Leave out inputs whose results are there already: go on with a job that was stopped.",
+        rich_help_panel=_BATCH,
+    ),
+]
+FailFast = Annotated[
+    bool, typer.Option("--fail-fast", help="Stop at the first input that fails.", rich_help_panel=_BATCH)
+]
+Name = Annotated[
+    str | None,
+    typer.Option(
+        "--name",
+        metavar="TEMPLATE",
+        help="Names in the folder, of {stem}, {edit}, {prompt}, {neutral}, {method}, {alpha}, {number}, "
+        "{folder} and {seed}.",
+        show_default="{stem}_{edit}.png",
+        rich_help_panel=_OUTPUT,
+    ),
+]
+Rows = Annotated[
+    str | None,
+    typer.Option(
+        "--manifest",
+        metavar="FILE|-",
+        help="Rows of inputs: CSV with the columns input and output, or JSON lines.",
+        show_default=False,
+        rich_help_panel=_BATCH,
+    ),
+]

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import typer
 
-from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.job import values
+from styleclip_cli.job.outputs import check_outputs
 from styleclip_cli.machine.shards import Shard, own_device, rank
 
 
@@ -57,17 +58,17 @@ def precompute_stats(
     """
     presents = rank() == 0
     reporter = Reporter(quiet or not presents)
-    options.check_device(device)
-    chosen_layers = options.check_layers(layers)
-    mode = options.check_relevance(relevance)
+    values.check_device(device)
+    chosen_layers = values.check_layers(layers)
+    mode = values.check_relevance(relevance)
     part = Shard.parse(shard)
     paths = [] if out is None else [out / "statistics.npz", out / "relevance.npz"]
-    io.check_outputs(paths, overwrite=overwrite)
+    check_outputs(paths, overwrite=overwrite)
 
     models = choose(models, reporter, offline)
 
-    from styleclip_cli.cli.sharing import measure
     from styleclip_cli.engine import Engine
+    from styleclip_cli.job.together import measure
 
     engine = Engine(
         models,

@@ -7,10 +7,11 @@ from typing import Annotated
 
 import typer
 
-from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
+from styleclip_cli.job import values
+from styleclip_cli.job.outputs import check_outputs, check_picture
 
 
 def sample(
@@ -55,14 +56,14 @@ def sample(
     Example: styleclip sample --seed 1-8 --out faces --sheet faces.png
     """
     reporter = Reporter(quiet)
-    seeds = options.parse_seeds(seed)
-    options.check_finite("--truncation", truncation)
-    options.check_device(device)
+    seeds = values.parse_seeds(seed)
+    values.check_finite("--truncation", truncation)
+    values.check_device(device)
     pictures = [out / f"seed{number}.png" for number in seeds]
     latents = [path.with_suffix(".npz") for path in pictures]
     if sheet is not None:
-        io.check_picture(sheet)
-    io.check_outputs([*pictures, *latents, *([sheet] if sheet is not None else [])], overwrite=overwrite)
+        check_picture(sheet)
+    check_outputs([*pictures, *latents, *([sheet] if sheet is not None else [])], overwrite=overwrite)
 
     models = choose(models, reporter, offline)
 

@@ -14,6 +14,7 @@ from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
+from styleclip_cli.job import values
 
 if TYPE_CHECKING:
     import socket
@@ -23,8 +24,7 @@ _PAGE = "Page"
 
 def studio(
     port: Annotated[
-        int,
-        typer.Option(min=0, max=65535, help="Port; 0 takes any that is free.", rich_help_panel=_PAGE),
+        int, typer.Option(min=0, max=65535, help="Port; 0 takes any that is free.", rich_help_panel=_PAGE)
     ] = 8765,
     host: Annotated[
         str,
@@ -56,8 +56,8 @@ def studio(
     Example: styleclip studio --models toy
     """
     reporter = Reporter(quiet)
-    options.check_device(device)
-    rendered_in = options.check_precision(precision)
+    values.check_device(device)
+    rendered_in = values.check_precision(precision)
     if find_spec("nicegui") is None:
         raise UsageError("the studio needs the package nicegui", 'pip install "styleclip-cli[studio]"')
     name = choose(models, reporter, offline)

@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
-from styleclip_cli.cli import inputs as io
 from styleclip_cli.cli import options
-from styleclip_cli.cli.interrupt import Interruptible, Stopped
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, OutputError, UsageError
+from styleclip_cli.job import values
+from styleclip_cli.job.inputs import Item, expand
+from styleclip_cli.job.outputs import check_outputs
+from styleclip_cli.job.recipes import pack_of_recipe
+from styleclip_cli.machine.interrupt import Interruptible, Stopped
 from styleclip_cli.machine.shards import own_device, rank
 from styleclip_cli.settings import (
+    DEFAULT_NEUTRAL,
     OFFICIAL_TRAINING,
     Level,
     MapperKind,
@@ -27,6 +31,7 @@ from styleclip_cli.settings import (
     Precision,
     TrainingSettings,
 )
+from styleclip_cli.weights.mappers import slug
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -264,7 +269,7 @@ def train_mapper(
     reporter = Reporter(quiet or not presents)
     if (prompt is None) == (resume is None):
         raise UsageError("say what to train, by either --prompt or --resume", '--prompt "with glasses"')
-    options.check_device(device)
+    values.check_device(device)
     chosen: dict[str, Any] = {
         "levels": _levels(levels),
         "kind": _word("--kind", kind, get_args(MapperKind)),
@@ -275,7 +280,7 @@ def train_mapper(
         "lambda_clip": _above("--lambda-clip", lambda_clip, zero=True),
         "lambda_id": _above("--lambda-id", lambda_id, zero=True),
         "lambda_l2": _above("--lambda-l2", lambda_l2, zero=True),
-        "truncation_psi": options.check_finite("--truncation", truncation),
+        "truncation_psi": values.check_finite("--truncation", truncation),
         "crops": crops,
         "validate_every": validate_every,
         "precision": _word("--precision", precision, get_args(Precision)),
@@ -294,11 +299,11 @@ def train_mapper(
         from styleclip_cli.training.checkpoint import Checkpoint as Saved
 
         checkpoint = Saved.load(resume)
-        models = io.pack_of_recipe(models, checkpoint.task.models)
+        models = pack_of_recipe(models, checkpoint.task.models)
     if validation and not latents:
         raise UsageError("--validation needs --latents", "--latents FILE")
-    items = io.expand(latents) if latents else []
-    apart = io.expand(validation) if validation else []
+    items = expand(latents) if latents else []
+    apart = expand(validation) if validation else []
     for item in (*items, *apart):
         if item.error is not None:
             raise item.error
@@ -324,10 +329,10 @@ def train_mapper(
             raise BadInputError(f"{folder}: trained with another generator", "the --models it began with")
         if steps is not None:
             task = replace(task, settings=replace(task.settings, steps=steps))
-        items, apart = (io.expand(list(texts)) if texts else [] for texts in (task.latents, task.validation))
+        items, apart = (expand(list(texts)) if texts else [] for texts in (task.latents, task.validation))
     else:
         assert prompt is not None
-        start = options.DEFAULT_NEUTRAL if neutral is None else neutral
+        start = DEFAULT_NEUTRAL if neutral is None else neutral
         target, start = resolve_prompt(prompt, start, literal or official)
         usual = OFFICIAL_TRAINING if official else engine.training_settings
         settings: TrainingSettings = replace(usual, **chosen)
@@ -395,7 +400,7 @@ def _usual_folder(models: str, prompt: str) -> Path:
     from styleclip_cli.weights import mappers
     from styleclip_cli.weights.packs import find_pack
 
-    return mappers.folder_of(find_pack(models), io.slug(prompt))
+    return mappers.folder_of(find_pack(models), slug(prompt))
 
 
 def _check_folder(folder: Path, overwrite: bool) -> None:
@@ -404,7 +409,7 @@ def _check_folder(folder: Path, overwrite: bool) -> None:
     Raises:
         OutputError: If there is one already, or nothing can be written.
     """
-    io.check_outputs([folder / "log.jsonl"], overwrite=True)
+    check_outputs([folder / "log.jsonl"], overwrite=True)
     if folder.is_dir() and any(folder.iterdir()) and not overwrite:
         raise OutputError(f"{folder}: exists already", f"--resume {folder}, --overwrite, or another --out")
 
@@ -437,18 +442,18 @@ def _alone(folder: Path, presents: bool) -> Iterator[None]:
         lock.release()
 
 
-def _faces(engine: Engine, items: list[io.Item], reporter: Reporter) -> Tensor:
+def _faces(engine: Engine, items: list[Item], reporter: Reporter) -> Tensor:
     """W+ of all inputs; photos are inverted, which the cache keeps."""
     import torch
 
-    from styleclip_cli.cli.faces import latent_of, open_photo
+    from styleclip_cli.job.faces import latent_of, open_photo
     from styleclip_cli.photos.portrait import find_faces
 
     found = []
     with reporter.progress("finding faces") as advance:
         for done, item in enumerate(items):
             advance(done, len(items))
-            photo = open_photo(item, reporter)
+            photo = open_photo(item, reporter.note)
             if photo is None:
                 face = latent_of(engine, item)
                 if face.shift is not None or face.tuned:

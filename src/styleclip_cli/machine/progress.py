@@ -23,6 +23,9 @@ class Advance(Protocol):
 Progress = Callable[[str], AbstractContextManager[Advance]]
 """Reports long steps: called with a title, gives a context whose value takes (done, total)."""
 
+Tell = Callable[[str], None]
+"""Takes a remark for a person, of one line."""
+
 
 @contextmanager
 def silent(title: str) -> Iterator[Advance]:
@@ -32,3 +35,7 @@ def silent(title: str) -> Iterator[Advance]:
 
 def nothing(done: int, total: int, note: str = "") -> None:
     """Report nothing."""
+
+
+def unheard(remark: str) -> None:
+    """Tell nobody."""

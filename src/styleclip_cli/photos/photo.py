@@ -134,32 +134,50 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False
     Raises:
         BadInputError: If it cannot be read (see `probe`), or is damaged or cut off.
     """
-    notes: list[str] = []
     with opened(path, max_pixels) as image:
-        try:
-            _scale_transparent_colour(image)
-            image.load()
-            exif = exif_of(image, notes)
-            colours, alpha = _split(image)
-            profile = None if image.mode == "LAB" else image.info.get("icc_profile")  # LAB needs none
-            picture = _to_srgb(colours, profile, notes)
-            if alpha is not None:
-                picture = Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha)
-            turn = _TURNS.get(exif.get(Base.Orientation, 1))
-            if turn is not None:
-                picture = picture.transpose(turn)
-                alpha = alpha.transpose(turn) if alpha is not None else None
-            picture.info.clear()  # else a writer might find things there that no longer hold
-            block = _kept_exif(exif, image.info.get("exif"), keep_exif)
-            notes += _frames(image)
-        except MemoryError:
-            raise
-        except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
-            raise _too_large(path, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))) from None
-        except Exception as error:  # decoders of damaged files raise anything; all of it is the file's fault
-            raise BadInputError(
-                f"{path}: damaged or cut off ({one_line(error)})", "save it again from another program"
-            ) from None
+        return photo_of(image, path, keep_exif, max_pixels)
+
+
+def photo_of(
+    image: Image.Image | np.ndarray, name: object, keep_exif: bool = False, max_pixels: int = MAX_PIXELS
+) -> Photo:
+    """Decode an opened picture, as `read_photo` does.
+
+    Args:
+        image: Pillow's, with its orientation, profile and transparency; or bytes [H, W, 3].
+        name: What it is called, for messages.
+        keep_exif: As in `read_photo`.
+        max_pixels: As in `read_photo`, for messages.
+
+    Raises:
+        BadInputError: If it is damaged or cut off.
+    """
+    notes: list[str] = []
+    try:
+        image = image if isinstance(image, Image.Image) else Image.fromarray(image)
+        _scale_transparent_colour(image)
+        image.load()
+        exif = exif_of(image, notes)
+        colours, alpha = _split(image)
+        profile = None if image.mode == "LAB" else image.info.get("icc_profile")  # LAB needs none
+        picture = _to_srgb(colours, profile, notes)
+        if alpha is not None:
+            picture = Image.composite(picture, Image.new("RGB", picture.size, "white"), alpha)
+        turn = _TURNS.get(exif.get(Base.Orientation, 1))
+        if turn is not None:
+            picture = picture.transpose(turn)
+            alpha = alpha.transpose(turn) if alpha is not None else None
+        picture.info.clear()  # else a writer might find things there that no longer hold
+        block = _kept_exif(exif, image.info.get("exif"), keep_exif)
+        notes += _frames(image)
+    except MemoryError:
+        raise
+    except Image.DecompressionBombError:  # Pillow's own limit, which may be lower than ours
+        raise _too_large(name, min(max_pixels, 2 * (Image.MAX_IMAGE_PIXELS or max_pixels))) from None
+    except Exception as error:  # decoders of damaged files raise anything; all of it is the file's fault
+        raise BadInputError(
+            f"{name}: damaged or cut off ({one_line(error)})", "save it again from another program"
+        ) from None
     return Photo(picture, alpha, block, tuple(notes))
 
 
@@ -330,8 +348,8 @@ def _formats(path: Path, head: bytes) -> tuple[str, ...]:
     return ("HEIF",)
 
 
-def _too_large(path: Path, max_pixels: int) -> BadInputError:
-    return BadInputError(f"{path}: too large (over {max_pixels / 1e6:g} megapixels)", "scale it down first")
+def _too_large(name: object, max_pixels: int) -> BadInputError:
+    return BadInputError(f"{name}: too large (over {max_pixels / 1e6:g} megapixels)", "scale it down first")
 
 
 def _frames(image: Image.Image) -> list[str]:

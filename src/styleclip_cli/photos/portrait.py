@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from styleclip_cli.machine.profile import stage
 from styleclip_cli.photos.align import (
     OF_FACES,
     Face,
+    Landmarker,
     Points,
     choose,
     cut,
@@ -32,13 +33,36 @@ from styleclip_cli.photos.photo import to_tensor
 from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode, InversionSettings
 
 if TYPE_CHECKING:
-    from styleclip_cli.edits.edit import Edit
-    from styleclip_cli.engine import Engine
+    from styleclip_cli.weights.packs import Pack
 
 # A square this close to the whole picture, in parts of its side, is the whole picture.
 _ALIGNED = 0.06
 # Crops are cut from this many pixels a side at the most, and scaled down: four times as many as they have.
 _FINEST = 2048
+
+
+class FaceModel(Protocol):
+    """What is needed of an engine: to find faces, to invert them, and to render them."""
+
+    @property
+    def pack(self) -> Pack:
+        """Says how photos are aligned, and how large pictures are."""
+
+    @property
+    def close_up(self) -> int:
+        """The side of what the encoder sees."""
+
+    @property
+    def landmarker(self) -> Landmarker:
+        """Finds faces."""
+
+    def find(
+        self, image: Tensor, settings: InversionSettings | None = None, *, close_up: Tensor | None = None
+    ) -> Inversion:
+        """Find the latent of one picture."""
+
+    def show_each(self, faces: Sequence[Inversion]) -> Tensor:
+        """Render faces."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +113,7 @@ class Edited:
 
 
 def portraits(
-    engine: Engine, photo: Image.Image, which: str | int = "largest", align: bool = True
+    engine: FaceModel, photo: Image.Image, which: str | int = "largest", align: bool = True
 ) -> list[Portrait]:
     """Cut out of a photo what the pack's generator draws.
 
@@ -116,13 +140,13 @@ def portraits(
     return found if len(found) == 1 else [replace(portrait, aligned=False) for portrait in found]
 
 
-def _whole(engine: Engine, photo: Image.Image) -> Portrait:
+def _whole(engine: FaceModel, photo: Image.Image) -> Portrait:
     """The middle square of a photo, as a picture of its own."""
     image, close_up = (to_tensor(photo, side) for side in (engine.pack.resolution, engine.close_up))
     return Portrait(image, close_up, square_quad(photo), aligned=True)
 
 
-def _portrait(engine: Engine, photo: Image.Image, quad: Points) -> Portrait:
+def _portrait(engine: FaceModel, photo: Image.Image, quad: Points) -> Portrait:
     size, close = engine.pack.resolution, engine.close_up
     if engine.pack.alignment == "car":
         image, close_up = (_letterboxed(cut(photo, quad, side, padding=False)) for side in (size, close))
@@ -148,7 +172,7 @@ def _letterboxed(crop: Image.Image) -> Tensor:
 
 
 def find_faces(
-    engine: Engine,
+    engine: FaceModel,
     photo: Image.Image,
     which: str | int = "largest",
     align: bool = True,
@@ -180,7 +204,7 @@ def shown(found: Sequence[Found], edited: Sequence[Inversion]) -> list[Inversion
 
 
 def put_back(
-    engine: Engine,
+    engine: FaceModel,
     photo: Image.Image,
     found: Sequence[Found],
     edited: Sequence[Inversion],
@@ -212,36 +236,6 @@ def put_back(
                 image, _ = paste(image, one.portrait.quad, before, after, mode)
                 spilled |= spill(before, after) > SPILLED
     return Edited(image, edited, crops, spilled)
-
-
-def edit_photo(
-    engine: Engine,
-    photo: Image.Image,
-    edit: Edit,
-    alpha: float,
-    *,
-    which: str | int = "largest",
-    align: bool = True,
-    settings: InversionSettings | None = None,
-    mode: CompositeMode = DEFAULT_COMPOSITE,
-) -> Edited:
-    """Edit faces of a photo and put them back where they were.
-
-    Args:
-        engine: Networks and measurements.
-        photo: Mode RGB.
-        edit: A direction, or another method's edit.
-        alpha: Strength.
-        which: As in `find_faces`.
-        align: As in `find_faces`.
-        settings: As in `find_faces`.
-        mode: As in `put_back`.
-
-    Raises:
-        BadInputError: If there is no such face.
-    """
-    found = find_faces(engine, photo, which, align, settings)
-    return put_back(engine, photo, found, [edit.edited(one.face, [alpha])[0] for one in found], mode)
 
 
 def numbered(photo: Image.Image, faces: Sequence[Face]) -> Image.Image:

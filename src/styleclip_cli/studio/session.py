@@ -25,10 +25,16 @@ from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
 from styleclip_cli.inversion import Inversion
+from styleclip_cli.job.edits import GivenEdit
+from styleclip_cli.job.inputs import Item
+from styleclip_cli.job.plan import Plan, Planned
+from styleclip_cli.job.request import EditRequest
+from styleclip_cli.job.result import EditResult
+from styleclip_cli.job.run import run
 from styleclip_cli.photos.photo import Photo, read_photo
 from styleclip_cli.photos.portrait import Found, find_faces, put_back
-from styleclip_cli.save import picture_of, save_image, to_image
-from styleclip_cli.settings import DEFAULT_COMPOSITE, Inverter
+from styleclip_cli.save import picture_of, to_image
+from styleclip_cli.settings import Inverter
 from styleclip_cli.studio.look import History, Look, Method, Wish, command_line, recipe_text
 from styleclip_cli.weights import mappers
 
@@ -141,6 +147,11 @@ class Subject:
         return f"./{self.name}" if special else self.name
 
     @property
+    def stem(self) -> str:
+        """Start of the names of files."""
+        return Path(self.name).stem if self.photo is not None else self.name.replace(":", "")
+
+    @property
     def pixels(self) -> int:
         """Of the whole picture."""
         image = self.before if self.photo is None else self.photo.image
@@ -163,12 +174,29 @@ class Subject:
             put_back(self._engine, self.before, [self._small], [edited], pictures=pictures).image
         )
 
-    def finished(self, resolved: Resolved) -> Image.Image:
-        """The edited picture in full, as `styleclip edit` makes it."""
-        (edited,) = resolved.chain.edited(self.face, [1.0])
-        if self.photo is None or self.found is None:
-            return to_image(self._engine.show(edited))
-        return picture_of(put_back(self._engine, self.photo.image, [self.found], [edited]).image)
+    def finished(self, resolved: Resolved) -> EditResult:
+        """The edited picture in full, as `styleclip edit` makes it.
+
+        Raises:
+            StyleClipError: If it cannot be made.
+        """
+        steps, alone = resolved.steps, len(resolved.steps) == 1
+        request = EditRequest(
+            steps=tuple(map(_step, resolved.edits, steps)),
+            method=steps[0].method if alone else "global",
+            alphas=(steps[0].alpha,) if alone else (1.0,),
+            inverter=_INVERTER,
+            metadata=bool(steps),
+        )
+        edit: Edit = resolved.edits[0] if alone else resolved.chain
+        item = Item(self.name, self.stem, seed=self.seed, picture=self.photo)
+        found = () if self.found is None else (self.found,)
+        plan = Plan(request, [Planned(item, None, request, found)])
+        (result,) = run(plan, self._engine, edits=GivenEdit(edit, request.alphas[0]))
+        if result.error is not None:
+            raise result.error
+        result.mark = "generated" if self.photo is None else "edited"
+        return result
 
     def _edited(self, resolved: Resolved) -> Inversion:
         """All edits but the last are the same from move to move: their result is kept."""
@@ -327,50 +355,13 @@ class Session:
             StyleClipError: If it cannot be made.
         """
         resolved = self.resolve()
-        photo = subject.photo
+        result = subject.finished(resolved)
         with TemporaryDirectory(prefix="styleclip-") as folder:  # for the owner's eyes only
             path = Path(folder) / "picture.png"
-            save_image(
-                path,
-                subject.finished(resolved),
-                self._recipe(subject, resolved) if resolved.steps else None,
-                mark="generated" if photo is None else "edited",
-                alpha=None if photo is None else photo.alpha,
-                exif=None if photo is None else photo.exif,
-            )
+            result.save(path)
             content = path.read_bytes()
-        stem = Path(subject.name).stem if photo is not None else subject.name.replace(":", "")
-        return f"{stem}_{mappers.slug(' '.join(step.title for step in resolved.steps))}.png", content
-
-    def _recipe(self, subject: Subject, resolved: Resolved) -> recipes.Recipe:
-        """What `styleclip edit` would write of it."""
-        engine, steps, photo = self.engine, resolved.steps, subject.photo is not None
-        alone = len(steps) == 1
-        method = steps[0].method if alone else "global"
-        edit: Edit = resolved.edits[0] if alone else resolved.chain
-        entries: dict[str, Any] = dict(edit.entries())
-        if method == "mapper":
-            entries["mapper"] = steps[0].mapper
-        else:
-            entries["relevance"] = engine.relevance_mode
-        if not alone:
-            entries["edits"] = tuple(map(_step, resolved.edits, steps))
-        return recipes.Recipe(
-            method=recipes.WORDS[method],
-            prompt=shortened(edit.target, 1000),
-            neutral=edit.neutral,
-            alphas=(steps[0].alpha,) if alone else (1.0,),
-            models=engine.pack.name,
-            fingerprint=engine.fingerprint,
-            seed=engine.seed,
-            sample=subject.seed,
-            inverter=_INVERTER if photo else None,
-            face="largest" if photo else None,
-            align=True if photo else None,
-            composite=DEFAULT_COMPOSITE if photo else None,
-            literal=True,
-            **{"layers": engine.relevance_settings.layers, **entries},
-        )
+        words = mappers.slug(" ".join(step.title for step in resolved.steps))
+        return f"{subject.stem}_{words}.png", content
 
     def _more(self) -> dict[str, str]:
         """What `styleclip edit` would do otherwise."""

@@ -6,9 +6,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from styleclip_cli.cli.inputs import Item
-from styleclip_cli.cli.report import Reporter
+from styleclip_cli.job.inputs import Item
 from styleclip_cli.machine.profile import stage
+from styleclip_cli.machine.progress import Tell
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
@@ -30,27 +30,24 @@ def read_item(item: Item, max_megapixels: float = 100, keep_exif: bool = False) 
     Raises:
         BadInputError: If the file cannot be used.
     """
-    if item.path is None or item.row is not None:
+    if item.picture is None and (item.path is None or item.row is not None):
         return None
-    from styleclip_cli.photos.photo import read_photo
+    from styleclip_cli.photos.photo import Photo, photo_of, read_photo
 
     with stage("decode"):
+        if isinstance(item.picture, Photo):
+            return item.picture
+        if item.path is None:
+            return photo_of(item.picture, item.name, keep_exif)
         return read_photo(item.path, round(max_megapixels * 1e6), keep_exif)
 
 
-def open_photo(
-    item: Item, reporter: Reporter, max_megapixels: float = 100, keep_exif: bool = False
-) -> Photo | None:
+def open_photo(item: Item, tell: Tell, max_megapixels: float = 100) -> Photo | None:
     """As `read_item`; and say what is special about the photo."""
-    photo = read_item(item, max_megapixels, keep_exif)
-    tell_notes(item, photo, reporter)
-    return photo
-
-
-def tell_notes(item: Item, photo: Photo | None, reporter: Reporter) -> None:
-    """Say what is special about an item's photo."""
+    photo = read_item(item, max_megapixels)
     for note in () if photo is None else photo.notes:
-        reporter.note(f"{item.name}: {note}")
+        tell(f"{item.name}: {note}")
+    return photo
 
 
 def latent_of(engine: Engine, item: Item) -> Inversion:

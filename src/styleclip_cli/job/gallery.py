@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from styleclip_cli.cli import inputs as io
-from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.job.faces import latent_of, source_name
+from styleclip_cli.job.inputs import Item
+from styleclip_cli.job.outputs import check_picture
+from styleclip_cli.machine.progress import Progress, silent
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -51,7 +53,7 @@ class Gallery:
     difference: bool = False
     animation: Path | None = None
     pairs: dict[Path, Pair] = field(default_factory=dict)
-    missing: list[tuple[io.Item, Path]] = field(default_factory=list)
+    missing: list[tuple[Item, Path]] = field(default_factory=list)
     _order: list[Path] = field(default_factory=list)
 
     def __bool__(self) -> bool:
@@ -83,7 +85,7 @@ class Gallery:
         """
         own = self.planned(paths)
         if self.sheet is not None:
-            io.check_picture(self.sheet)
+            check_picture(self.sheet)
         if self.page is not None and self.page.suffix.lower() not in (".html", ".htm"):
             raise UsageError(f"{self.page}: a page is written as .html", "--slider compare.html")
         if self.animation is not None:
@@ -143,19 +145,18 @@ class Gallery:
             return None
         return Pair(caption, photo, *(self._kept(picture) for picture in (before, after)))
 
-    def keep(self, pair: Pair | None, path: Path) -> None:
+    def keep(self, pair: Pair | None, path: Path | None) -> None:
         """Keep a result for the sheet and the page."""
-        if pair is not None:
+        if pair is not None and path is not None:
             self.pairs[path] = pair
 
-    def found(self, item: io.Item, path: Path) -> None:
+    def found(self, item: Item, path: Path) -> None:
         """Keep a result of an earlier run; what is no photo waits for `recall`."""
         if self.sheet is None and self.page is None:
             return
         if item.path is None or item.row is not None:
             self.missing.append((item, path))
             return
-        from styleclip_cli.cli.faces import source_name
         from styleclip_cli.photos.photo import read_image
 
         with suppress(BadInputError):
@@ -164,7 +165,6 @@ class Gallery:
 
     def recall(self, engine: Engine) -> None:
         """Render the originals of results of an earlier run that are no photos."""
-        from styleclip_cli.cli.faces import latent_of
         from styleclip_cli.photos.photo import read_image
         from styleclip_cli.save import to_image
 
@@ -173,8 +173,15 @@ class Gallery:
                 before = to_image(engine.show(latent_of(engine, item)))
                 self.pairs[path] = Pair(item.name, False, self._kept(before), self._kept(read_image(path)))
 
-    def finish(self, title: str, reporter: Reporter) -> None:
+    def finish(self, title: str, progress: Progress = silent) -> Iterator[Path]:
         """Write the sheet and the page of all that was kept.
+
+        Args:
+            title: Of the page.
+            progress: Reports the drawing.
+
+        Yields:
+            Each file when it is written.
 
         Raises:
             OutputError: If one cannot be written.
@@ -185,16 +192,16 @@ class Gallery:
             from styleclip_cli.pictures.sheets import pairs
             from styleclip_cli.save import save_image
 
-            with reporter.progress("drawing the sheet"):
+            with progress("drawing the sheet"):
                 save_image(self.sheet, pairs(self._decoded()), mark=self._mark)
-            reporter.result(str(self.sheet))
+            yield self.sheet
         if self.page is not None:
             from styleclip_cli.pictures.compare import slider_html
 
             own: Mark | None = "generated" if self._mark == "generated" else None
             marks = (own, self._mark)
             slider_html(self.page, self._decoded(), title=title, marks=marks)
-            reporter.result(str(self.page))
+            yield self.page
 
     @property
     def _mark(self) -> Mark:

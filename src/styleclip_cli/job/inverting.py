@@ -1,0 +1,90 @@
+"""The stages of `styleclip invert` that are not those of an edit: photos in, latents out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from styleclip_cli.job.compose import corners_of
+from styleclip_cli.job.faces import latent_of, quality_line, source_name
+from styleclip_cli.job.result import EditResult, FaceResult
+from styleclip_cli.job.stages import Tools, WorkItem
+from styleclip_cli.photos.portrait import numbered, portraits
+from styleclip_cli.save import save_image
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass(eq=False)
+class InversionResult(EditResult):
+    """What became of one input.
+
+    Attributes:
+        names: What each of its faces is called.
+        crops: The picture that each latent was found for, [3, R, R]; None for what is no photo.
+    """
+
+    names: Sequence[str] = ()
+    crops: Sequence[Tensor | None] = ()
+
+    def lines(self, streamed: bool = False) -> list[str]:
+        """What a person is told of it: what else was written, and how close each latent comes."""
+        told = [quality_line(face) or f"{self.seconds or 0:.1f} s" for face in self.latents]
+        each = [f"{name}  {line}" for name, line in zip(self.names, told, strict=True)]
+        return [*map(str, self.beside), *each]
+
+
+def find_faces(one: WorkItem, tools: Tools) -> None:
+    """Find the latents of an input's faces, and how close they come.
+
+    Raises:
+        BadInputError: If there is no such face.
+    """
+    engine, request, name = tools.engine, tools.plan.request, one.item.name
+    result = one.result = InversionResult(name, one.path, method="invert")
+    began = time.monotonic()
+    if one.photo is None:
+        result.latents, result.names, result.crops = [latent_of(engine, one.item)], [name], [None]
+        result.faces = [FaceResult(None, None, None, None, None)]
+        one.seconds += time.monotonic() - began
+        return
+    for note in one.photo.notes:
+        tools.tell(f"{name}: {note}")
+    engine.check_photos(request.align)
+    if box := tools.plan.boxes.get(name):
+        save_image(box, numbered(one.photo.image, engine.landmarker.find(one.photo.image)))
+        result.beside = [box]
+    cut_out = portraits(engine, one.photo.image, request.face, request.align)
+    many = request.face == "all"
+    result.names = [f"{name}#{n}" if many else name for n in range(1, len(cut_out) + 1)]
+    kept = request.preview is not None  # a long batch keeps no pictures else
+    result.crops = [portrait.image[0] if kept else None for portrait in cut_out]
+    result.latents = [
+        engine.find(portrait.image, tools.inversion, close_up=portrait.close_up, measure=True)
+        for portrait in cut_out
+    ]
+    result.faces = [FaceResult(None, None, None, None, corners_of(portrait)) for portrait in cut_out]
+    one.seconds += time.monotonic() - began
+
+
+def edit_faces(some: Sequence[WorkItem], tools: Tools) -> None:
+    """Latents are not edited."""
+
+
+def write(one: WorkItem, tools: Tools) -> None:
+    """Write an input's latents, if each input has a file of its own.
+
+    Raises:
+        OutputError: If it cannot be written.
+    """
+    result = one.result
+    assert isinstance(result, InversionResult)
+    with one.clocked():
+        if one.path is not None:
+            tools.engine.save_inversions(one.path, result.latents, [source_name(n) for n in result.names])
+            tools.written.append(one.path)
+    result.path = result.latent_path = one.path or tools.plan.request.out
+    result.seconds = one.seconds

@@ -1,0 +1,273 @@
+"""The stages of an edit: read, find faces, edit, render, write. `run` joins them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from styleclip_cli.edits.auto import Choice, choose
+from styleclip_cli.edits.edit import Edit, edited_each
+from styleclip_cli.edits.scores import Scores
+from styleclip_cli.errors import BadInputError, DeviceError, StyleClipError, WeightsError
+from styleclip_cli.inversion import Inversion
+from styleclip_cli.job import compose
+from styleclip_cli.job.edits import EditMaker
+from styleclip_cli.job.faces import latent_of, quality_line, read_item, source_name
+from styleclip_cli.job.inputs import Item
+from styleclip_cli.job.overlap import StopBatch
+from styleclip_cli.job.plan import Plan, Planned
+from styleclip_cli.job.request import EditRequest
+from styleclip_cli.job.result import EditResult
+from styleclip_cli.job.watching import Watcher
+from styleclip_cli.machine.interrupt import Interruptible
+from styleclip_cli.machine.profile import stage
+from styleclip_cli.machine.progress import Tell
+from styleclip_cli.photos import portrait
+from styleclip_cli.photos.photo import Photo
+from styleclip_cli.settings import InversionSettings
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from styleclip_cli.engine import Engine
+    from styleclip_cli.job.gallery import Pair
+
+_ANNOUNCED = 20
+"""Edits that are told of; a manifest may have thousands."""
+
+
+@dataclass(eq=False)
+class Tools:
+    """What the stages work with.
+
+    Attributes:
+        plan: What is done.
+        engine: Networks and measurements.
+        edits: Makes the edits.
+        inversion: How photos are inverted.
+        tell: Takes remarks.
+        stop: Hears Ctrl-C.
+        watcher: Looks on while latents are optimized; None for other methods.
+        written: Files of the results that are written.
+    """
+
+    plan: Plan
+    engine: Engine
+    edits: EditMaker
+    inversion: InversionSettings
+    tell: Tell
+    stop: Interruptible
+    watcher: Watcher | None = None
+    written: list[Path] = field(default_factory=list)
+    _announced: set[int] = field(default_factory=set)
+
+    def edits_of(self, request: EditRequest) -> Sequence[Edit]:
+        """The edits of a request; what is wrong with a row's own concerns no other input."""
+        try:
+            edits = self.edits.of(request)
+        except (WeightsError, DeviceError) as error:
+            raise StopBatch(error) from error
+        except StyleClipError as error:
+            if request == self.plan.request:
+                raise StopBatch(error) from error
+            raise BadInputError(error.message, error.hint) from None
+        if id(edits[0]) not in self._announced and len(self._announced) < _ANNOUNCED:
+            self._announced.add(id(edits[0]))
+            if told := self.edits.describe(edits[0]):
+                self.tell(told)
+        return edits
+
+
+@dataclass(eq=False)
+class WorkItem:
+    """One input on its way.
+
+    Attributes:
+        planned: Which, what it is to become, and where the result goes.
+        edits: How, one for each threshold.
+        alphas: At which strengths.
+        photo: Its picture; None for seeds and latents.
+        found: The faces of a photo, and where they are.
+        faces: The faces as they were found.
+        edited: For each face, what it is at each threshold and strength; empty if it is left undone.
+        choices: For each face, what was chosen for it, if that was asked for.
+        scores: For each face, how the edit did, if that was asked for.
+        before: The picture to compare the result with, if one is needed.
+        frames: Pictures of the way there, by step.
+        pair: What is kept of it for a sheet or page.
+        result: What became of it; None while it has not been edited.
+        seconds: Work for it so far.
+    """
+
+    planned: Planned
+    edits: Sequence[Edit] = ()
+    alphas: Sequence[float] = ()
+    photo: Photo | None = None
+    found: Sequence[portrait.Found] = ()
+    faces: Sequence[Inversion] = ()
+    edited: Sequence[Sequence[Inversion]] = ()
+    choices: Sequence[Choice] = ()
+    scores: Sequence[Scores] = ()
+    before: Image.Image | None = None
+    frames: Mapping[int, Image.Image] = field(default_factory=dict)
+    pair: Pair | None = None
+    result: EditResult | None = None
+    seconds: float = 0.0
+
+    @property
+    def item(self) -> Item:
+        """The input."""
+        return self.planned.item
+
+    @property
+    def path(self) -> Path | None:
+        """Where the result goes."""
+        return self.planned.path
+
+    @property
+    def request(self) -> EditRequest:
+        """What is asked for it."""
+        return self.planned.request
+
+    @property
+    def is_one_picture(self) -> bool:
+        """Whether it is one picture of each face, and no strip or grid."""
+        return bool(self.choices) or len(self.edits) * len(self.alphas) == 1
+
+    def edit_of(self, face: int) -> Edit:
+        """The edit of one of its faces."""
+        return self.choices[face].edit if self.choices else self.edits[0]
+
+    def alpha_of(self, face: int) -> float:
+        """The strength of one of its faces."""
+        return self.choices[face].alpha if self.choices else self.alphas[0]
+
+    def named(self, error: StyleClipError) -> StyleClipError:
+        """An error that says which input it is about."""
+        if self.item.name in error.message or (self.path is not None and str(self.path) in error.message):
+            return error
+        return type(error)(f"{self.item.name}: {error.message}", error.hint)
+
+    @contextmanager
+    def clocked(self) -> Iterator[None]:
+        """Count the time of some work as this input's."""
+        began = time.monotonic()
+        yield
+        self.seconds += time.monotonic() - began
+
+
+def read(one: WorkItem, tools: Tools) -> None:
+    """Decode a picture, in a thread beside the computing.
+
+    Raises:
+        BadInputError: If it cannot be read.
+    """
+    if one.item.error is not None:
+        raise one.item.error
+    request = tools.plan.request
+    with one.clocked():
+        one.photo = read_item(one.item, request.max_megapixels, request.keep_exif)
+
+
+def find_faces(one: WorkItem, tools: Tools) -> None:
+    """Find the latents of a photo's faces; sample or load those of other inputs.
+
+    Raises:
+        BadInputError: If there is no such face.
+        StopBatch: If the edit cannot be made.
+    """
+    engine, request, photo = tools.engine, tools.plan.request, one.photo
+    with one.clocked():
+        for note in () if photo is None else photo.notes:
+            tools.tell(f"{one.item.name}: {note}")
+        if photo is not None:
+            engine.check_photos(request.align)
+        # Only now: a file that cannot be read has failed without any model.
+        one.edits, one.alphas = tools.edits_of(one.request), tools.edits.alphas(one.request)
+        if photo is None:
+            one.faces = [latent_of(engine, one.item)]
+            return
+        strip = not request.auto and len(one.edits) * len(one.alphas) > 1
+        which = "largest" if request.face == "all" and strip else request.face
+        one.found = one.planned.found or portrait.find_faces(
+            engine, photo.image, which, request.align, tools.inversion
+        )
+        one.faces = [found.face for found in one.found]
+        for face in one.faces if tools.inversion.inverter != "encoder" else ():
+            tools.tell(f"{tools.inversion.inverter}: {quality_line(face)}")
+
+
+def edit_faces(some: Sequence[WorkItem], tools: Tools) -> None:
+    """Edit the faces of some inputs and make their pictures, together where no face has its own generator.
+
+    Raises:
+        BadInputError: If a picture cannot be made.
+    """
+    began = time.monotonic()
+    groups: dict[object, list[WorkItem]] = {}
+    for one in some:
+        groups.setdefault((*map(id, one.edits), *one.alphas), []).append(one)
+    with stage("edit"), tools.watcher or nullcontext():
+        for group in groups.values():
+            if tools.plan.request.keep_identity is not None:
+                _choose(group, tools)
+            else:
+                _edit(group, tools.stop)
+    done = [one for one in some if one.edited]
+    compose.render(done, tools)
+    for one in done:  # they were worked on together: each gets its share
+        one.seconds += (time.monotonic() - began) / len(done)
+
+
+def _edit(group: Sequence[WorkItem], stopped: Callable[[], bool]) -> None:
+    """Edit faces with the same edits and strengths; what has not begun when it is stopped is left alone."""
+    faces = [face for one in group for face in one.faces]
+    rows = [edited_each(edit, faces, group[0].alphas, stopped) for edit in group[0].edits]
+    results = zip(*rows, strict=True)
+    for one in group:
+        each = list(islice(results, len(one.faces)))
+        if not any(None in row for row in each):
+            one.edited = [[face for strengths in row for face in strengths or ()] for row in each]
+
+
+def _choose(group: Sequence[WorkItem], tools: Tools) -> None:
+    """Edit faces with the edit and the strength that are chosen for each."""
+    faces = [face for one in group for face in one.faces]
+    keep = tools.plan.request.keep_identity
+    assert keep is not None
+    engine, edits, usual = tools.engine, group[0].edits, float(group[0].alphas[0])
+    with engine.progress("choosing strengths") as advance:
+        choices = choose(engine.renderer, engine.judge, faces, edits, usual, keep, advance)
+    left = iter(choices)
+    for one in group:
+        one.choices = list(islice(left, len(one.faces)))
+        one.edited = [[choice.edited] for choice in one.choices]
+
+
+def write(one: WorkItem, tools: Tools) -> None:
+    """Write a result, and what belongs to it, in a thread beside the computing.
+
+    Raises:
+        OutputError: If something cannot be written.
+    """
+    result, path, request, gallery = one.result, one.path, tools.plan.request, tools.plan.gallery
+    if result is None or result.image is None:
+        return
+    with one.clocked():
+        if path is not None:
+            result.save(path, format=request.format, quality=request.quality, compression=request.compression)
+            if request.save_latent:
+                result.latent_path = path.with_suffix(".npz")
+                names = [source_name(one.item.name)] * len(result.latents)
+                tools.engine.save_inversions(result.latent_path, result.latents, names)
+            if tools.watcher is not None:
+                result.beside = tools.watcher.write(path, one.frames)
+            caption, photo = source_name(one.item.name), one.photo is not None
+            one.pair = gallery.draw(caption, one.before, result.image, path, one.frames, photo)
+            tools.written.append(path)
+    result.seconds = one.seconds
