@@ -31,7 +31,6 @@ WORDS: Mapping[MethodName, str] = {
 """How recipes call the methods."""
 NAMES = {words: name for name, words in WORDS.items()}
 _LARGE = sys.float_info.max
-_TEXT_SUFFIXES = (".json", ".toml")
 
 Check = Callable[[Any], Any]
 """Returns a value in its proper form.

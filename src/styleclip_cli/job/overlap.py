@@ -9,6 +9,7 @@ from itertools import islice
 from typing import Generic, NamedTuple, TypeVar
 
 from styleclip_cli.errors import BadInputError, OutputError, StyleClipError
+from styleclip_cli.machine.interrupt import Stopped
 
 T = TypeVar("T")
 
@@ -49,10 +50,9 @@ def overlapped(
     stopped: Callable[[], bool] = lambda: False,
     fail_fast: bool = False,
 ) -> Iterator[tuple[T, StyleClipError | None]]:
-    """Work through inputs, some at a time.
+    """Work through inputs: a file that cannot be read or written fails alone.
 
-    A file that cannot be read or written fails alone; everything else (weights, device, memory, `StopBatch`)
-    ends it, after what is computed already is written.
+    Everything else (weights, device, memory, `StopBatch`) ends it, after what is computed is written.
 
     Args:
         work: What is worked on.
@@ -84,9 +84,8 @@ def overlapped(
         while batch := list(islice(reads, size)):
             for one, error in _edited(stages, batch, fail_fast):
                 failed |= error is not None
-                unwritten.append(
-                    (one, writers.submit(stages.write, one) if error is None else _failed(error))
-                )
+                written = writers.submit(stages.write, one) if error is None else _failed(error)
+                unwritten.append((one, written))
                 yield from settled(max(size, _UNWRITTEN))
             if stopped() or (fail_fast and failed):
                 break
@@ -94,9 +93,7 @@ def overlapped(
     except Exception as error:
         yield from settled(0)
         raise error.error if isinstance(error, StopBatch) else error from None
-    except GeneratorExit:  # nobody listens any more
-        raise
-    except BaseException:  # an interruption: what is being written is finished, the rest is dropped
+    except (KeyboardInterrupt, Stopped):  # what is being written is finished, the rest is dropped
         writers.shutdown(wait=True, cancel_futures=True)
         for one, future in unwritten:
             if not future.cancelled() and future.exception() is None:

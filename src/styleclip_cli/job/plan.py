@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -107,6 +107,9 @@ def plan(request: EditRequest) -> Plan:
     """
     remarks: list[str] = []
     reference = _reference(request)
+    if reference is not None and request.transfer is not None:
+        what = request.layers if request.transfer.prompt is None else request.transfer.prompt
+        request = replace(request, title=f"{what} from {reference.stem}")
     rows = _rows(request)
     _check_rows(request, rows)
     gallery = Gallery(request.sheet, request.slider, request.diff, _morph(request, rows))
