@@ -36,7 +36,7 @@ from torch import Tensor
 
 from styleclip_cli.bench.timing import machine, median_seconds, synchronize
 from styleclip_cli.edits.optimize import Optimization
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.device import choose_device
 from styleclip_cli.measure.exact import relevance_job
 from styleclip_cli.measure.gradient import estimate_relevance
@@ -366,7 +366,7 @@ def optimization(bench: Bench) -> None:
                     )
                     synchronize(bench.device)
                     began = time.perf_counter()
-                    edit.edited(Inversion(bench.w_plus[:1]), [1.0])
+                    edit.edited(FaceLatent(bench.w_plus[:1]), [1.0])
                     synchronize(bench.device)
                     times.append(time.perf_counter() - began)
                 return times[-1] / steps * settings.steps

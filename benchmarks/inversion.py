@@ -38,9 +38,10 @@ def main() -> None:
     pictures = photos(count)
     print(f"{count} photos   PSNR dB  lowest  perceptual  identity  seconds  edits: success  leak  identity")
     for inverter in INVERTERS:
-        settings = engine.inversion(inverter)
+        settings = engine.settings_for_inversion(inverter)
         found = [
-            engine.find(picture, settings, keep=False, measure=True).quality for picture in pictures.split(1)
+            engine.invert(picture, settings, keep=False, measure=True).quality
+            for picture in pictures.split(1)
         ]
         known = [quality for quality in found if quality is not None]
         outcome = evaluate(engine, 40, prompts, inverter=inverter, limit=1)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from styleclip_cli import Engine
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.weights.mappers import listed
 
 PAPER = {
@@ -42,7 +42,7 @@ def main() -> None:
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 200
     engine = Engine("toy", device="cpu")
     names = sys.argv[2:] or [one.name for one in listed(engine.pack) if one.path is not None]
-    faces = Inversion(engine.sample(range(40_000, 40_000 + count)))
+    faces = FaceLatent(engine.sample(range(40_000, 40_000 + count)))
     means = []
     print(f"{count} faces\n{'mapper':24s} mean   std")
     for name in names:

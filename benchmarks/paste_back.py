@@ -35,7 +35,7 @@ from styleclip_cli.bench.timing import machine
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.photos.paste_back import paste
-from styleclip_cli.photos.portrait import Found, find_faces, put_back, shown
+from styleclip_cli.photos.portrait import InvertedFace, find_faces, put_back, shown
 from styleclip_cli.save import to_image
 from styleclip_cli.toyworld.scenes import Scene, draw, make_scene
 
@@ -115,7 +115,7 @@ def values(image: Image.Image) -> Pixels:
 def rows_of(engine: Engine, edit: tuple[Any, ...], wanted: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """For each scene what each composite makes of an edit; nothing for a face that is not found."""
     prompt, neutral, attribute, before, after, _ = edit
-    direction, settings = engine.direction(prompt, neutral), engine.inversion(wanted.inverter)
+    direction, settings = engine.direction(prompt, neutral), engine.settings_for_inversion(wanted.inverter)
     for number in range(wanted.n):
         scene = scene_of(wanted.first + number, attribute, before, wanted.scale, engine.pack.resolution)
         image, true = (to_image(draw(s)) for s in (scene, scene.with_attribute(0, attribute, after)))
@@ -124,7 +124,7 @@ def rows_of(engine: Engine, edit: tuple[Any, ...], wanted: argparse.Namespace) -
         except BadInputError:
             yield {}
             continue
-        pictures = engine.show_each(shown([found], direction.edited(found.face, [engine.default_alpha])))
+        pictures = engine.render(shown([found], direction.edited(found.face, [engine.default_alpha])))
         photo, truth, side = values(image), values(true), scene.faces[0].side
         row: dict[str, Any] = {}
         for mode in (*wanted.composite, "replace"):
@@ -152,7 +152,7 @@ def spills(engine: Engine, count: int, first: int) -> dict[str, float]:
         for number in range(count):
             image = to_image(draw(scene_of(first + number, None, 0.0, None, engine.pack.resolution)))
             try:
-                found: list[Found] = find_faces(engine, image)
+                found: list[InvertedFace] = find_faces(engine, image)
             except BadInputError:
                 continue
             seen.append(
@@ -183,7 +183,7 @@ def main() -> None:
         "machine": machine(),
         "n": wanted.n,
         "first": wanted.first,
-        "inverter": engine.inversion(wanted.inverter).inverter,
+        "inverter": engine.settings_for_inversion(wanted.inverter).inverter,
         "scale": wanted.scale,
         "rows": [],
     }

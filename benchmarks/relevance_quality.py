@@ -87,7 +87,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["STYLECLIP_CACHE_DIR"] = folder
         engine = Engine("toy", device="cpu")
-        faces = Faces(engine, load_judge(engine), engine.inversion(None))
+        faces = Faces(engine, load_judge(engine), engine.settings_for_inversion(None))
         exact = engine.relevance()
         for name in arguments.modes.split(","):
             mode, _, count = name.partition(":")

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from styleclip_cli.edits.transfer import Transfer
 from styleclip_cli.engine import Engine
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, NAMES, attributes_of_normals, visibility
 from styleclip_cli.toyworld.evaluate import FIRST_SEED, load_judge, read_all
 from styleclip_cli.toyworld.networks import Judge
@@ -83,8 +83,8 @@ def draw(engine: Engine, judge: Judge, first: int) -> Faces:
         rng = torch.Generator().manual_seed(first + start)
         pictures = render_all(attributes_of_normals(torch.randn(64, COUNT, generator=rng)))
         pictures = ((pictures + 1) * 127.5).round() / 127.5 - 1
-        codes.append(engine.invert(pictures, keep=False, inverter="encoder"))
-        read.append(read_all(judge, engine.show(Inversion(codes[-1])).clamp(-1, 1)))
+        codes.append(engine.invert_w_plus(pictures, keep=False, inverter="encoder"))
+        read.append(read_all(judge, engine.render([FaceLatent(codes[-1])]).clamp(-1, 1)))
     return Faces(torch.cat(codes), torch.cat(read))
 
 
@@ -96,7 +96,7 @@ def measure(
     edits: list[Transfer] = []
     read = []
     for a, b in zip(first.tolist(), second.tolist(), strict=True):
-        reference = Inversion(faces.w_plus[b : b + 1])
+        reference = FaceLatent(faces.w_plus[b : b + 1])
         if edits:  # what takes part does not depend on the faces
             styles = engine.styles(reference.w_plus)
             edits.append(Transfer(engine.generator, styles, edits[0].weight, prompt))

@@ -18,7 +18,7 @@ from PIL import Image, ImageOps
 from styleclip_cli.cli import main
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.photos.portrait import find_faces, numbered, portraits, put_back, shown
 from styleclip_cli.pictures.sheets import contact_sheet
 from styleclip_cli.save import picture_of, save_image, to_image
@@ -54,9 +54,9 @@ def photos() -> None:
         portrait = portraits(engine, photo)[0]
         row = [cell(photo), cell(numbered(photo, engine.landmarker.find(photo))), to_image(portrait.image)]
         for inverter in ("encoder", "refine", "pivotal"):
-            settings = engine.inversion(inverter)  # type: ignore[arg-type]
-            found = engine.find(portrait.image, settings, close_up=portrait.close_up)
-            row.append(to_image(engine.show(found)))
+            settings = engine.settings_for_inversion(inverter)  # type: ignore[arg-type]
+            found = engine.invert(portrait.image, settings, encoder_input=portrait.encoder_input)
+            row.append(to_image(engine.render([found])))
         edited = engine.edit_photo(
             photo,
             direction,
@@ -97,7 +97,7 @@ def composite() -> None:
         row = [cell(photo)]
         for direction in directions:
             edited = direction.edited(found[0].face, [engine.default_alpha])
-            pictures = engine.show_each(shown(found, edited))
+            pictures = engine.render(shown(found, edited))
             for mode in get_args(CompositeMode)[1::-1]:
                 back = put_back(engine, photo, found, edited, mode, pictures)
                 row.append(cell(picture_of(back.image)))
@@ -112,8 +112,9 @@ def methods() -> None:
     engine = Engine("toy")
     rng = torch.Generator().manual_seed(31_000_000)
     rows, labels = [], ["face"]
-    faces = Inversion(engine.invert(render_all(_plain(torch.randn(6, COUNT, generator=rng))), keep=False))
-    columns = [engine.show(faces)]
+    drawn = render_all(_plain(torch.randn(6, COUNT, generator=rng)))
+    faces = FaceLatent(engine.invert_w_plus(drawn, keep=False))
+    columns = [engine.render([faces])]
     for prompt in ("with glasses", "with a beard", "with red hair", "smiling"):
         edits: list[tuple[str, Edit, float]] = [
             ("global", engine.direction(prompt), engine.default_alpha),
@@ -121,7 +122,7 @@ def methods() -> None:
             ("mapper", engine.mapper(slug(prompt)), 1.0),
         ]
         for name, edit, alpha in edits:
-            columns.append(engine.show(edit.edited(faces, [alpha])[0]))
+            columns.append(engine.render([edit.edited(faces, [alpha])[0]]))
             labels.append(f"{prompt}: {name}")
     rows = [[column[row] for column in columns] for row in range(6)]
     save_image(FOLDER / "methods.png", contact_sheet(rows, [], labels, cell=88), mark="generated")

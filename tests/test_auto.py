@@ -17,7 +17,7 @@ from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.directions import Direction
 from styleclip_cli.edits.edit import Edit, edited_each
 from styleclip_cli.edits.scores import clip_direction, scores, similarity_and_progress
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job.recipes import load
 from styleclip_cli.toyworld.attributes import INDEX
 from styleclip_cli.toyworld.evaluate import CASES, Faces, _seen, load_judge, read_all, show_all
@@ -41,7 +41,7 @@ def candidates(engine: Engine) -> list[int]:
 
 def choose(
     engine: Engine,
-    faces: Sequence[Inversion],
+    faces: Sequence[FaceLatent],
     edits: Sequence[Edit],
     alpha: float,
     keep_identity: float = 0.8,
@@ -88,8 +88,8 @@ def test_the_person_is_kept(engine: Engine, faces: Faces) -> None:
 def test_what_a_face_has_is_left_alone(engine: Engine) -> None:
     """Seed 1 wears a hat already."""
     judge = load_judge(engine)
-    face = Inversion(engine.sample([1]))
-    assert float(read_all(judge, engine.show(face))[0, INDEX["hat"]]) > 0.9
+    face = FaceLatent(engine.sample([1]))
+    assert float(read_all(judge, engine.render([face]))[0, INDEX["hat"]]) > 0.9
     (choice,) = choose(engine, [face], directions(engine, "with a hat"), engine.default_alpha)
     assert choice.alpha == FACTORS[0] * engine.default_alpha
 
@@ -99,7 +99,7 @@ def test_without_texts_the_person_decides(engine: Engine) -> None:
     silent = Direction(
         found.delta, found.relevance, found.beta, found.num_channels, "after", "", found.widths
     )
-    face = Inversion(engine.sample([3]))
+    face = FaceLatent(engine.sample([3]))
     (choice,) = choose(engine, [face], [silent], 4.0, keep_identity=-1.0)
     assert choice.alpha == 4.0
     assert choice.scores.similarity is None
@@ -109,7 +109,7 @@ def test_without_texts_the_person_decides(engine: Engine) -> None:
 
 
 def test_the_other_way(engine: Engine) -> None:
-    face = Inversion(engine.sample([3]))
+    face = FaceLatent(engine.sample([3]))
     (choice,) = choose(engine, [face], [engine.direction("smiling")], -engine.default_alpha)
     assert choice.alpha < -FACTORS[0] * engine.default_alpha
     assert (choice.scores.similarity or 0) > 0.4
@@ -119,9 +119,9 @@ def test_the_other_way(engine: Engine) -> None:
 
 
 def test_scores(engine: Engine) -> None:
-    face = Inversion(engine.sample([2, 3]))
+    face = FaceLatent(engine.sample([2, 3]))
     edit = engine.direction("with glasses")
-    before, after = engine.show(face), engine.show(edit.edited(face, [4.0])[0])
+    before, after = engine.render([face]), engine.render([edit.edited(face, [4.0])[0]])
     way = clip_direction(engine.judge, edit)
     assert way is not None
     forth = scores(engine.judge, before, after, way)
@@ -192,11 +192,11 @@ def test_each_face_of_a_photo_is_chosen_for(
 
 
 def test_a_candidate_that_keeps_the_person_goes_first(engine: Engine) -> None:
-    face = Inversion(engine.sample([7]))
+    face = FaceLatent(engine.sample([7]))
     edits = [engine.direction("with a beard", channels=n) for n in candidates(engine)]
     weakest = [e.edited(face, [FACTORS[0] * engine.default_alpha])[0] for e in edits]
-    before = engine.show(face)
-    same = [s.identity or 0 for e in weakest for s in scores(engine.judge, before, engine.show(e), None)]
+    before = engine.render([face])
+    same = [s.identity or 0 for e in weakest for s in scores(engine.judge, before, engine.render([e]), None)]
     assert min(same) < max(same)
     bar = (min(same) + max(same)) / 2
     (choice,) = choose(engine, [face], edits, engine.default_alpha, keep_identity=bar)

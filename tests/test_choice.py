@@ -14,7 +14,7 @@ from styleclip_cli.edits.auto import FACTORS, candidates, choose
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.scores import Scores, clip_direction, scores
 from styleclip_cli.errors import UsageError
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 
 
 class FakeRenderer:
@@ -23,9 +23,9 @@ class FakeRenderer:
     def __init__(self) -> None:
         self.rendered: list[int] = []
 
-    def render(self, faces: Sequence[Inversion]) -> Tensor:
+    def render(self, faces: Sequence[FaceLatent]) -> Tensor:
         self.rendered.append(len(faces))
-        rows = [torch.zeros(1, 2) if face.shift is None else face.shift for face in faces]
+        rows = [torch.zeros(1, 2) if face.style_offset is None else face.style_offset for face in faces]
         return torch.cat([torch.cat(rows), torch.zeros(len(rows), 1)], dim=1)[:, :, None, None]
 
 
@@ -62,8 +62,8 @@ class Step:
     target: str = "across"
     neutral: str = "face"
 
-    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
-        return [face.moved(shift=alpha * torch.tensor([[self.x, self.y]])) for alpha in alphas]
+    def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
+        return [face.moved(style_offset=alpha * torch.tensor([[self.x, self.y]])) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
         return {}
@@ -72,7 +72,7 @@ class Step:
         return ""
 
 
-FACE = Inversion(torch.zeros(1, 1, 1))
+FACE = FaceLatent(torch.zeros(1, 1, 1))
 
 
 def chosen(judge: FakeJudge, *edits: Step, alpha: float = 4.0, keep: float = 0.8) -> Any:
@@ -104,7 +104,7 @@ def test_a_sweep_ends_after_two_steps_without_a_gain() -> None:
     assert renderer.rendered == [1, 1, 1, 1]  # before, 1 (the best), 2, 3
     renderer = FakeRenderer()
     done: list[tuple[int, int]] = []
-    faces = [FACE, FACE.moved(shift=torch.tensor([[1.0, 0.0]]))]  # the second has got there already
+    faces = [FACE, FACE.moved(style_offset=torch.tensor([[1.0, 0.0]]))]  # the second has got there already
     choose(
         renderer,
         FakeJudge(lambda x: x.clamp(max=2.0)),

@@ -19,7 +19,7 @@ from styleclip_cli.edits.directions import (
     gui_beta,
 )
 from styleclip_cli.errors import BadInputError, UsageError
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine import cache
 from styleclip_cli.measure.exact import measure_relevance
 from styleclip_cli.measure.relevance import Relevance
@@ -161,11 +161,11 @@ def test_a_direction_in_numbers(simple: tuple[Relevance, StyleStatistics, Tensor
     direction = find_direction(*simple, beta=0.2)
     assert direction.num_channels == 3
     assert torch.allclose(direction.delta, torch.tensor([1.0, -2 * 2 / 3, 3 / 3, 0, 0, 0]))
-    face = Inversion(torch.zeros(2, 1, 1), shift=torch.ones(2, 6))
+    face = FaceLatent(torch.zeros(2, 1, 1), style_offset=torch.ones(2, 6))
     moved = direction.edited(face, [3.0, -3.0])
-    assert torch.allclose(moved[0].shift, (1 + 3 * direction.delta).expand(2, -1))
-    assert torch.allclose(moved[1].shift, (1 - 3 * direction.delta).expand(2, -1))
-    assert torch.equal(face.shift, torch.ones(2, 6))
+    assert torch.allclose(moved[0].style_offset, (1 + 3 * direction.delta).expand(2, -1))
+    assert torch.allclose(moved[1].style_offset, (1 - 3 * direction.delta).expand(2, -1))
+    assert torch.equal(face.style_offset, torch.ones(2, 6))
 
 
 def test_no_channel_left_says_the_largest_beta(simple: tuple[Relevance, StyleStatistics, Tensor]) -> None:
@@ -215,9 +215,9 @@ def test_a_saved_direction_is_the_same(
 def test_directions_add_up(simple: tuple[Relevance, StyleStatistics, Tensor]) -> None:
     first, second = find_direction(*simple, beta=0.8), find_direction(*simple, beta=0.2)
     both = Chain(((first, 2.0), (second, -1.0)))
-    face = Inversion(torch.zeros(3, 1, 1), shift=torch.randn(3, 6))
-    one_by_one = face.shift + 2 * first.delta - second.delta
-    assert torch.allclose(both.edited(face, [1.0])[0].shift, one_by_one, atol=1e-6)
+    face = FaceLatent(torch.zeros(3, 1, 1), style_offset=torch.randn(3, 6))
+    one_by_one = face.style_offset + 2 * first.delta - second.delta
+    assert torch.allclose(both.edited(face, [1.0])[0].style_offset, one_by_one, atol=1e-6)
 
 
 def test_relevance_is_kept_for_the_statistics_it_was_measured_with() -> None:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from styleclip_cli.engine import Engine
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.distributed import World
 from styleclip_cli.measure.measurements import Measurements
 from styleclip_cli.settings import RelevanceMode, RelevanceSettings, StatisticsSettings
@@ -36,9 +36,9 @@ def images(engine: Engine, seed: int) -> Tensor:
     w_plus = engine.sample([seed])
     conv = engine.generator.synthesis["b8"].conv1
     deltas = {"synthesis.b8.conv1.weight": torch.full_like(conv.weight, 0.1 * (seed + 1))}
-    faces = [Inversion(w_plus), Inversion(w_plus, deltas)]
+    faces = [FaceLatent(w_plus), FaceLatent(w_plus, deltas)]
     direction = engine.direction("smiling", "face", channels=10)
-    return torch.cat([engine.show_each(faces), *(engine.edit(face, direction, [5.0])[0] for face in faces)])
+    return torch.cat([engine.render(faces), *(engine.edit(face, direction, [5.0])[0] for face in faces)])
 
 
 def test_threads_give_the_pictures_that_one_after_the_other_gives(pack: Path) -> None:
@@ -64,15 +64,15 @@ def test_threads_give_the_pictures_that_one_after_the_other_gives(pack: Path) ->
 
 def test_what_is_tuned_for_one_face_shows_in_no_others_pictures(pack: Path) -> None:
     engine = Engine(pack, device="cpu")
-    face = Inversion(engine.sample([1]))
-    wanted, other = engine.show(face), engine.show(Inversion(engine.sample([2])))
-    settings = replace(engine.inversion("pivotal", steps=5, noise=True), pivotal_steps=20)
+    face = FaceLatent(engine.sample([1]))
+    wanted, other = engine.render([face]), engine.render([FaceLatent(engine.sample([2]))])
+    settings = replace(engine.settings_for_inversion("pivotal", steps=5, noise=True), pivotal_steps=20)
     shown = []
     with ThreadPoolExecutor(1) as thread:
-        search = thread.submit(engine.find, other, settings, keep=False)
+        search = thread.submit(engine.invert, other, settings, keep=False)
         while not search.done():
-            shown.append(engine.show(face))
-    assert search.result().tuned
+            shown.append(engine.render([face]))
+    assert search.result().weight_deltas
     assert shown
     for each in shown:
         torch.testing.assert_close(each, wanted, rtol=0, atol=1e-5)

@@ -61,8 +61,8 @@ def test_each_rung_comes_closer(toy: Engine, photo: Tensor) -> None:
     before = weights(toy)
     found = {}
     for inverter in ("encoder", "refine", "pivotal"):
-        settings = replace(toy.inversion(inverter), steps=12, pivotal_steps=12)
-        found[inverter] = toy.find(photo, settings, keep=False, measure=True)
+        settings = replace(toy.settings_for_inversion(inverter), steps=12, pivotal_steps=12)
+        found[inverter] = toy.invert(photo, settings, keep=False, measure=True)
     mse = {name: one.quality.mse for name, one in found.items()}
     assert mse["pivotal"] < 0.8 * mse["refine"] < 0.8 * mse["encoder"]
     looks = {name: one.quality.perceptual for name, one in found.items()}
@@ -74,12 +74,12 @@ def test_each_rung_comes_closer(toy: Engine, photo: Tensor) -> None:
 
 def test_directions_keep_their_meaning(toy: Engine, photo: Tensor) -> None:
     """Styles of a W+ are the same before and after tuning: the affine layers are left alone."""
-    settings = replace(toy.inversion("pivotal"), steps=2, pivotal_steps=3)
-    found = toy.find(photo, settings, keep=False)
-    assert found.tuned
-    assert not any(".affine." in name or name.startswith("mapping") for name in found.tuned)
+    settings = replace(toy.settings_for_inversion("pivotal"), steps=2, pivotal_steps=3)
+    found = toy.invert(photo, settings, keep=False)
+    assert found.weight_deltas
+    assert not any(".affine." in name or name.startswith("mapping") for name in found.weight_deltas)
     before = toy.styles(found.w_plus)
-    with tuned(toy.generator, found.tuned):
+    with tuned(toy.generator, found.weight_deltas):
         assert torch.equal(toy.styles(found.w_plus), before)
 
 
@@ -112,7 +112,7 @@ def test_an_interrupted_tuning_leaves_the_generator_as_it_was(tiny: Engine, monk
 
     monkeypatch.setattr(Deadline, "step", stop)
     with pytest.raises(KeyboardInterrupt):
-        tiny.find(picture(), tiny.inversion("pivotal"), keep=False)
+        tiny.invert(picture(), tiny.settings_for_inversion("pivotal"), keep=False)
     assert len(steps) == 7
     assert unchanged(tiny, before)
 
@@ -122,8 +122,9 @@ def test_locality_keeps_other_faces_as_they_were(toy: Engine, photo: Tensor) -> 
     plain = toy.synthesize(others)
 
     def moved(weight: float) -> float:
-        settings = replace(toy.inversion("pivotal"), steps=0, pivotal_steps=25, lambda_locality=weight)
-        changes = toy.find(photo, settings, keep=False).tuned
+        settings = toy.settings_for_inversion("pivotal")
+        settings = replace(settings, steps=0, pivotal_steps=25, lambda_locality=weight)
+        changes = toy.invert(photo, settings, keep=False).weight_deltas
         return float((toy.synthesize(others, changes) - plain).square().mean())
 
     assert moved(20.0) < 0.8 * moved(0.0)
@@ -176,15 +177,15 @@ def test_kernels_gain_little_to_keep() -> None:
 
 
 def test_what_is_kept_is_what_was_found(toy: Engine, photo: Tensor) -> None:
-    settings = replace(toy.inversion("pivotal"), steps=2, pivotal_steps=4)
-    first = toy.find(photo, settings)
+    settings = replace(toy.settings_for_inversion("pivotal"), steps=2, pivotal_steps=4)
+    first = toy.invert(photo, settings)
     began = time.monotonic()
-    again = toy.find(photo, settings)
+    again = toy.invert(photo, settings)
     assert time.monotonic() - began < 1.0
     assert torch.equal(first.w_plus, again.w_plus)
     assert first.quality == again.quality
-    assert set(first.tuned) == set(again.tuned)
-    assert all(torch.equal(change, again.tuned[name]) for name, change in first.tuned.items())
+    assert set(first.weight_deltas) == set(again.weight_deltas)
+    assert all(torch.equal(change, again.weight_deltas[name]) for name, change in first.weight_deltas.items())
     arrays, _ = first.to_arrays()
     assert (
         sum(array.nbytes for array in arrays.values()) < 400_000
@@ -192,27 +193,27 @@ def test_what_is_kept_is_what_was_found(toy: Engine, photo: Tensor) -> None:
 
 
 def test_other_settings_are_other_inversions(tiny: Engine) -> None:
-    encoder = tiny.find(picture(), tiny.inversion("encoder"))
-    refined = tiny.find(picture(), tiny.inversion("refine"))
-    longer = tiny.find(picture(), tiny.inversion("refine", steps=9))
+    encoder = tiny.invert(picture(), tiny.settings_for_inversion("encoder"))
+    refined = tiny.invert(picture(), tiny.settings_for_inversion("refine"))
+    longer = tiny.invert(picture(), tiny.settings_for_inversion("refine", steps=9))
     assert not torch.equal(encoder.w_plus, refined.w_plus)
     assert not torch.equal(refined.w_plus, longer.w_plus)
 
 
 def test_steps_alone_mean_refining(tiny: Engine) -> None:
-    assert tiny.inversion().inverter == "encoder"
-    assert tiny.inversion(steps=5).inverter == "refine"
-    assert tiny.inversion(steps=0).inverter == "encoder"
-    assert tiny.inversion("pivotal", steps=5).inverter == "pivotal"
+    assert tiny.settings_for_inversion().inverter == "encoder"
+    assert tiny.settings_for_inversion(steps=5).inverter == "refine"
+    assert tiny.settings_for_inversion(steps=0).inverter == "encoder"
+    assert tiny.settings_for_inversion("pivotal", steps=5).inverter == "pivotal"
 
 
 def test_the_noise_can_be_moved_too(toy: Engine, photo: Tensor) -> None:
-    settings = replace(toy.inversion("refine", noise=True), steps=15)
-    found = toy.find(photo, settings, keep=False)
-    assert found.tuned
-    assert all(name.endswith(".noise_const") for name in found.tuned)
+    settings = replace(toy.settings_for_inversion("refine", noise=True), steps=15)
+    found = toy.invert(photo, settings, keep=False)
+    assert found.weight_deltas
+    assert all(name.endswith(".noise_const") for name in found.weight_deltas)
     buffers = dict(toy.generator.named_buffers())
-    for name, change in found.tuned.items():
+    for name, change in found.weight_deltas.items():
         values = buffers[name] + change
         assert abs(float(values.mean())) < 0.02
         assert abs(float(values.square().mean()) - 1) < 0.05
@@ -220,7 +221,8 @@ def test_the_noise_can_be_moved_too(toy: Engine, photo: Tensor) -> None:
 
 def test_the_best_latent_is_kept_not_the_last(toy: Engine, photo: Tensor) -> None:
     start = inversion.encode(toy.networks.encoder, photo)
-    wild = replace(toy.inversion("refine"), steps=10, learning_rate=5.0)  # every step makes it worse
+    usual = toy.settings_for_inversion("refine")
+    wild = replace(usual, steps=10, learning_rate=5.0)  # every step makes it worse
     found, _ = refine(toy.generator, start, photo, wild)
     with torch.no_grad():
         assert float((toy.generator(found) - photo).abs().mean()) <= float(
@@ -229,11 +231,11 @@ def test_the_best_latent_is_kept_not_the_last(toy: Engine, photo: Tensor) -> Non
 
 
 def test_a_budget_ends_the_search(toy: Engine, photo: Tensor) -> None:
-    settings = replace(toy.inversion("pivotal", budget=0.7), steps=10_000, pivotal_steps=10_000)
+    settings = replace(toy.settings_for_inversion("pivotal", budget=0.7), steps=10_000, pivotal_steps=10_000)
     done = []
     began = time.monotonic()
     networks = toy.networks
-    inversion.find(
+    inversion.invert(
         photo, photo, toy.generator, networks.encoder, networks.perceptual, networks.identity, settings,
         lambda step, total: done.append((step, total)),
     )  # fmt: skip
@@ -293,7 +295,7 @@ def test_invert_says_how_close_it_comes(here: Path, capsys: pytest.CaptureFixtur
     engine = Engine(here.parent / "pack")
     found = engine.load_inversions(here / "l.npz")
     assert len(found) == 2
-    assert all(one.tuned for one in found)
+    assert all(one.weight_deltas for one in found)
 
 
 def test_latents_bring_their_generator_with_them(here: Path) -> None:
@@ -313,13 +315,13 @@ def test_saved_latents_of_an_edit_hold_it_too(here: Path) -> None:
     assert (
         main(["edit", "a.png", "-p", "smiling", "--inverter", "pivotal", "--save-latent", "-o", "o.png"]) == 0
     )
-    assert Engine(here.parent / "pack").load_inversions(here / "o.npz")[0].tuned
+    assert Engine(here.parent / "pack").load_inversions(here / "o.npz")[0].weight_deltas
 
 
 def test_tuned_latents_of_another_generator_are_refused(here: Path, tmp_path: Path) -> None:
     engine = Engine(here.parent / "pack")
-    found = engine.find(picture(3), engine.inversion("pivotal"))
-    wrong = replace(found, tuned={"synthesis.b8.conv0.bias": torch.zeros(99)})
+    found = engine.invert(picture(3), engine.settings_for_inversion("pivotal"))
+    wrong = replace(found, weight_deltas={"synthesis.b8.conv0.bias": torch.zeros(99)})
     engine.save_inversions(tmp_path / "w.npz", [wrong], ["x"])
     with pytest.raises(BadInputError, match="another generator"):
         engine.load_inversions(tmp_path / "w.npz")

@@ -26,7 +26,7 @@ from styleclip_cli.cli import main
 from styleclip_cli.edits.mapper import TrainedMapper
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError, WeightsError
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.distributed import World
 from styleclip_cli.nets.mapper import LatentMapper
 from styleclip_cli.save import read_metadata
@@ -74,7 +74,7 @@ def trainer_of(engine: Engine, settings: TrainingSettings) -> Trainer:
 
 
 def test_levels_that_are_left_out_change_nothing(tiny: Engine) -> None:
-    face = Inversion(tiny.sample([1, 2]))
+    face = FaceLatent(tiny.sample([1, 2]))
     moved = edit_of(tiny, new(tiny, levels=("medium",), zero_init=False)).edited(face, [1.0])[0]
     changed = (moved.w_plus - face.w_plus).abs().sum(dim=(0, 2)) > 0
     assert changed.nonzero().flatten().tolist() == [4, 5, 6, 7]
@@ -82,13 +82,13 @@ def test_levels_that_are_left_out_change_nothing(tiny: Engine) -> None:
 
 @pytest.mark.parametrize("kind", ["levels", "single", "styles"])
 def test_alpha_scales_the_offset(tiny: Engine, kind: MapperKind) -> None:
-    face = Inversion(tiny.sample([1, 2]))
+    face = FaceLatent(tiny.sample([1, 2]))
     none, one, two = edit_of(tiny, new(tiny, kind, zero_init=False)).edited(face, [0.0, 1.0, 2.0])
-    assert torch.equal(tiny.show(none), tiny.show(face))
+    assert torch.equal(tiny.render([none]), tiny.render([face]))
     if kind == "styles":
         assert torch.equal(one.w_plus, face.w_plus)
-        torch.testing.assert_close(2 * one.shift, two.shift)
-        layers = tiny.generator.style_space.split(one.shift)
+        torch.testing.assert_close(2 * one.style_offset, two.style_offset)
+        layers = tiny.generator.style_space.split(one.style_offset)
         for layer, part in zip(tiny.generator.style_space.layers, layers, strict=True):
             assert bool(part.any()) is not layer.is_rgb
     else:
@@ -134,7 +134,7 @@ def test_a_published_mapper_edits_unchanged(tiny: Engine, tmp_path: Path) -> Non
     assert edit.trained.network.norm == "layers"
     assert (edit.trained.strength, edit.target) == (0.1, "a test")
     w_plus = tiny.sample([1, 2])
-    moved = edit.edited(Inversion(w_plus), [1.2])[0].w_plus
+    moved = edit.edited(FaceLatent(w_plus), [1.2])[0].w_plus
     part = w_plus[:, :4]
     x = part / torch.sqrt((part**2).mean(dim=1, keepdim=True) + 1e-8)
     for i in range(1, 5):

@@ -25,7 +25,7 @@ from styleclip_cli.cli import main
 from styleclip_cli.edits.losses import IdentityLoss, TextLoss, cropped
 from styleclip_cli.edits.optimize import Optimization, Watch, learning_rate_at
 from styleclip_cli.engine import Engine
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.save import read_metadata
 from styleclip_cli.settings import OFFICIAL_OPTIMIZE, OptimizeSettings
@@ -103,8 +103,8 @@ def official(engine: Engine, w_plus: Tensor, steps: int, in_s: bool, lambda_id: 
 def test_the_official_trajectory(tiny: Engine, space: str, lambda_id: float) -> None:
     w_plus = tiny.sample([3]).clone()
     settings = replace(OFFICIAL_OPTIMIZE, space=space, steps=20, lambda_id=lambda_id)
-    found = optimization(tiny, settings).edited(Inversion(w_plus), [1.0])[0]
-    offset = found.shift if space == "s" else found.w_plus - w_plus
+    found = optimization(tiny, settings).edited(FaceLatent(w_plus), [1.0])[0]
+    offset = found.style_offset if space == "s" else found.w_plus - w_plus
     wanted = official(tiny, w_plus, 20, space == "s", lambda_id)
     assert float(wanted.abs().max()) > 0.1
     torch.testing.assert_close(offset, wanted, rtol=1e-3, atol=1e-4)
@@ -138,16 +138,16 @@ def test_crops_zoom_in(tiny: Engine) -> None:
     assert float(right.min()) > -0.6 > float(left.min())
 
 
-def loss_of(engine: Engine, face: Inversion, start: Inversion, settings: OptimizeSettings) -> Tensor:
+def loss_of(engine: Engine, face: FaceLatent, start: FaceLatent, settings: OptimizeSettings) -> Tensor:
     text = TextLoss(engine.networks.clip, TARGET, "face", settings.compare, settings.preprocessing)
     l2 = (face.w_plus - start.w_plus).square().flatten(1).sum(dim=1)
-    return text(engine.show(face)) + settings.lambda_l2 * l2
+    return text(engine.render([face])) + settings.lambda_l2 * l2
 
 
 @pytest.mark.parametrize("radius", [0.0, 1.0])
 def test_the_best_latent_is_kept(tiny: Engine, radius: float) -> None:
     """With steps far too large the last one is bad; what is returned is not, and it is what is shown."""
-    start = Inversion(tiny.sample([1, 2, 3]))
+    start = FaceLatent(tiny.sample([1, 2, 3]))
     settings = OptimizeSettings(
         steps=12, learning_rate=3.0, neighbourhood_radius=radius, preprocessing="styleclip"
     )
@@ -159,7 +159,7 @@ def test_the_best_latent_is_kept(tiny: Engine, radius: float) -> None:
 
 
 def test_no_network_keeps_gradients(tiny: Engine) -> None:
-    optimization(tiny, OptimizeSettings(steps=3, lambda_id=0.1)).edited(Inversion(tiny.sample([1])), [1.0])
+    optimization(tiny, OptimizeSettings(steps=3, lambda_id=0.1)).edited(FaceLatent(tiny.sample([1])), [1.0])
     for network in (tiny.generator, tiny.networks.clip, tiny.networks.identity):
         assert all(p.grad is None and not p.requires_grad for p in network.parameters())
 
@@ -167,7 +167,7 @@ def test_no_network_keeps_gradients(tiny: Engine) -> None:
 @pytest.mark.parametrize("radius", [0.0, 1.0])
 @pytest.mark.parametrize("space", ["w+", "s"])
 def test_only_the_chosen_layers_move(tiny: Engine, space: str, radius: float) -> None:
-    start = Inversion(tiny.sample([5]))
+    start = FaceLatent(tiny.sample([5]))
     settings = OptimizeSettings(steps=6, space=space, layers=(2, 3), neighbourhood_radius=radius, keep="last")
     found = optimization(tiny, settings).edited(start, [1.0])[0]
     if space == "w+":
@@ -175,23 +175,24 @@ def test_only_the_chosen_layers_move(tiny: Engine, space: str, radius: float) ->
         assert moved.nonzero().flatten().tolist() == [2, 3]
     else:
         assert torch.equal(found.w_plus, start.w_plus)
-        moved = {tiny.generator.style_space.locate(i)[0] for i in found.shift[0].nonzero().flatten().tolist()}
+        channels = found.style_offset[0].nonzero().flatten().tolist()
+        moved = {tiny.generator.style_space.locate(i)[0] for i in channels}
         assert {layer.ws_index for layer in moved} == {2, 3}
         assert not any(layer.is_rgb for layer in moved)
 
 
 @pytest.mark.parametrize("radius", [0.0, 1.0])
 def test_several_faces_at_once_are_as_each_alone(tiny: Engine, radius: float) -> None:
-    faces = Inversion(tiny.sample([1, 2, 3])).split()
+    faces = FaceLatent(tiny.sample([1, 2, 3])).split()
     settings = OptimizeSettings(steps=24, learning_rate=0.01, lambda_l2=1e-4, batch=2)
     edit = optimization(tiny, replace(settings, neighbourhood_radius=radius, patience=2, crops=1))
-    together = edit.edited(Inversion.joined(faces), [1.0])[0].split()
+    together = edit.edited(FaceLatent.joined(faces), [1.0])[0].split()
     for face, found in zip(faces, together, strict=True):
         torch.testing.assert_close(edit.edited(face, [1.0])[0].w_plus, found.w_plus, rtol=1e-3, atol=1e-3)
 
 
 def test_alpha_scales_the_way(tiny: Engine) -> None:
-    start = Inversion(tiny.sample([1]))
+    start = FaceLatent(tiny.sample([1]))
     none, half, whole = optimization(tiny, OptimizeSettings(steps=5)).edited(start, [0.0, 0.5, 1.0])
     assert torch.equal(none.w_plus, start.w_plus)
     torch.testing.assert_close(half.w_plus - start.w_plus, (whole.w_plus - start.w_plus) / 2)
@@ -200,17 +201,17 @@ def test_alpha_scales_the_way(tiny: Engine) -> None:
 def test_edits_follow_each_other(tiny: Engine) -> None:
     """What one edit added to the styles is still there after the next."""
     added = torch.randn(1, tiny.generator.style_space.size)
-    twice = Inversion(tiny.sample([1])).moved(shift=added).moved(shift=2 * added)
-    torch.testing.assert_close(twice.shift, 3 * added)
-    start = Inversion(tiny.sample([1]), shift=torch.randn(1, tiny.generator.style_space.size))
+    twice = FaceLatent(tiny.sample([1])).moved(style_offset=added).moved(style_offset=2 * added)
+    torch.testing.assert_close(twice.style_offset, 3 * added)
+    start = FaceLatent(tiny.sample([1]), style_offset=torch.randn(1, tiny.generator.style_space.size))
     in_w, in_s = (
         optimization(tiny, OptimizeSettings(steps=4, space=space)).edited(start, [0.0])[0]  # type: ignore[arg-type]
         for space in ("w+", "s")
     )
-    shown = tiny.show(start)
-    assert torch.equal(tiny.show(in_w), shown)
-    assert torch.equal(tiny.show(in_s), shown)
-    assert not torch.equal(tiny.show(Inversion(start.w_plus)), shown)
+    shown = tiny.render([start])
+    assert torch.equal(tiny.render([in_w]), shown)
+    assert torch.equal(tiny.render([in_s]), shown)
+    assert not torch.equal(tiny.render([FaceLatent(start.w_plus)]), shown)
 
 
 def test_it_can_be_stopped_and_watched(tiny: Engine) -> None:
@@ -225,11 +226,11 @@ def test_it_can_be_stopped_and_watched(tiny: Engine) -> None:
     settings = OptimizeSettings(
         steps=20, learning_rate=0.01, neighbourhood_radius=0.0, lambda_l2=1e-4, lambda_id=1e-3
     )
-    found = optimization(tiny, settings, watch).edited(Inversion(tiny.sample([1, 2])), [1.0])[0]
+    found = optimization(tiny, settings, watch).edited(FaceLatent(tiny.sample([1, 2])), [1.0])[0]
     assert [done for done, _, _ in told] == list(range(1, 8))
     assert all(name in told[0][2] for name in ("clip", "l2", "id"))
     assert [step for step, _ in frames] == [2, 4, 6, 7]
-    assert torch.equal(frames[-1][1], tiny.show(found))  # the last one is the result
+    assert torch.equal(frames[-1][1], tiny.render([found]))  # the last one is the result
     assert frames[0][1].shape == (2, 3, SIDE, SIDE)
     assert not torch.equal(found.w_plus, tiny.sample([1, 2]))
 
@@ -238,7 +239,7 @@ def test_a_plateau_ends_it(tiny: Engine) -> None:
     told: list[int] = []
     settings = OptimizeSettings(steps=60, neighbourhood_radius=0.0, learning_rate=1e-6, patience=5)
     watch = Watch(advance=lambda done, total, note="": told.append(done))
-    optimization(tiny, settings, watch).edited(Inversion(tiny.sample([1])), [1.0])
+    optimization(tiny, settings, watch).edited(FaceLatent(tiny.sample([1])), [1.0])
     assert 5 <= len(told) < 12
 
 
@@ -246,9 +247,9 @@ def test_it_makes_a_drawn_face_smile() -> None:
     """Judged by a network that is not the CLIP that was optimized."""
     engine = Engine("toy", device="cpu")
     judge, k = load_judge(engine), INDEX["smile"]
-    start = Inversion(engine.sample([41, 44]))
+    start = FaceLatent(engine.sample([41, 44]))
     found = engine.optimization("smiling").edited(start, [1.0])[0]
-    before, after = (read_all(judge, engine.show(face).clamp(-1, 1)) for face in (start, found))
+    before, after = (read_all(judge, engine.render([face]).clamp(-1, 1)) for face in (start, found))
     assert (after[:, k] > before[:, k].clamp(min=0.6)).all()
     others = [i for i in range(after.shape[1]) if i != k]
     assert float((after - before)[:, others].abs().mean()) < 0.12

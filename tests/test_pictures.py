@@ -480,7 +480,7 @@ def test_a_report_shows_the_top_channels_and_all_layers(tmp_path: Path, engine: 
     assert sum(part.channels for part in found.layers) == 20
     assert sum(part.share for part in found.layers) == pytest.approx(1.0)
     assert [len(row) for row in found.faces] == [5, 5]
-    untouched = engine.show_each([_face(engine, 1)])[0]
+    untouched = engine.render([_face(engine, 1)])[0]
     apart = np.asarray(found.faces[0][2]).astype(int) - np.asarray(drawing.as_image(untouched))
     assert np.abs(apart).max() <= 1
     assert [len(part.strips) for part in found.channels] == [2, 2, 2, 0, 0]
@@ -509,9 +509,9 @@ def test_a_report_shows_the_top_channels_and_all_layers(tmp_path: Path, engine: 
 
 
 def _face(engine: Engine, seed: int):
-    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.inversion import FaceLatent
 
-    return Inversion(engine.sample([seed]))
+    return FaceLatent(engine.sample([seed]))
 
 
 def test_a_report_of_one_channel_against_its_sign(engine: Engine) -> None:

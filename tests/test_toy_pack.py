@@ -49,7 +49,7 @@ def test_the_judge_reads_faces(engine: Engine, faces: tuple[torch.Tensor, torch.
 
 def test_pictures_survive_inversion(engine: Engine, faces: tuple[torch.Tensor, torch.Tensor]) -> None:
     _, pictures = faces
-    inverted = engine.synthesize(engine.styles(engine.invert(pictures[:N], steps=0))).clamp(-1, 1)
+    inverted = engine.synthesize(engine.styles(engine.invert_w_plus(pictures[:N], steps=0))).clamp(-1, 1)
     assert float(psnr(inverted, pictures[:N]).mean()) > 22
 
 
@@ -59,7 +59,10 @@ def test_refining_an_inversion_brings_it_closer(
     picture = faces[1][:1]
     errors = [
         float(
-            psnr(engine.synthesize(engine.styles(engine.invert(picture, steps=steps))).clamp(-1, 1), picture)
+            psnr(
+                engine.synthesize(engine.styles(engine.invert_w_plus(picture, steps=steps))).clamp(-1, 1),
+                picture,
+            )
         )
         for steps in (0, 30)
     ]

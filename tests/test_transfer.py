@@ -15,7 +15,7 @@ from styleclip_cli.edits.prompts import resolve_prompt
 from styleclip_cli.edits.transfer import relevant_channels
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import UsageError
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.cache import cache_dir
 from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.save import read_metadata
@@ -43,8 +43,8 @@ def drawn(seed: int, n: int = N, **fixed: float) -> Tensor:
     return render_all(attributes)
 
 
-def found(engine: Engine, pictures: Tensor) -> Inversion:
-    return Inversion(engine.invert(pictures, keep=False, inverter="encoder"))
+def found(engine: Engine, pictures: Tensor) -> FaceLatent:
+    return FaceLatent(engine.invert_w_plus(pictures, keep=False, inverter="encoder"))
 
 
 def read(engine: Engine, pictures: Tensor) -> Tensor:
@@ -59,8 +59,8 @@ def leak(before: Tensor, after: Tensor, asked: list[int]) -> float:
 
 
 def test_no_strength_and_the_face_itself_change_nothing(engine: Engine) -> None:
-    first, second = (Inversion(engine.sample([seed])) for seed in (1, 2))
-    before = engine.show(first)
+    first, second = (FaceLatent(engine.sample([seed])) for seed in (1, 2))
+    before = engine.render([first])
     assert torch.equal(engine.edit(first, engine.transfer(second, "hair"), [0.0])[:, 0], before)
     assert torch.equal(engine.edit(first, engine.transfer(first, "hair"), [1.0])[:, 0], before)
     assert torch.equal(engine.edit(first, engine.mix(first), [1.0])[:, 0], before)
@@ -68,7 +68,7 @@ def test_no_strength_and_the_face_itself_change_nothing(engine: Engine) -> None:
 
 def test_glasses_arrive_and_little_else(engine: Engine) -> None:
     first, second = (found(engine, drawn(seed, glasses=value)) for seed, value in ((1, 0.0), (2, 1.0)))
-    before, after = read(engine, engine.show(first)), []
+    before, after = read(engine, engine.render([first])), []
     for one, other in zip(first.split(), second.split(), strict=True):
         after.append(read(engine, engine.edit(one, engine.transfer(other, "glasses"), [1.0])[:, 0]))
     glasses = INDEX["glasses"]
@@ -84,8 +84,8 @@ def test_hair_is_more_than_its_presence(engine: Engine) -> None:
     first = found(engine, drawn(3, **dark))
     (other,) = found(engine, drawn(4, 1, **fair)).split()
     edit = engine.transfer(other, "hair")
-    before, after = (read(engine, engine.show(one)) for one in edit.edited(first, [0.0, 1.0]))
-    wanted = read(engine, engine.show(other))
+    before, after = (read(engine, engine.render([one])) for one in edit.edited(first, [0.0, 1.0]))
+    wanted = read(engine, engine.render([other]))
     names = ("hair_light", "hair_red", "hair_grey", "hair_length", "hair_volume", "fringe")
     for name in ("hair_light", "hair_length", "fringe"):
         k = INDEX[name]
@@ -95,21 +95,21 @@ def test_hair_is_more_than_its_presence(engine: Engine) -> None:
 
 
 def test_strengths_between_go_part_of_the_way(engine: Engine) -> None:
-    one, other = (Inversion(engine.sample([seed])) for seed in (1, 2))
+    one, other = (FaceLatent(engine.sample([seed])) for seed in (1, 2))
     edit = engine.transfer(other, "hair, glasses")
     half, whole = edit.edited(one, [0.5, 1.0])
-    assert half.shift is not None
-    assert whole.shift is not None
-    torch.testing.assert_close(2 * half.shift, whole.shift)
-    moved = engine.styles(one.w_plus) + whole.shift
+    assert half.style_offset is not None
+    assert whole.style_offset is not None
+    torch.testing.assert_close(2 * half.style_offset, whole.style_offset)
+    moved = engine.styles(one.w_plus) + whole.style_offset
     taken = edit.weight > 0
     torch.testing.assert_close(moved[:, taken], engine.styles(other.w_plus)[:, taken], atol=1e-5, rtol=0)
-    assert not whole.shift[:, ~taken].any()
+    assert not whole.style_offset[:, ~taken].any()
 
 
 def test_earlier_edits_of_both_faces_count(engine: Engine) -> None:
     """What edits added to the styles: the reference's is taken along, the face's gives way to it."""
-    one, other = (Inversion(engine.sample([seed])) for seed in (1, 2))
+    one, other = (FaceLatent(engine.sample([seed])) for seed in (1, 2))
     glasses = engine.direction("with glasses")
     (worn,) = glasses.edited(other, [4.0])
     (away,) = glasses.edited(one, [-4.0])
@@ -118,12 +118,12 @@ def test_earlier_edits_of_both_faces_count(engine: Engine) -> None:
 
 
 def test_several_faces_at_once_are_each_on_its_own(engine: Engine) -> None:
-    faces, (other,) = engine.sample([1, 2]), Inversion(engine.sample([3])).split()
+    faces, (other,) = engine.sample([1, 2]), FaceLatent(engine.sample([3])).split()
     edit = engine.transfer(other, "mouth")
-    (both,) = edit.edited(Inversion(faces), [1.0])
+    (both,) = edit.edited(FaceLatent(faces), [1.0])
     for one, alone in zip(both.split(), faces.split(1), strict=True):
-        (expected,) = edit.edited(Inversion(alone), [1.0])
-        torch.testing.assert_close(one.shift, expected.shift, atol=1e-6, rtol=0)
+        (expected,) = edit.edited(FaceLatent(alone), [1.0])
+        torch.testing.assert_close(one.style_offset, expected.style_offset, atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("layers", [range(4), (1, 4, 11), None])
@@ -131,12 +131,12 @@ def test_style_mixing_is_swapping_w_plus_vectors(engine: Engine, layers) -> None
     first, second = engine.sample([1]), engine.sample([2])
     swapped, numbers = first.clone(), slice(None) if layers is None else list(layers)
     swapped[:, numbers] = second[:, numbers]
-    mixed = engine.edit(first, engine.mix(Inversion(second), layers), [1.0])[:, 0]
-    torch.testing.assert_close(mixed, engine.show(Inversion(swapped)), atol=1e-4, rtol=0)
+    mixed = engine.edit(first, engine.mix(FaceLatent(second), layers), [1.0])[:, 0]
+    torch.testing.assert_close(mixed, engine.render([FaceLatent(swapped)]), atol=1e-4, rtol=0)
 
 
 def test_what_cannot_be_taken_is_refused(engine: Engine) -> None:
-    other = Inversion(engine.sample([1]))
+    other = FaceLatent(engine.sample([1]))
     with pytest.raises(UsageError, match=r"largest usable beta is 0\.\d") as caught:
         engine.transfer(other, "hair", beta=0.99)
     usable = float(caught.value.hint.split()[1])
@@ -146,7 +146,7 @@ def test_what_cannot_be_taken_is_refused(engine: Engine) -> None:
     with pytest.raises(UsageError, match="0 to 11"):
         engine.mix(other, [])
     with pytest.raises(UsageError, match="2 faces"):
-        engine.transfer(Inversion(engine.sample([1, 2])), "hair")
+        engine.transfer(FaceLatent(engine.sample([1, 2])), "hair")
     with pytest.raises(UsageError, match="same"):
         engine.transfer(other, "hair, face")
 
@@ -178,7 +178,7 @@ def test_a_direction_between_pictures_adds_what_they_differ_in(engine: Engine) -
     direction = engine.direction_between(before, after, target="with", neutral="without")
     assert (direction.target, direction.neutral) == ("with", "without")
     start = found(engine, drawn(6, glasses=0.0))
-    shown, edited = (read(engine, engine.show(one)) for one in direction.edited(start, [0.0, 4.0]))
+    shown, edited = (read(engine, engine.render([one])) for one in direction.edited(start, [0.0, 4.0]))
     assert float((edited[:, INDEX["glasses"]] > 0.6).float().mean()) > 0.8
     assert leak(shown, edited, [INDEX["glasses"]]) < 0.05
     with pytest.raises(UsageError, match="no difference"):

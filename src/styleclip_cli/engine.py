@@ -36,7 +36,7 @@ from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
 from styleclip_cli.edits.optimize import Optimization, Watch
 from styleclip_cli.edits.parts import phrases_of
 from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
-from styleclip_cli.inversion import Inversion, files
+from styleclip_cli.inversion import FaceLatent, files
 from styleclip_cli.inverter import ImageInverter
 from styleclip_cli.machine.device import choose_device
 from styleclip_cli.machine.distributed import World
@@ -123,10 +123,10 @@ class Engine:
             progress,
         )
         self.direction_settings = adjusted(DirectionSettings(), defaults)
-        self.inversion_settings = adjusted(InversionSettings(), defaults)
+        self.default_inversion = adjusted(InversionSettings(), defaults)
         self.optimize_settings = adjusted(OptimizeSettings(), defaults.get("optimize", {}))
         self.training_settings = adjusted(TrainingSettings(), defaults.get("training", {}))
-        self.inverter = ImageInverter(self.networks, self.inversion_settings, progress)
+        self.inverter = ImageInverter(self.networks, self.default_inversion, progress)
         self._precision = precision
 
     @cached_property
@@ -149,7 +149,7 @@ class Engine:
         return self.networks.landmarker
 
     @property
-    def close_up(self) -> int:
+    def encoder_input(self) -> int:
         """Side of the images that the encoder reads, in pixels; the generator's where there is none."""
         return self.networks.encoder_input
 
@@ -265,7 +265,7 @@ class Engine:
         """
         return self.generator.w_avg.expand(1, self.generator.style_space.num_ws, -1).clone()
 
-    def inversion(
+    def settings_for_inversion(
         self,
         inverter: Inverter | None = None,
         steps: int | None = None,
@@ -285,7 +285,7 @@ class Engine:
         """
         return self.inverter.settings(inverter, steps, noise, budget)
 
-    def invert(
+    def invert_w_plus(
         self, images: Tensor, steps: int | None = None, keep: bool = True, inverter: Inverter | None = None
     ) -> Tensor:
         """Find the latents of images; what was found once is kept in the cache.
@@ -299,29 +299,29 @@ class Engine:
         Returns:
             W+ [N, num_ws, w_dim].
         """
-        return self.inverter.invert(images, self.inversion(inverter, steps), keep)
+        return self.inverter.invert_w_plus(images, self.settings_for_inversion(inverter, steps), keep)
 
-    def find(
+    def invert(
         self,
         image: Tensor,
         settings: InversionSettings | None = None,
         keep: bool = True,
-        close_up: Tensor | None = None,
+        encoder_input: Tensor | None = None,
         measure: bool = False,
-    ) -> Inversion:
+    ) -> FaceLatent:
         """Find the latent of one image, and what the generator gains for it.
 
         Args:
             image: [1, 3, H, W] in [-1, 1].
             settings: How; None takes the pack's.
             keep: Use the cache.
-            close_up: The same image as the encoder is to see it; None: `image`.
+            encoder_input: The same image as the encoder is to see it; None: `image`.
             measure: Also measure how close the encoder's answer comes; of the others it is always measured.
 
         Returns:
             W+ [1, num_ws, w_dim] on the device, with how close it comes.
         """
-        return self.inverter.find(image, settings, keep, close_up, measure)
+        return self.inverter.invert(image, settings, keep, encoder_input, measure)
 
     def styles(self, w_plus: Tensor) -> Tensor:
         """The affine layers: W+ to styles.
@@ -334,30 +334,19 @@ class Engine:
         """
         return self.renderer.styles(w_plus)
 
-    def synthesize(self, styles: Tensor, tuned: Mapping[str, Tensor] | None = None) -> Tensor:
+    def synthesize(self, styles: Tensor, weight_deltas: Mapping[str, Tensor] | None = None) -> Tensor:
         """Render styles.
 
         Args:
             styles: [N, size].
-            tuned: What is added to the generator's tensors meanwhile (`Inversion.tuned`).
+            weight_deltas: What is added to the generator's tensors meanwhile (`FaceLatent.weight_deltas`).
 
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
         """
-        return self.renderer.synthesize(styles, tuned)
+        return self.renderer.synthesize(styles, weight_deltas)
 
-    def show(self, face: Inversion) -> Tensor:
-        """Render a face, or several joined.
-
-        Args:
-            face: The face.
-
-        Returns:
-            [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
-        """
-        return self.renderer.render([face])
-
-    def show_each(self, faces: Sequence[Inversion]) -> Tensor:
+    def render(self, faces: Sequence[FaceLatent]) -> Tensor:
         """Render faces, at once unless the generator is tuned for one of them.
 
         Args:
@@ -368,7 +357,7 @@ class Engine:
         """
         return self.renderer.render(faces)
 
-    def edit(self, face: Inversion | Tensor, edit: Edit, alphas: Sequence[float]) -> Tensor:
+    def edit(self, face: FaceLatent | Tensor, edit: Edit, alphas: Sequence[float]) -> Tensor:
         """Edit faces, by each of some strengths, and render them.
 
         Args:
@@ -379,8 +368,8 @@ class Engine:
         Returns:
             Images [N, len(alphas), 3, R, R] in nominally [-1, 1], on the CPU.
         """
-        start = face if isinstance(face, Inversion) else Inversion(face)
-        images = self.show_each(edit.edited(start, alphas))
+        start = face if isinstance(face, FaceLatent) else FaceLatent(face)
+        images = self.render(edit.edited(start, alphas))
         return images.unflatten(0, (len(alphas), -1)).transpose(0, 1)
 
     def edit_photo(
@@ -464,9 +453,9 @@ class Engine:
         Raises:
             OutputError: If the file cannot be written.
         """
-        self.save_inversions(path, [Inversion(w_plus)], sources)
+        self.save_inversions(path, [FaceLatent(w_plus)], sources)
 
-    def save_inversions(self, path: Path, found: Sequence[Inversion], sources: Sequence[str]) -> None:
+    def save_inversions(self, path: Path, found: Sequence[FaceLatent], sources: Sequence[str]) -> None:
         """Write latents, with what belongs to each, and where they come from.
 
         Args:
@@ -479,7 +468,7 @@ class Engine:
         """
         files.save(path, found, sources, self.pack)
 
-    def load_inversions(self, path: Path) -> list[Inversion]:
+    def load_inversions(self, path: Path) -> list[FaceLatent]:
         """Read latents and what belongs to each, and make sure that they are this generator's.
 
         Args:
@@ -574,7 +563,7 @@ class Engine:
 
     def transfer(
         self,
-        reference: Inversion,
+        reference: FaceLatent,
         prompt: str,
         neutral: str = "face",
         *,
@@ -607,7 +596,7 @@ class Engine:
         styles = styles_of_one(self.generator, reference)
         return Transfer(self.generator, styles, weight, prompt, texts[0][1], tuple(phrases), shared)
 
-    def mix(self, reference: Inversion, layers: Sequence[int] | None = None) -> Transfer:
+    def mix(self, reference: FaceLatent, layers: Sequence[int] | None = None) -> Transfer:
         """The edit that gives faces whole W+ layers of another one: style mixing.
 
         Args:
@@ -732,7 +721,7 @@ class Engine:
 
     def choose(
         self,
-        face: Inversion | Tensor,
+        face: FaceLatent | Tensor,
         prompt: str,
         neutral: str = "face",
         keep_identity: float = KEEP_IDENTITY,
@@ -754,7 +743,7 @@ class Engine:
         Raises:
             UsageError: As `direction`.
         """
-        start = face if isinstance(face, Inversion) else Inversion(face)
+        start = face if isinstance(face, FaceLatent) else FaceLatent(face)
         counts = candidates(self.direction_settings.channels)
         edits = [self.direction(prompt, neutral, channels=n, literal=literal) for n in counts]
         return choose(self.renderer, self.judge, [start], edits, self.default_alpha, keep_identity)[0]

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from styleclip_cli import inversion
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine import cache
 from styleclip_cli.machine.profile import stage
 from styleclip_cli.machine.progress import Progress, silent
@@ -46,7 +46,7 @@ class ImageInverter:
         chosen: dict[str, Any] = {"inverter": inverter, "steps": steps, "noise": noise, "budget": budget}
         return replace(self.default, **{name: value for name, value in chosen.items() if value is not None})
 
-    def invert(self, images: Tensor, settings: InversionSettings, keep: bool = True) -> Tensor:
+    def invert_w_plus(self, images: Tensor, settings: InversionSettings, keep: bool = True) -> Tensor:
         """Find the latents of images.
 
         Args:
@@ -59,17 +59,17 @@ class ImageInverter:
         """
         if settings.inverter == "encoder" and not keep:
             return inversion.encode(self._networks.encoder, images, self._networks.generator)
-        return torch.cat([self.find(image, settings, keep).w_plus for image in images.split(1)])
+        return torch.cat([self.invert(image, settings, keep).w_plus for image in images.split(1)])
 
     @stage("invert")
-    def find(
+    def invert(
         self,
         image: Tensor,
         settings: InversionSettings | None = None,
         keep: bool = True,
         encoder_input: Tensor | None = None,
         measure: bool = False,
-    ) -> Inversion:
+    ) -> FaceLatent:
         """Find the latent of one image, and what the generator gains for it.
 
         Args:
@@ -90,7 +90,7 @@ class ImageInverter:
 
         def compute() -> tuple[cache.Arrays, cache.Json]:
             with self._progress("inverting") as advance:
-                found = inversion.find(
+                found = inversion.invert(
                     image,
                     image if encoder_input is None else encoder_input,
                     networks.generator,
@@ -109,7 +109,7 @@ class ImageInverter:
             arrays, details = cache.cached("inversions", key, inversion.SCHEMA, compute)
         else:
             arrays, details = compute()
-        found = Inversion.from_arrays(arrays, details)
+        found = FaceLatent.from_arrays(arrays, details)
         found = replace(found, w_plus=found.w_plus.to(networks.device))
         if not measure or found.quality is not None:
             return found

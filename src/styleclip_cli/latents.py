@@ -25,7 +25,7 @@ class Latents:
     Attributes:
         w_plus: [N, num_ws, w_dim], float32, finite.
         provenance: Where they come from: "generator" (fingerprint), "models", "sources" (one per face).
-        extras: What else belongs to a face, by its number: the arrays that `Inversion.to_arrays` keeps
+        extras: What else belongs to a face, by its number: the arrays that `FaceLatent.to_arrays` keeps
             beside W+ (what its generator gains, what edits added to its styles).
     """
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from styleclip_cli.inversion import Inversion, tuned
+from styleclip_cli.inversion import FaceLatent, tuned
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import Precision
 from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
@@ -39,30 +39,30 @@ class Renderer:
         """
         return styles_of(self.generator, w_plus)
 
-    def synthesize(self, styles: Tensor, tuned_by: Mapping[str, Tensor] | None = None) -> Tensor:
+    def synthesize(self, styles: Tensor, weight_deltas: Mapping[str, Tensor] | None = None) -> Tensor:
         """Render styles.
 
         Args:
             styles: [N, size].
-            tuned_by: What is added to the generator's tensors meanwhile (`Inversion.tuned`).
+            weight_deltas: What is added to the generator's tensors meanwhile (`FaceLatent.weight_deltas`).
 
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
         """
-        with tuned(self.generator, tuned_by or {}):
+        with tuned(self.generator, weight_deltas or {}):
             return synthesize(self._renders, styles)
 
-    def render(self, faces: Sequence[Inversion]) -> Tensor:
+    def render(self, faces: Sequence[FaceLatent]) -> Tensor:
         """Render faces, at once unless the generator is tuned for one of them.
 
         Args:
-            faces: At least one; each may be several (`Inversion.joined`).
+            faces: At least one; each may be several (`FaceLatent.joined`).
 
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
         """
-        if any(face.tuned for face in faces):
+        if any(face.weight_deltas for face in faces):
             return torch.cat(
-                [self.synthesize(styles_of_face(self.generator, face), face.tuned) for face in faces]
+                [self.synthesize(styles_of_face(self.generator, face), face.weight_deltas) for face in faces]
             )
-        return self.synthesize(styles_of_face(self.generator, Inversion.joined(faces)))
+        return self.synthesize(styles_of_face(self.generator, FaceLatent.joined(faces)))

@@ -15,7 +15,7 @@ from styleclip_cli.nets.graphs import render
 from styleclip_cli.nets.stylegan2 import Generator
 
 if TYPE_CHECKING:
-    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.inversion import FaceLatent
 
 
 # Pixels rendered at once. On a CPU more do not pay, they only need memory; GPUs are filled by more.
@@ -74,7 +74,7 @@ def synthesize(generator: Generator, styles: Tensor, batch: int | None = None) -
     return torch.cat(images) if images else torch.empty(0, 3, 0, 0)
 
 
-def styles_of_face(generator: Generator, face: Inversion) -> Tensor:
+def styles_of_face(generator: Generator, face: FaceLatent) -> Tensor:
     """Styles of faces, with what edits in StyleSpace added to them.
 
     Args:
@@ -85,7 +85,7 @@ def styles_of_face(generator: Generator, face: Inversion) -> Tensor:
         [N, size].
     """
     styles = styles_of(generator, face.w_plus)
-    return styles if face.shift is None else styles + face.shift.to(styles)
+    return styles if face.style_offset is None else styles + face.style_offset.to(styles)
 
 
 def styles_of(generator: Generator, w_plus: Tensor) -> Tensor:

@@ -91,7 +91,7 @@ def editing(engine: Engine) -> Iterator[Timing]:
         engine.check_photos(align=False)
         found = find_faces(engine, picture, align=False)
         face = found[0].portrait.image
-        yield timed("invert (encoder)", partial(engine.invert, face, steps=0, keep=False))
+        yield timed("invert (encoder)", partial(engine.invert_w_plus, face, steps=0, keep=False))
         direction = engine.direction("smiling")
         photo = picture.resize((2 * picture.width, 2 * picture.height), Image.Resampling.BICUBIC)
         again = partial(engine.edit_photo, photo, direction, 4.0, align=False)

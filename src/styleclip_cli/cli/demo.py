@@ -56,7 +56,7 @@ def demo(
 
     reporter.note("2. invert: latents found from the pixels of those files alone")
     originals = torch.cat([to_tensor(read_image(path), engine.pack.resolution) for path in faces])
-    w_plus = engine.invert(originals)
+    w_plus = engine.invert_w_plus(originals)
     columns = [originals, engine.synthesize(engine.styles(w_plus))]
 
     for number, prompt in enumerate(PROMPTS):

@@ -75,7 +75,7 @@ def evaluate(
 
     chosen_cases(prompt or None)  # before anything is measured
     engine = Engine(models, device=device, progress=reporter.progress, relevance=mode)
-    faces = Faces(engine, load_judge(engine), engine.inversion(chosen_inverter))
+    faces = Faces(engine, load_judge(engine), engine.settings_for_inversion(chosen_inverter))
     outcomes = {}
     for name in METHODS:
         if method not in (name, "all"):

@@ -203,7 +203,7 @@ def _pictures(
         def read(item: Item, pictures: list[Tensor] = pictures) -> None:
             photo = open_photo(item, reporter.note, max_megapixels)
             if photo is None:
-                pictures.append(engine.show(latent_of(engine, item)))
+                pictures.append(engine.render([latent_of(engine, item)]))
                 return
             engine.check_photos(align)
             pictures.append(portraits(engine, photo.image, align=align)[0].image)

@@ -117,7 +117,7 @@ def _finish(results: list[EditResult], reporter: Reporter, planned: Plan, engine
         from styleclip_cli.pictures.sheets import contact_sheet
         from styleclip_cli.save import save_image
 
-        shown = [engine.show(face)[0] for face in faces]
+        shown = [engine.render([face])[0] for face in faces]
         crops = [crop for result in found for crop in result.crops]
         rows = [[one if crop is None else crop, one] for crop, one in zip(crops, shown, strict=True)]
         save_image(preview, contact_sheet(rows, column_labels=["input", "latent"]))

@@ -20,7 +20,7 @@ import torch
 
 from styleclip_cli.edits.edit import Edit, edited_each
 from styleclip_cli.edits.scores import Scores, clip_direction, similarity_and_progress
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.progress import Advance, nothing
 from styleclip_cli.settings import KEEP_IDENTITY
 
@@ -53,7 +53,7 @@ class Choice:
 
     edit: Edit
     alpha: float
-    edited: Inversion
+    edited: FaceLatent
     scores: Scores
 
 
@@ -71,11 +71,11 @@ class AlphaSweep:
 
     keep_identity: float
     alphas: list[float] = field(default_factory=list)
-    faces: list[Inversion] = field(default_factory=list)
+    faces: list[FaceLatent] = field(default_factory=list)
     scores: list[_Measured] = field(default_factory=list)
     ended: bool = False
 
-    def add(self, alpha: float, face: Inversion, measured: _Measured) -> None:
+    def add(self, alpha: float, face: FaceLatent, measured: _Measured) -> None:
         """Take one more step into account; the first one counts whatever it does to the identity.
 
         Args:
@@ -133,7 +133,7 @@ def candidates(channels: int) -> list[int]:
 def choose(
     renderer: Renderer,
     judge: Judge,
-    faces: Sequence[Inversion],
+    faces: Sequence[FaceLatent],
     edits: Sequence[Edit],
     default_alpha: float,
     keep_identity: float = KEEP_IDENTITY,

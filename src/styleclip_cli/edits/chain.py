@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from styleclip_cli.edits.edit import Edit
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +30,7 @@ class Chain:
         """Where they start."""
         return ", ".join(dict.fromkeys(edit.neutral for edit, _ in self.steps if edit.neutral))
 
-    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+    def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
         """Edit faces by all steps.
 
         Args:

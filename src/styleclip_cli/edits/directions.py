@@ -27,7 +27,7 @@ from styleclip_cli.measure.statistics import StyleStatistics
 from styleclip_cli.settings import DirectionSettings
 
 if TYPE_CHECKING:
-    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.inversion import FaceLatent
     from styleclip_cli.nets.stylespace import StyleLayer, StyleSpace
 
 SCHEMA = "styleclip.direction/1"
@@ -81,7 +81,7 @@ class Direction:
         if tuple(self.delta.shape) != (size,) or tuple(self.relevance.shape) != (size,):
             raise ValueError(f"delta {tuple(self.delta.shape)}, widths sum to {size}")
 
-    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+    def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
         """Move faces along it: alpha times `delta` is added to their styles.
 
         Args:
@@ -91,7 +91,7 @@ class Direction:
         Returns:
             The face at each strength.
         """
-        return [face.moved(shift=alpha * self.delta.to(face.w_plus)[None]) for alpha in alphas]
+        return [face.moved(style_offset=alpha * self.delta.to(face.w_plus)[None]) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
         """What a recipe says of it."""

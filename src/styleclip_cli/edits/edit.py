@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 
 
 class Edit(Protocol):
@@ -22,7 +22,7 @@ class Edit(Protocol):
     @property
     def neutral(self) -> str: ...  # noqa: D102
 
-    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+    def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
         """Edit faces.
 
         Args:
@@ -42,10 +42,10 @@ class Edit(Protocol):
 
 def edited_each(
     edit: Edit,
-    faces: Sequence[Inversion],
+    faces: Sequence[FaceLatent],
     alphas: Sequence[float],
     stopped: Callable[[], bool] = lambda: False,
-) -> list[list[Inversion] | None]:
+) -> list[list[FaceLatent] | None]:
     """Edit faces, together those that have no generator of their own.
 
     Args:
@@ -57,13 +57,13 @@ def edited_each(
     Returns:
         Each face at each strength; None for those that were left undone.
     """
-    alone = [[i] for i, face in enumerate(faces) if face.tuned]
-    joint = [i for i, face in enumerate(faces) if not face.tuned]
-    results: list[list[Inversion] | None] = [None] * len(faces)
+    alone = [[i] for i, face in enumerate(faces) if face.weight_deltas]
+    joint = [i for i, face in enumerate(faces) if not face.weight_deltas]
+    results: list[list[FaceLatent] | None] = [None] * len(faces)
     for group in ([joint] if joint else []) + alone:
         if stopped():
             break
-        moved = edit.edited(Inversion.joined([faces[i] for i in group]), alphas)
+        moved = edit.edited(FaceLatent.joined([faces[i] for i in group]), alphas)
         for i, *each in zip(group, *(at_alpha.split() for at_alpha in moved), strict=True):
             results[i] = each
     return results

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from styleclip_cli.errors import WeightsError, one_line, shortened
 from styleclip_cli.fingerprints import same
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.nets.mapper import STRENGTH, LatentMapper
 from styleclip_cli.settings import MapperNorm
 from styleclip_cli.synthesize import styles_of_face
@@ -153,7 +153,7 @@ class MapperEdit:
         """The text that it starts from."""
         return self.trained.neutral
 
-    def offset(self, face: Inversion) -> Tensor:
+    def offset(self, face: FaceLatent) -> Tensor:
         """What alpha = 1 adds.
 
         Args:
@@ -171,7 +171,7 @@ class MapperEdit:
             styles = styles_of_face(self.generator, face)
             return self.trained.strength * space.concat(mapper.offsets(space.split(styles)))
 
-    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+    def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
         """Move faces: one forward pass for all strengths.
 
         Args:

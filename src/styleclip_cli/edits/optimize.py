@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from styleclip_cli.edits.losses import IdentityLoss, TextLoss
-from styleclip_cli.inversion import Inversion, tuned
+from styleclip_cli.inversion import FaceLatent, tuned
 from styleclip_cli.inversion.refine import Plateau, frozen
 from styleclip_cli.machine.progress import Advance, nothing
 from styleclip_cli.settings import OptimizeSettings
@@ -107,7 +107,7 @@ class Optimization:
     settings: OptimizeSettings
     watch: Watch = Watch()
 
-    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+    def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
         """Move faces, `settings.batch` at a time.
 
         Args:
@@ -139,22 +139,22 @@ class Optimization:
         """Space and steps."""
         return f"{self.settings.space} {self.settings.steps} steps"
 
-    def _moved(self, face: Inversion) -> Tensor:
+    def _moved(self, face: FaceLatent) -> Tensor:
         """The offset of one batch: of W+ [N, num_ws, w_dim], or of the styles [N, size]."""
-        with tuned(self.generator, face.tuned), frozen(self.generator, self.clip, self.identity):
+        with tuned(self.generator, face.weight_deltas), frozen(self.generator, self.clip, self.identity):
             return _Descent(self, face).run()
 
 
 class _Descent:
     """One batch of faces on its way."""
 
-    def __init__(self, edit: Optimization, face: Inversion) -> None:
+    def __init__(self, edit: Optimization, face: FaceLatent) -> None:
         self._settings, self._generator, self._watch = edit.settings, edit.generator, edit.watch
         device = next(edit.generator.parameters()).device
         self._space = edit.generator.style_space
         # Copies made outside inference mode: autograd refuses tensors that were made inside it.
         self._w_plus = face.w_plus.detach().to(device).clone()
-        self._shift = None if face.shift is None else face.shift.detach().to(device).clone()
+        self._shift = None if face.style_offset is None else face.style_offset.detach().to(device).clone()
         self._free = self._mask().to(device)
         self._random = torch.Generator().manual_seed(self._settings.seed)
         self._text = TextLoss(
@@ -328,6 +328,6 @@ def _sum(terms: Mapping[str, Tensor]) -> Tensor:
     return torch.stack(list(terms.values())).sum(dim=0)
 
 
-def _chunks(face: Inversion, batch: int) -> list[Inversion]:
+def _chunks(face: FaceLatent, batch: int) -> list[FaceLatent]:
     parts = face.split()
-    return [Inversion.joined(parts[start : start + batch]) for start in range(0, len(parts), batch)]
+    return [FaceLatent.joined(parts[start : start + batch]) for start in range(0, len(parts), batch)]

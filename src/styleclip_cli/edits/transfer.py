@@ -21,7 +21,7 @@ from torch import Tensor
 from styleclip_cli.edits.directions import beta_for_channels
 from styleclip_cli.edits.parts import CHANNELS
 from styleclip_cli.errors import UsageError
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.nets.stylespace import StyleSpace
@@ -62,7 +62,7 @@ class Transfer:
         """How many channels take part."""
         return int((self.weight > 0).sum())
 
-    def edited(self, face: Inversion, alphas: Sequence[float]) -> list[Inversion]:
+    def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
         """Move faces toward the other one.
 
         Args:
@@ -74,7 +74,7 @@ class Transfer:
         """
         styles = styles_of_face(self.generator, face)
         step = self.weight.to(styles) * (self.reference.to(styles) - styles)
-        return [face.moved(shift=alpha * step) for alpha in alphas]
+        return [face.moved(style_offset=alpha * step) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
         """What a recipe says of it."""
@@ -91,7 +91,7 @@ class Transfer:
         return "  ".join([*words, f"{self.num_channels} channels"])
 
 
-def styles_of_one(generator: Generator, face: Inversion) -> Tensor:
+def styles_of_one(generator: Generator, face: FaceLatent) -> Tensor:
     """Styles of a reference.
 
     Args:

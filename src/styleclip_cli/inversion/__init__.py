@@ -67,46 +67,46 @@ class Quality:
 
 
 @dataclass(frozen=True, eq=False)
-class Inversion:
+class FaceLatent:
     """What was found for one image, and what edits made of it.
 
     Several faces can be one: [N, ...] in the place of [1, ...], if none is tuned (`joined`, `split`).
 
     Attributes:
         w_plus: [1, num_ws, w_dim].
-        tuned: What the generator's tensors gain for this image, by name; empty if it stays as it is.
+        weight_deltas: What the generator's tensors gain for this image, by name; empty if it stays as it is.
         quality: How close it comes; None if that was not measured, or it was edited.
-        shift: [1, size], what edits in StyleSpace added to the styles of `w_plus`; None for nothing.
+        style_offset: [1, size], what edits in StyleSpace added to the styles of `w_plus`; None for nothing.
     """
 
     w_plus: Tensor
-    tuned: Mapping[str, Tensor] = field(default_factory=dict)
+    weight_deltas: Mapping[str, Tensor] = field(default_factory=dict)
     quality: Quality | None = None
-    shift: Tensor | None = None
+    style_offset: Tensor | None = None
 
-    def moved(self, w_plus: Tensor | None = None, shift: Tensor | None = None) -> Inversion:
+    def moved(self, w_plus: Tensor | None = None, style_offset: Tensor | None = None) -> FaceLatent:
         """The same face after an edit.
 
         Args:
             w_plus: What is added to W+, of its shape; None for nothing.
-            shift: What is added to the styles, [N or 1, size]; None for nothing.
+            style_offset: What is added to the styles, [N or 1, size]; None for nothing.
 
         Returns:
             A new one; `quality` no longer holds.
         """
-        if shift is not None:
-            shift = shift.expand(len(self.w_plus), -1)
-            if self.shift is not None:
-                shift = self.shift.to(shift) + shift
+        if style_offset is not None:
+            style_offset = style_offset.expand(len(self.w_plus), -1)
+            if self.style_offset is not None:
+                style_offset = self.style_offset.to(style_offset) + style_offset
         return replace(
             self,
             w_plus=self.w_plus if w_plus is None else self.w_plus + w_plus.to(self.w_plus),
-            shift=self.shift if shift is None else shift,
+            style_offset=self.style_offset if style_offset is None else style_offset,
             quality=None,
         )
 
     @classmethod
-    def joined(cls, faces: Sequence[Inversion]) -> Inversion:
+    def joined(cls, faces: Sequence[FaceLatent]) -> FaceLatent:
         """Several faces as one, to be worked on at once.
 
         Args:
@@ -120,18 +120,21 @@ class Inversion:
         """
         if len(faces) == 1:
             return faces[0]
-        if any(face.tuned for face in faces):
+        if any(face.weight_deltas for face in faces):
             raise ValueError("faces with generators of their own cannot be joined")
-        shifts = [face.shift for face in faces if face.shift is not None]
-        shift = None
+        shifts = [face.style_offset for face in faces if face.style_offset is not None]
+        style_offset = None
         if shifts:
             nothing = torch.zeros_like(shifts[0][:1])
-            shift = torch.cat(
-                [nothing.expand(len(f.w_plus), -1) if f.shift is None else f.shift for f in faces]
+            style_offset = torch.cat(
+                [
+                    nothing.expand(len(f.w_plus), -1) if f.style_offset is None else f.style_offset
+                    for f in faces
+                ]
             )
-        return cls(torch.cat([face.w_plus for face in faces]), shift=shift)
+        return cls(torch.cat([face.w_plus for face in faces]), style_offset=style_offset)
 
-    def split(self) -> list[Inversion]:
+    def split(self) -> list[FaceLatent]:
         """Each face on its own.
 
         Returns:
@@ -139,8 +142,10 @@ class Inversion:
         """
         if len(self.w_plus) == 1:
             return [self]
-        shifts = [None] * len(self.w_plus) if self.shift is None else self.shift.split(1)
-        return [replace(self, w_plus=w, shift=s) for w, s in zip(self.w_plus.split(1), shifts, strict=True)]
+        shifts = [None] * len(self.w_plus) if self.style_offset is None else self.style_offset.split(1)
+        return [
+            replace(self, w_plus=w, style_offset=s) for w, s in zip(self.w_plus.split(1), shifts, strict=True)
+        ]
 
     def to_arrays(self) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Arrays and details to be kept.
@@ -148,13 +153,13 @@ class Inversion:
         Returns:
             Arrays by name, and details as JSON can hold them.
         """
-        arrays = {"w_plus": self.w_plus.detach().cpu().numpy(), **to_arrays(self.tuned)}
-        if self.shift is not None:
-            arrays["shift"] = self.shift.detach().cpu().numpy()
+        arrays = {"w_plus": self.w_plus.detach().cpu().numpy(), **to_arrays(self.weight_deltas)}
+        if self.style_offset is not None:
+            arrays["shift"] = self.style_offset.detach().cpu().numpy()
         return arrays, {} if self.quality is None else asdict(self.quality)
 
     @classmethod
-    def from_arrays(cls, arrays: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> Inversion:
+    def from_arrays(cls, arrays: Mapping[str, np.ndarray], details: Mapping[str, Any]) -> FaceLatent:
         """What `to_arrays` kept.
 
         Args:
@@ -168,11 +173,11 @@ class Inversion:
             ValueError: If it is something else.
         """
         quality = Quality(**details) if details else None
-        shift = torch.from_numpy(arrays["shift"]).float() if "shift" in arrays else None
-        return cls(torch.from_numpy(arrays["w_plus"]), from_arrays(arrays), quality, shift)
+        style_offset = torch.from_numpy(arrays["shift"]).float() if "shift" in arrays else None
+        return cls(torch.from_numpy(arrays["w_plus"]), from_arrays(arrays), quality, style_offset)
 
 
-def find(
+def invert(
     image: Tensor,
     encoder_input: Tensor,
     generator: Generator,
@@ -181,7 +186,7 @@ def find(
     identity: ArcFace | None,
     settings: InversionSettings,
     progress: Callable[[int, int], None] | None = None,
-) -> Inversion:
+) -> FaceLatent:
     """Invert one image.
 
     Args:
@@ -201,26 +206,26 @@ def find(
     deadline = Deadline(settings.budget, progress, settings.total_steps)
     w_plus = encode(encoder, encoder_input, generator)
     if settings.inverter == "encoder":  # measuring would take longer than asking it: see `measured`
-        return Inversion(w_plus)
+        return FaceLatent(w_plus)
     assert perceptual is not None
     with tuned(generator, {}):  # noise and weights are moved in place: other threads wait
         w_plus, changes = refine(generator, w_plus, image, settings, perceptual, identity, deadline)
         if settings.inverter == "pivotal":
             changes |= pivotal(generator, w_plus, image, settings, perceptual, changes, deadline)
     seconds = time.monotonic() - began
-    return Inversion(
+    return FaceLatent(
         w_plus, changes, _quality(image, w_plus, generator, changes, perceptual, identity, seconds)
     )
 
 
 def measured(
-    found: Inversion,
+    found: FaceLatent,
     image: Tensor,
     generator: Generator,
     perceptual: Perceptual,
     identity: ArcFace | None,
     seconds: float,
-) -> Inversion:
+) -> FaceLatent:
     """An inversion with how close it comes.
 
     Args:
@@ -234,7 +239,7 @@ def measured(
     Returns:
         The same with its quality.
     """
-    quality = _quality(image, found.w_plus, generator, found.tuned, perceptual, identity, seconds)
+    quality = _quality(image, found.w_plus, generator, found.weight_deltas, perceptual, identity, seconds)
     return replace(found, quality=quality)
 
 

@@ -9,13 +9,13 @@ import torch
 
 from styleclip_cli import latents
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.latents import Latents
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.weights.packs import Pack
 
 
-def save(path: Path, faces: Sequence[Inversion], sources: Sequence[str], pack: Pack) -> None:
+def save(path: Path, faces: Sequence[FaceLatent], sources: Sequence[str], pack: Pack) -> None:
     """Write faces.
 
     Args:
@@ -33,7 +33,7 @@ def save(path: Path, faces: Sequence[Inversion], sources: Sequence[str], pack: P
     latents.write(path, Latents(w_plus, provenance, {i: arrays for i, arrays in enumerate(kept) if arrays}))
 
 
-def load(path: Path, generator: Generator, pack: Pack) -> list[Inversion]:
+def load(path: Path, generator: Generator, pack: Pack) -> list[FaceLatent]:
     """Read faces and make sure that they are this generator's.
 
     Args:
@@ -58,22 +58,22 @@ def load(path: Path, generator: Generator, pack: Pack) -> list[Inversion]:
     found = []
     for i, w_plus in enumerate(read.w_plus):
         try:
-            face = Inversion.from_arrays({"w_plus": w_plus[None], **read.extras.get(i, {})}, {})
+            face = FaceLatent.from_arrays({"w_plus": w_plus[None], **read.extras.get(i, {})}, {})
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
             raise BadInputError(f"{path}: not usable latents ({error})", "invert again") from None
-        if any(tensors.get(name) != change.shape for name, change in face.tuned.items()):
+        if any(tensors.get(name) != change.shape for name, change in face.weight_deltas.items()):
             raise BadInputError(f"{path}: tuned for another generator", "the --models they were made with")
-        if face.shift is not None and (
-            face.shift.shape != (1, space.size) or not bool(face.shift.isfinite().all())
+        if face.style_offset is not None and (
+            face.style_offset.shape != (1, space.size) or not bool(face.style_offset.isfinite().all())
         ):
             raise BadInputError(
                 f"{path}: edited with another generator, or damaged", "the --models they were made with"
             )
         found.append(
-            Inversion(
+            FaceLatent(
                 face.w_plus.to(device).expand(-1, space.num_ws, -1),
-                face.tuned,
-                shift=None if face.shift is None else face.shift.to(device),
+                face.weight_deltas,
+                style_offset=None if face.style_offset is None else face.style_offset.to(device),
             )
         )
     return found

@@ -14,9 +14,9 @@ from torch import Tensor
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.scores import clip_direction, scores
 from styleclip_cli.errors import shortened
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job.result import EditResult, FaceResult
-from styleclip_cli.photos.portrait import Portrait, put_back, shown
+from styleclip_cli.photos.portrait import AlignedCrop, put_back, shown
 from styleclip_cli.pictures.animate import eased
 from styleclip_cli.pictures.sheets import contact_sheet, grid
 from styleclip_cli.recipe import SAVED, WORDS, Recipe, Step
@@ -33,7 +33,7 @@ def render(some: Sequence[WorkItem], tools: Tools) -> None:
     if not some:
         return
     wanted = [_wanted(one, tools) for one in some]
-    pictures = tools.engine.show_each([face for faces in wanted for face in faces])
+    pictures = tools.engine.render([face for faces in wanted for face in faces])
     gallery, watcher, request = tools.plan.gallery, tools.watcher, tools.plan.request
     for one, own in zip(some, pictures.split([len(faces) for faces in wanted]), strict=True):
         if _draws_originals(one, tools):
@@ -89,7 +89,7 @@ def _needs_original(one: WorkItem, tools: Tools) -> bool:
     return one.photo is None or tools.plan.request.crop
 
 
-def _wanted(one: WorkItem, tools: Tools) -> list[Inversion]:
+def _wanted(one: WorkItem, tools: Tools) -> list[FaceLatent]:
     """What has to be rendered for one input."""
     if not one.is_one_picture:  # the face as it was found, then at each threshold and strength
         return [one.faces[0], *one.edited[0]]
@@ -97,7 +97,7 @@ def _wanted(one: WorkItem, tools: Tools) -> list[Inversion]:
     return [*faces, *one.faces] if _draws_originals(one, tools) else faces
 
 
-def _shown(one: WorkItem) -> list[Inversion]:
+def _shown(one: WorkItem) -> list[FaceLatent]:
     """What one picture of each face needs rendered."""
     edited = [strengths[0] for strengths in one.edited]
     return edited if one.photo is None else shown(one.found, edited)
@@ -154,7 +154,7 @@ def _morph(one: WorkItem, tools: Tools) -> Iterator[Image.Image]:
         for done, part in enumerate(parts):
             moved = [one.edit_of(n).edited(face, [part * full[n]])[0] for n, face in enumerate(one.faces)]
             step = replace(one, edited=[[face] for face in moved], alphas=[part], edits=one.edits[:1])
-            yield _picture(step, tools.engine.show_each(_shown(step)), tools)[0]
+            yield _picture(step, tools.engine.render(_shown(step)), tools)[0]
             advance(done + 1, len(parts))
 
 
@@ -190,7 +190,7 @@ def _face(one: WorkItem, number: int) -> FaceResult:
     )
 
 
-def corners_of(portrait: Portrait) -> list[list[float]]:
+def corners_of(portrait: AlignedCrop) -> list[list[float]]:
     """Corners of a face's crop in its photo, to a tenth of a pixel."""
     return [[round(float(x), 1) for x in corner] for corner in portrait.quad]
 

@@ -26,7 +26,7 @@ from styleclip_cli.settings import DEFAULT_NEUTRAL, InversionSettings
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
-    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.inversion import FaceLatent
     from styleclip_cli.job.plan import Plan
     from styleclip_cli.job.watching import Watcher
 
@@ -176,7 +176,7 @@ class RequestedEdits:
         self._tell(f'taking {", ".join(found.phrases)}; neutral "{found.neutral}"')
         return found
 
-    def _face_of(self, item: Item, which: str) -> Inversion:
+    def _face_of(self, item: Item, which: str) -> FaceLatent:
         """The latent of the face that is taken from."""
         request, settings = self._plan.request, self._inversion
         photo = open_photo(item, self._tell, request.max_megapixels)

@@ -12,7 +12,7 @@ from styleclip_cli.machine.progress import Tell
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
-    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.inversion import FaceLatent
     from styleclip_cli.photos.photo import Photo
 
 
@@ -50,7 +50,7 @@ def open_photo(item: Item, tell: Tell, max_megapixels: float = 100) -> Photo | N
     return photo
 
 
-def latent_of(engine: Engine, item: Item) -> Inversion:
+def latent_of(engine: Engine, item: Item) -> FaceLatent:
     """Sample or read the face of an item that is no picture.
 
     Args:
@@ -60,24 +60,24 @@ def latent_of(engine: Engine, item: Item) -> Inversion:
     Raises:
         BadInputError: If a latent file does not fit the generator.
     """
-    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.inversion import FaceLatent
 
     if item.average:
-        return Inversion(engine.average())
+        return FaceLatent(engine.average())
     if item.seed is not None:
-        return Inversion(engine.sample([item.seed]))
+        return FaceLatent(engine.sample([item.seed]))
     assert item.path is not None
     assert item.row is not None
     return _all_of(engine, item.path)[item.row]
 
 
 @lru_cache(maxsize=1)
-def _all_of(engine: Engine, path: Path) -> list[Inversion]:
+def _all_of(engine: Engine, path: Path) -> list[FaceLatent]:
     """Read a file once for all of its faces, which come one after the other."""
     return engine.load_inversions(path)
 
 
-def quality_line(found: Inversion) -> str:
+def quality_line(found: FaceLatent) -> str:
     """How close an inversion comes, in a few words; empty if that is not known."""
     quality = found.quality
     if quality is None:

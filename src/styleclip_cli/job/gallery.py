@@ -170,7 +170,7 @@ class Gallery:
 
         for item, path in self.missing:
             with suppress(BadInputError):
-                before = to_image(engine.show(latent_of(engine, item)))
+                before = to_image(engine.render([latent_of(engine, item)]))
                 self.pairs[path] = Pair(item.name, False, self._kept(before), self._kept(read_image(path)))
 
     def finish(self, title: str, progress: Progress = silent) -> Iterator[Path]:

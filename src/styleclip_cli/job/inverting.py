@@ -63,7 +63,7 @@ def find_faces(one: WorkItem, tools: Tools) -> None:
     kept = request.preview is not None  # a long batch keeps no pictures else
     result.crops = [portrait.image[0] if kept else None for portrait in cut_out]
     result.latents = [
-        engine.find(portrait.image, tools.inversion, close_up=portrait.close_up, measure=True)
+        engine.invert(portrait.image, tools.inversion, encoder_input=portrait.encoder_input, measure=True)
         for portrait in cut_out
     ]
     result.faces = [FaceResult(None, None, None, None, corners_of(portrait)) for portrait in cut_out]

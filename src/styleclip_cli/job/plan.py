@@ -27,7 +27,7 @@ from styleclip_cli.job.request import EditRequest
 from styleclip_cli.job.watching import Film, plan_film
 
 if TYPE_CHECKING:
-    from styleclip_cli.photos.portrait import Found
+    from styleclip_cli.photos.portrait import InvertedFace
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Planned:
     item: Item
     path: Path | None
     request: EditRequest
-    found: Sequence[Found] = ()
+    found: Sequence[InvertedFace] = ()
 
 
 @dataclass(frozen=True)

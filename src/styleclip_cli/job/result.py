@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
     from styleclip_cli.edits.scores import Scores
-    from styleclip_cli.inversion import Inversion
+    from styleclip_cli.inversion import FaceLatent
     from styleclip_cli.recipe import Recipe
     from styleclip_cli.save import Mark
 
@@ -85,7 +85,7 @@ class EditResult:
     mark: Mark | None = None
     alpha: Image.Image | None = None
     exif: bytes | None = None
-    latents: Sequence[Inversion] = ()
+    latents: Sequence[FaceLatent] = ()
     faces: Sequence[FaceResult] = ()
     method: str | None = None
     prompt: str | None = None

@@ -81,7 +81,7 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
     if request.method == "optimize" and edits is None:
         watcher = Watcher(engine.progress, tell, stop, plan.film)
     steps, noise = request.inversion_steps, request.noise or None
-    inversion = engine.inversion(request.inverter, steps, noise, request.budget)
+    inversion = engine.settings_for_inversion(request.inverter, steps, noise, request.budget)
     maker = edits or RequestedEdits(plan, engine, inversion, tell, watcher)
     tools = Tools(plan, engine, maker, inversion, tell, stop, watcher)
 

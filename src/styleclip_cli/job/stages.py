@@ -14,7 +14,7 @@ from styleclip_cli.edits.auto import Choice, choose
 from styleclip_cli.edits.edit import Edit, edited_each
 from styleclip_cli.edits.scores import Scores
 from styleclip_cli.errors import BadInputError, DeviceError, StyleClipError, WeightsError
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job import compose
 from styleclip_cli.job.edits import EditMaker
 from styleclip_cli.job.faces import latent_of, quality_line, read_item, source_name
@@ -108,9 +108,9 @@ class WorkItem:
     edits: Sequence[Edit] = ()
     alphas: Sequence[float] = ()
     photo: Photo | None = None
-    found: Sequence[portrait.Found] = ()
-    faces: Sequence[Inversion] = ()
-    edited: Sequence[Sequence[Inversion]] = ()
+    found: Sequence[portrait.InvertedFace] = ()
+    faces: Sequence[FaceLatent] = ()
+    edited: Sequence[Sequence[FaceLatent]] = ()
     choices: Sequence[Choice] = ()
     scores: Sequence[Scores] = ()
     before: Image.Image | None = None

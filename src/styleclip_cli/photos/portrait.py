@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.profile import stage
 from styleclip_cli.photos.align import (
     OF_FACES,
@@ -49,41 +49,41 @@ class FaceModel(Protocol):
         """Says how photos are aligned, and how large pictures are."""
 
     @property
-    def close_up(self) -> int:
+    def encoder_input(self) -> int:
         """The side of what the encoder sees."""
 
     @property
     def landmarker(self) -> Landmarker:
         """Finds faces."""
 
-    def find(
-        self, image: Tensor, settings: InversionSettings | None = None, *, close_up: Tensor | None = None
-    ) -> Inversion:
+    def invert(
+        self, image: Tensor, settings: InversionSettings | None = None, *, encoder_input: Tensor | None = None
+    ) -> FaceLatent:
         """Find the latent of one picture."""
 
-    def show_each(self, faces: Sequence[Inversion]) -> Tensor:
+    def render(self, faces: Sequence[FaceLatent]) -> Tensor:
         """Render faces."""
 
 
 @dataclass(frozen=True, eq=False)
-class Portrait:
+class AlignedCrop:
     """The part of a photo that a generator's pictures show.
 
     Attributes:
         image: The crop at the generator's size, [1, 3, R, R] in [-1, 1].
-        close_up: The crop at the encoder's size, [1, 3, r, r].
+        encoder_input: The crop at the encoder's size, [1, 3, r, r].
         quad: Where it is in the photo: corners [4, 2], NW, SW, SE, NE.
         aligned: Whether it is the whole photo.
     """
 
     image: Tensor
-    close_up: Tensor
+    encoder_input: Tensor
     quad: Points
     aligned: bool
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class InvertedFace:
     """A face of a photo.
 
     Attributes:
@@ -91,8 +91,8 @@ class Found:
         face: Its latent.
     """
 
-    portrait: Portrait
-    face: Inversion
+    portrait: AlignedCrop
+    face: FaceLatent
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,14 +107,14 @@ class Edited:
     """
 
     image: Image.Image | Tensor
-    faces: Sequence[Inversion]
+    faces: Sequence[FaceLatent]
     crops: Sequence[Tensor]
     spilled: bool = False
 
 
 def portraits(
     engine: FaceModel, photo: Image.Image, which: str | int = "largest", align: bool = True
-) -> list[Portrait]:
+) -> list[AlignedCrop]:
     """Cut out of a photo what the pack's generator draws.
 
     Args:
@@ -140,17 +140,17 @@ def portraits(
     return found if len(found) == 1 else [replace(portrait, aligned=False) for portrait in found]
 
 
-def _whole(engine: FaceModel, photo: Image.Image) -> Portrait:
+def _whole(engine: FaceModel, photo: Image.Image) -> AlignedCrop:
     """The middle square of a photo, as a picture of its own."""
-    image, close_up = (to_tensor(photo, side) for side in (engine.pack.resolution, engine.close_up))
-    return Portrait(image, close_up, square_quad(photo), aligned=True)
+    image, encoder_input = (to_tensor(photo, side) for side in (engine.pack.resolution, engine.encoder_input))
+    return AlignedCrop(image, encoder_input, square_quad(photo), aligned=True)
 
 
-def _portrait(engine: FaceModel, photo: Image.Image, quad: Points) -> Portrait:
-    size, close = engine.pack.resolution, engine.close_up
+def _portrait(engine: FaceModel, photo: Image.Image, quad: Points) -> AlignedCrop:
+    size, close = engine.pack.resolution, engine.encoder_input
     if engine.pack.alignment == "car":
-        image, close_up = (_letterboxed(cut(photo, quad, side, padding=False)) for side in (size, close))
-        return Portrait(image, close_up, quad, aligned=False)
+        image, encoder_input = (_letterboxed(cut(photo, quad, side, padding=False)) for side in (size, close))
+        return AlignedCrop(image, encoder_input, quad, aligned=False)
     whole = square_quad(photo)
     side = float(np.linalg.norm(whole[3] - whole[0]))
     near = photo.width == photo.height and float(np.abs(quad - whole).max()) <= _ALIGNED * side
@@ -159,8 +159,8 @@ def _portrait(engine: FaceModel, photo: Image.Image, quad: Points) -> Portrait:
         return replace(_whole(engine, photo), aligned=near and photo.width <= size)
     image = to_tensor(cut(photo, quad, size, min(4 * size, max(size, _FINEST))), size)
     # The encoder was trained on crops made without finer ones (e4e, utils/alignment.py).
-    close_up = image if close == size else to_tensor(cut(photo, quad, close), close)
-    return Portrait(image, close_up, quad, aligned=False)
+    encoder_input = image if close == size else to_tensor(cut(photo, quad, close), close)
+    return AlignedCrop(image, encoder_input, quad, aligned=False)
 
 
 def _letterboxed(crop: Image.Image) -> Tensor:
@@ -177,7 +177,7 @@ def find_faces(
     which: str | int = "largest",
     align: bool = True,
     settings: InversionSettings | None = None,
-) -> list[Found]:
+) -> list[InvertedFace]:
     """Cut faces out of a photo and find their latents.
 
     Args:
@@ -192,12 +192,15 @@ def find_faces(
     """
     with stage("find faces"):
         cut_out = portraits(engine, photo, which, align)
-    return [Found(one, engine.find(one.image, settings, close_up=one.close_up)) for one in cut_out]
+    return [
+        InvertedFace(one, engine.invert(one.image, settings, encoder_input=one.encoder_input))
+        for one in cut_out
+    ]
 
 
-def shown(found: Sequence[Found], edited: Sequence[Inversion]) -> list[Inversion]:
+def shown(found: Sequence[InvertedFace], edited: Sequence[FaceLatent]) -> list[FaceLatent]:
     """What `put_back` needs rendered: faces after the edit, and before it unless they are the whole photo."""
-    faces: list[Inversion] = []
+    faces: list[FaceLatent] = []
     for one, face in zip(found, edited, strict=True):
         faces += [face] if one.portrait.aligned else [face, one.face]
     return faces
@@ -206,8 +209,8 @@ def shown(found: Sequence[Found], edited: Sequence[Inversion]) -> list[Inversion
 def put_back(
     engine: FaceModel,
     photo: Image.Image,
-    found: Sequence[Found],
-    edited: Sequence[Inversion],
+    found: Sequence[InvertedFace],
+    edited: Sequence[FaceLatent],
     mode: CompositeMode = DEFAULT_COMPOSITE,
     pictures: Tensor | None = None,
 ) -> Edited:
@@ -221,7 +224,7 @@ def put_back(
         mode: How the edit is put back; see `paste_back.paste`.
         pictures: What `shown` names, rendered already [M, 3, R, R]; None renders it here.
     """
-    rendered = iter(engine.show_each(shown(found, edited)) if pictures is None else pictures)
+    rendered = iter(engine.render(shown(found, edited)) if pictures is None else pictures)
     image: Image.Image | Tensor = photo
     crops, spilled = [], False
     for one in found:

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from styleclip_cli.edits.directions import Direction, TopChannel
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.progress import Progress, silent
 from styleclip_cli.pictures.difference import Difference, difference, share
 from styleclip_cli.pictures.drawing import (
@@ -175,7 +175,7 @@ def direction_report(
     with progress("rendering the report") as advance:
         faces, starts = [], []
         for done, one in enumerate(w_plus, start=1):
-            edited = renderer.render(direction.edited(Inversion(one), alphas))
+            edited = renderer.render(direction.edited(FaceLatent(one), alphas))
             faces.append([_small(picture) for picture in edited])
             starts.append(renderer.styles(one)[0])
             advance(done, total)

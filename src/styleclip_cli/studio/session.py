@@ -24,7 +24,7 @@ from styleclip_cli.edits.directions import Direction
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job.edits import GivenEdit
 from styleclip_cli.job.inputs import Item
 from styleclip_cli.job.plan import Plan, Planned
@@ -32,7 +32,7 @@ from styleclip_cli.job.request import EditRequest
 from styleclip_cli.job.result import EditResult
 from styleclip_cli.job.run import run
 from styleclip_cli.photos.photo import Photo, read_photo
-from styleclip_cli.photos.portrait import Found, find_faces, put_back
+from styleclip_cli.photos.portrait import InvertedFace, find_faces, put_back
 from styleclip_cli.save import picture_of, to_image
 from styleclip_cli.settings import Inverter
 from styleclip_cli.studio.look import History, Look, Method, Wish, command_line, recipe_text
@@ -122,15 +122,15 @@ class Subject:
         self,
         engine: Engine,
         name: str,
-        face: Inversion,
+        face: FaceLatent,
         photo: Photo | None = None,
-        found: Found | None = None,
+        found: InvertedFace | None = None,
         seed: int | None = None,
     ) -> None:
         self.name, self.face, self.photo, self.found, self.seed = name, face, photo, found, seed
         self._engine = engine
-        self._plain = engine.show(face)  # the face as the generator draws it, without an edit
-        self._start: tuple[Chain, Inversion] | None = None
+        self._plain = engine.render([face])  # the face as the generator draws it, without an edit
+        self._start: tuple[Chain, FaceLatent] | None = None
         self._styles: tuple[Tensor, Tensor] | None = None
         self.before = to_image(self._plain)
         if photo is not None and found is not None:
@@ -162,10 +162,10 @@ class Subject:
         if not resolved.steps:
             return self.before
         edited = self._edited(resolved)
-        shift = edited.shift
+        shift = edited.style_offset
         styles = self._styles_of(edited.w_plus)
         picture = self._engine.synthesize(
-            styles if shift is None else styles + shift.to(styles), edited.tuned
+            styles if shift is None else styles + shift.to(styles), edited.weight_deltas
         )
         if self.found is None:
             return to_image(picture)
@@ -198,7 +198,7 @@ class Subject:
         result.mark = "generated" if self.photo is None else "edited"
         return result
 
-    def _edited(self, resolved: Resolved) -> Inversion:
+    def _edited(self, resolved: Resolved) -> FaceLatent:
         """All edits but the last are the same from move to move: their result is kept."""
         steps = resolved.chain.steps
         kept = Chain(steps[:-1])
@@ -259,7 +259,8 @@ class Session:
             if sum(one.pixels for one in self.subjects) + photo.image.width * photo.image.height > MAX_PIXELS:
                 raise BadInputError("the pictures are too large together", "remove one of them")
             self.engine.check_photos()
-            (found,) = find_faces(self.engine, photo.image, settings=self.engine.inversion(_INVERTER))
+            settings = self.engine.settings_for_inversion(_INVERTER)
+            (found,) = find_faces(self.engine, photo.image, settings=settings)
         except StyleClipError as error:  # the file's own name is one that nobody has seen
             message = error.message.removeprefix(f"{path}: ")
             raise type(error)(f"{name}: {message}", error.hint) from None
@@ -272,7 +273,7 @@ class Session:
             BadInputError: If there are too many pictures.
         """
         self._check_room()
-        face = Inversion(self.engine.sample([seed]))
+        face = FaceLatent(self.engine.sample([seed]))
         return self._added(Subject(self.engine, f"seed:{seed}", face, seed=seed))
 
     def drop(self, subject: Subject) -> None:
@@ -365,7 +366,7 @@ class Session:
 
     def _more(self) -> dict[str, str]:
         """What `styleclip edit` would do otherwise."""
-        return {} if self.engine.inversion_settings.inverter == _INVERTER else {"inverter": _INVERTER}
+        return {} if self.engine.default_inversion.inverter == _INVERTER else {"inverter": _INVERTER}
 
     def _wish(self, method: Method = "global", neutral: str | None = None) -> Wish:
         start = Wish(method=method, alpha=self.usual_alpha(method))

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from styleclip_cli.edits.edit import edited_each
 from styleclip_cli.errors import UsageError
-from styleclip_cli.inversion import Inversion
+from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.settings import InversionSettings, Inverter
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals, shown, visibility
 from styleclip_cli.toyworld.networks import Judge
@@ -169,7 +169,7 @@ def evaluate(
                 f"the model pack {engine.pack.name} has no mapper for these prompts",
                 "styleclip train-mapper, with one of the prompts",
             )
-    faces = faces or Faces(engine, judge, engine.inversion(inverter), limit)
+    faces = faces or Faces(engine, judge, engine.settings_for_inversion(inverter), limit)
     rows = []
     for done, case in enumerate(cases):
         if progress is not None:
@@ -220,7 +220,7 @@ def chosen_cases(prompts: Sequence[str] | None) -> list[Case]:
 class Chosen:
     """Faces of one case, what the judge read before [n, 32], embeddings [n, D]."""
 
-    faces: Sequence[Inversion]
+    faces: Sequence[FaceLatent]
     read: Tensor
     embedded: Tensor
 
@@ -232,8 +232,8 @@ class Faces:
         self, engine: Engine, judge: Judge, settings: InversionSettings | None = None, limit: int = 40
     ) -> None:
         self._engine, self._judge, self._limit = engine, judge, limit
-        self._settings = settings or engine.inversion_settings
-        self._faces: list[Inversion] = []
+        self._settings = settings or engine.default_inversion
+        self._faces: list[FaceLatent] = []
         self._attributes: list[Tensor] = []
         self._read: list[Tensor] = []
         self._embedded: list[Tensor] = []
@@ -276,10 +276,12 @@ class Faces:
         # Eight bits per colour, as a file would hold them.
         pictures = ((pictures + 1) * 127.5).round() / 127.5 - 1
         if self._settings.inverter == "encoder":
-            w_plus = self._engine.invert(pictures, keep=False, inverter="encoder")
-            faces = Inversion(w_plus).split()
+            w_plus = self._engine.invert_w_plus(pictures, keep=False, inverter="encoder")
+            faces = FaceLatent(w_plus).split()
         else:
-            faces = [self._engine.find(picture, self._settings, keep=False) for picture in pictures.split(1)]
+            faces = [
+                self._engine.invert(picture, self._settings, keep=False) for picture in pictures.split(1)
+            ]
         self._faces += faces
         inverted = show_all(self._engine, faces)
         self._attributes.append(attributes)
@@ -344,11 +346,11 @@ def _seen(judge: Judge, case: Case, before: Tensor, pictures: Tensor) -> tuple[T
     return case.holds(read), _weighted((read - before).abs(), seen)
 
 
-def show_all(engine: Engine, faces: Sequence[Inversion]) -> Tensor:
+def show_all(engine: Engine, faces: Sequence[FaceLatent]) -> Tensor:
     """Pictures [N, 3, R, R] of faces in [-1, 1]; N may be 0."""
     if not faces:
         return torch.zeros(0, 3, engine.pack.resolution, engine.pack.resolution)
-    return engine.show_each(faces).clamp(-1, 1)
+    return engine.render(faces).clamp(-1, 1)
 
 
 @torch.inference_mode()
