@@ -101,7 +101,7 @@ STAGES = {
     "load the encoder": "engine.networks.encoder",
     "load CLIP": "engine.networks.clip",
     "load ArcFace": "engine.networks.identity",
-    "encode a photo (with loading)": "engine.invert(torch.zeros(1, 3, 1024, 1024), keep=False)",
+    "encode a photo (with loading)": "engine.invert_w_plus(torch.zeros(1, 3, 1024, 1024), keep=False)",
     "find a direction (with loading)": "engine.direction('with makeup')",
     "render 1024 pixels (with loading)": "engine.synthesize(engine.styles(engine.sample([0])))",
 }

@@ -31,7 +31,7 @@ from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
 from styleclip_cli.nets.mapper import STRENGTH, LatentMapper
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.photos.align import cut, ffhq_quad
+from styleclip_cli.photo.align import cut, ffhq_quad
 from styleclip_cli.weights.readers import Part, archives, read_parts
 
 BAR = 1e-4

@@ -34,8 +34,8 @@ from scipy import ndimage
 from styleclip_cli.bench.timing import machine
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.photos.paste_back import paste
-from styleclip_cli.photos.portrait import InvertedFace, find_faces, put_back, shown
+from styleclip_cli.photo.paste_back import paste
+from styleclip_cli.photo.portrait import InvertedFace, find_faces, put_back, shown
 from styleclip_cli.save import to_image
 from styleclip_cli.toyworld.scenes import Scene, draw, make_scene
 

@@ -19,7 +19,7 @@ from styleclip_cli.cli import main
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import FaceLatent
-from styleclip_cli.photos.portrait import find_faces, numbered, portraits, put_back, shown
+from styleclip_cli.photo.portrait import find_faces, numbered, portraits, put_back, shown
 from styleclip_cli.pictures.sheets import contact_sheet
 from styleclip_cli.save import picture_of, save_image, to_image
 from styleclip_cli.settings import CompositeMode

@@ -8,7 +8,7 @@ from PIL import Image
 
 from styleclip_cli import Engine
 from styleclip_cli.edits.edit import Edit
-from styleclip_cli.photos.portrait import Edited, find_faces, put_back
+from styleclip_cli.photo.portrait import Edited, find_faces, put_back
 from styleclip_cli.settings import DEFAULT_COMPOSITE
 
 

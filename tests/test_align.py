@@ -11,8 +11,9 @@ from PIL import Image
 
 from checkpoints import GOLDEN
 from styleclip_cli.errors import BadInputError, UsageError
-from styleclip_cli.photos import align, photo
-from styleclip_cli.photos.align import Face, choose, cut, ffhq_quad, left_to_right, quad_for, square_quad
+from styleclip_cli.photo import align
+from styleclip_cli.photo import read as photo
+from styleclip_cli.photo.align import Face, choose, cut, ffhq_quad, left_to_right, quad_for, square_quad
 
 
 def waves(width: int, height: int, phase: int = 0) -> Image.Image:

@@ -8,8 +8,8 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from styleclip_cli.photos.blend import SPILLED, spill
-from styleclip_cli.photos.paste_back import paste
+from styleclip_cli.photo.blend import SPILLED, spill
+from styleclip_cli.photo.paste_back import paste
 
 SIDE = 128
 SKIN, GREY, PINK, DARK = (0.6, 0.2, 0.0), (-0.1, -0.1, 0.0), (0.5, -0.4, 0.1), (-0.8, -0.85, -0.9)

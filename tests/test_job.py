@@ -16,7 +16,7 @@ from styleclip_cli.job.parsing import edit_request
 from styleclip_cli.job.plan import plan
 from styleclip_cli.job.request import EXCLUSIONS, refuse
 from styleclip_cli.job.run import run
-from styleclip_cli.photos.photo import photo_of, read_image
+from styleclip_cli.photo.read import photo_of, read_image
 from styleclip_cli.recipe import SCHEMA
 from styleclip_cli.save import mark_of, read_metadata
 

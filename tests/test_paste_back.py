@@ -11,8 +11,8 @@ import torch
 from PIL import Image
 
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.photos.align import cut
-from styleclip_cli.photos.paste_back import _places, paste
+from styleclip_cli.photo.align import cut
+from styleclip_cli.photo.paste_back import _places, paste
 
 
 def noisy(width: int = 400, height: int = 300) -> Image.Image:

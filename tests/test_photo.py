@@ -21,7 +21,8 @@ from PIL import Image, features
 from PIL.ExifTags import IFD
 
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.photos import decoders, photo
+from styleclip_cli.photo import decoders
+from styleclip_cli.photo import read as photo
 
 
 def gradient(size: tuple[int, int] = (40, 30)) -> Image.Image:

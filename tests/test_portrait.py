@@ -15,7 +15,7 @@ from scipy import ndimage
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.photos.portrait import numbered, portraits
+from styleclip_cli.photo.portrait import numbered, portraits
 from styleclip_cli.save import read_metadata, save_image, to_image
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals
 from styleclip_cli.toyworld.evaluate import load_judge, read_all

@@ -16,7 +16,7 @@ NEVER = [
     ("studio", "styleclip_cli.cli"),
     ("edits", "styleclip_cli.engine"),
     ("inversion", "styleclip_cli.networks"),
-    ("photos.portrait", "styleclip_cli.engine"),
+    ("photo.portrait", "styleclip_cli.engine"),
     ("recipe", "styleclip_cli.save"),
     ("job.inputs", "styleclip_cli.job.request"),
     ("", "toyworld_training"),

@@ -17,7 +17,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from styleclip_cli import __version__, save
 from styleclip_cli.errors import OutputError, UsageError
-from styleclip_cli.photos import photo
+from styleclip_cli.photo import read as photo
 from styleclip_cli.recipe import Recipe
 
 

@@ -31,7 +31,7 @@ from styleclip_cli.edits.chain import Chain
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.job.recipes import load
-from styleclip_cli.photos.photo import read_image
+from styleclip_cli.photo.read import read_image
 from styleclip_cli.save import mark_of, read_metadata, to_image
 from styleclip_cli.studio.guard import Guard
 from styleclip_cli.studio.look import RECIPE, History, Look, Wish

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from styleclip_cli.photos.align import Face, ffhq_quad
+from styleclip_cli.photo.align import Face, ffhq_quad
 from styleclip_cli.save import to_image
 from styleclip_cli.toyworld.scenes import PlacedFace, Scene, draw, make_scene
 
 if TYPE_CHECKING:
-    from styleclip_cli.photos.align import Landmarker
+    from styleclip_cli.photo.align import Landmarker
 
 FIRST_SEED = 40_000_000  # no network was trained on scenes from here on
 _HALF = 0.5  # scenes count from the corner of the first pixel, faces that were found from its middle

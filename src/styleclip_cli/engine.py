@@ -48,7 +48,7 @@ from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.measure.statistics import StyleStatistics
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.networks import Networks
-from styleclip_cli.photos.align import Landmarker
+from styleclip_cli.photo.align import Landmarker
 from styleclip_cli.renderer import Renderer
 from styleclip_cli.settings import (
     DEFAULT_COMPOSITE,

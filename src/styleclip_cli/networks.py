@@ -17,7 +17,7 @@ from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.photos.align import OF_FACES, Landmarker
+from styleclip_cli.photo.align import OF_FACES, Landmarker
 from styleclip_cli.weights.files import load_weights
 from styleclip_cli.weights.packs import Pack
 

@@ -73,8 +73,8 @@ def editing(engine: Engine) -> Iterator[Timing]:
     """Time the stages of editing one photo: a picture of a generated face."""
     from PIL import Image
 
-    from styleclip_cli.photos.photo import read_photo
-    from styleclip_cli.photos.portrait import find_faces
+    from styleclip_cli.photo.portrait import find_faces
+    from styleclip_cli.photo.read import read_photo
     from styleclip_cli.save import save_image, to_image
 
     picture = to_image(engine.synthesize(engine.styles(engine.sample([0])))[0])

@@ -43,7 +43,7 @@ def demo(
     import torch
 
     from styleclip_cli.engine import Engine
-    from styleclip_cli.photos.photo import read_image, to_tensor
+    from styleclip_cli.photo.read import read_image, to_tensor
     from styleclip_cli.pictures.sheets import contact_sheet
     from styleclip_cli.save import save_image
 

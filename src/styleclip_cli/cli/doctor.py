@@ -229,7 +229,7 @@ def _texts(name: str) -> Iterator[Finding]:
 
 
 def _faces(name: str) -> Iterator[Finding]:
-    from styleclip_cli.photos.align import OF_FACES
+    from styleclip_cli.photo.align import OF_FACES
     from styleclip_cli.save import to_image
     from styleclip_cli.synthesize import styles_of, synthesize
 

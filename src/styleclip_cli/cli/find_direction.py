@@ -194,7 +194,7 @@ def _pictures(
     import torch
 
     from styleclip_cli.job.faces import latent_of, open_photo
-    from styleclip_cli.photos.portrait import portraits
+    from styleclip_cli.photo.portrait import portraits
 
     found: list[list[Tensor]] = [[], []]
     failure: PartialFailure | None = None

@@ -74,7 +74,7 @@ def info(
 
 
 def _describe(path: Path) -> dict[str, Any]:
-    from styleclip_cli.photos.photo import UnknownFormatError, opened
+    from styleclip_cli.photo.read import UnknownFormatError, opened
 
     if path.suffix.lower() not in _WEIGHTS:
         try:
@@ -124,7 +124,7 @@ def _taken(image: Image.Image) -> dict[str, str | None]:
     from PIL import Image
     from PIL.ExifTags import IFD, Base
 
-    from styleclip_cli.photos.photo import exif_of
+    from styleclip_cli.photo.read import exif_of
 
     here = "exif" in image.info or image.format == "TIFF"  # else a PNG would be decoded, looking for them
     about = exif_of(image, []) if here else Image.Exif()

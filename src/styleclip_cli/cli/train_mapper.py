@@ -447,7 +447,7 @@ def _faces(engine: Engine, items: list[Item], reporter: Reporter) -> Tensor:
     import torch
 
     from styleclip_cli.job.faces import latent_of, open_photo
-    from styleclip_cli.photos.portrait import find_faces
+    from styleclip_cli.photo.portrait import find_faces
 
     found = []
     with reporter.progress("finding faces") as advance:

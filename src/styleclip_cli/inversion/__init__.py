@@ -27,13 +27,13 @@ from styleclip_cli.settings import InversionSettings
 
 __all__ = [
     "TUNING",
-    "Inversion",
+    "FaceLatent",
     "Perceptual",
     "Quality",
     "content_hash",
     "encode",
-    "find",
     "from_arrays",
+    "invert",
     "measured",
     "refine",
     "resized",

@@ -16,7 +16,7 @@ from styleclip_cli.edits.scores import clip_direction, scores
 from styleclip_cli.errors import shortened
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job.result import EditResult, FaceResult
-from styleclip_cli.photos.portrait import AlignedCrop, put_back, shown
+from styleclip_cli.photo.portrait import AlignedCrop, put_back, shown
 from styleclip_cli.pictures.animate import eased
 from styleclip_cli.pictures.sheets import contact_sheet, grid
 from styleclip_cli.recipe import SAVED, WORDS, Recipe, Step

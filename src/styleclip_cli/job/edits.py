@@ -20,7 +20,7 @@ from styleclip_cli.job.inputs import Item, at_home
 from styleclip_cli.job.request import EditRequest, Method, TransferOptions
 from styleclip_cli.job.values import parse_w_layers
 from styleclip_cli.machine.progress import Tell
-from styleclip_cli.photos.portrait import find_faces
+from styleclip_cli.photo.portrait import find_faces
 from styleclip_cli.recipe import Step
 from styleclip_cli.settings import DEFAULT_NEUTRAL, InversionSettings
 

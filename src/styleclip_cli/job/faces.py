@@ -13,7 +13,7 @@ from styleclip_cli.machine.progress import Tell
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
     from styleclip_cli.inversion import FaceLatent
-    from styleclip_cli.photos.photo import Photo
+    from styleclip_cli.photo.read import Photo
 
 
 def read_item(item: Item, max_megapixels: float = 100, keep_exif: bool = False) -> Photo | None:
@@ -32,7 +32,7 @@ def read_item(item: Item, max_megapixels: float = 100, keep_exif: bool = False) 
     """
     if item.picture is None and (item.path is None or item.row is not None):
         return None
-    from styleclip_cli.photos.photo import Photo, photo_of, read_photo
+    from styleclip_cli.photo.read import Photo, photo_of, read_photo
 
     with stage("decode"):
         if isinstance(item.picture, Photo):

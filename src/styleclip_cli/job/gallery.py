@@ -157,7 +157,7 @@ class Gallery:
         if item.path is None or item.row is not None:
             self.missing.append((item, path))
             return
-        from styleclip_cli.photos.photo import read_image
+        from styleclip_cli.photo.read import read_image
 
         with suppress(BadInputError):
             pictures = [self._kept(read_image(one)) for one in (item.path, path)]
@@ -165,7 +165,7 @@ class Gallery:
 
     def recall(self, engine: Engine) -> None:
         """Render the originals of results of an earlier run that are no photos."""
-        from styleclip_cli.photos.photo import read_image
+        from styleclip_cli.photo.read import read_image
         from styleclip_cli.save import to_image
 
         for item, path in self.missing:

@@ -153,7 +153,7 @@ def _expand_one(text: str, max_pixels: int, recursive: bool) -> list[Item]:
             return _expand_pattern(text, max_pixels, recursive)
         if path.suffix.lower() in LATENT_SUFFIXES:
             return _expand_latents(path)
-        from styleclip_cli.photos import photo
+        from styleclip_cli.photo import read as photo
 
         width, height = photo.probe(path, max_pixels)
     except StyleClipError as error:

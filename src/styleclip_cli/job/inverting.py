@@ -11,7 +11,7 @@ from styleclip_cli.job.compose import corners_of
 from styleclip_cli.job.faces import latent_of, quality_line, source_name
 from styleclip_cli.job.result import EditResult, FaceResult
 from styleclip_cli.job.stages import Tools, WorkItem
-from styleclip_cli.photos.portrait import numbered, portraits
+from styleclip_cli.photo.portrait import numbered, portraits
 from styleclip_cli.save import save_image
 
 if TYPE_CHECKING:

@@ -27,7 +27,7 @@ from styleclip_cli.job.request import EditRequest
 from styleclip_cli.job.watching import Film, plan_film
 
 if TYPE_CHECKING:
-    from styleclip_cli.photos.portrait import InvertedFace
+    from styleclip_cli.photo.portrait import InvertedFace
 
 
 @dataclass(frozen=True)

@@ -27,8 +27,8 @@ from styleclip_cli.job.watching import Watcher
 from styleclip_cli.machine.interrupt import Interruptible
 from styleclip_cli.machine.profile import stage
 from styleclip_cli.machine.progress import Tell
-from styleclip_cli.photos import portrait
-from styleclip_cli.photos.photo import Photo
+from styleclip_cli.photo import portrait
+from styleclip_cli.photo.read import Photo
 from styleclip_cli.settings import InversionSettings
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from styleclip_cli.errors import WeightsError, one_line
 from styleclip_cli.nets.packages import FACE_ALIGNMENT
-from styleclip_cli.photos.align import Face
+from styleclip_cli.photo.align import Face
 
 DETECTION_SIDES = (640, 1024)
 """Longest sides at which faces are looked for, in pixels, until one is found; the time goes with the square.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from styleclip_cli.errors import WeightsError
-from styleclip_cli.photos.align import Landmarker
+from styleclip_cli.photo.align import Landmarker
 from styleclip_cli.weights.files import load_weights
 from styleclip_cli.weights.packs import Pack
 

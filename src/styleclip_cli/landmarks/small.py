@@ -20,7 +20,7 @@ from styleclip_cli.nets.landmarks import (
     place,
     sample,
 )
-from styleclip_cli.photos.align import Face
+from styleclip_cli.photo.align import Face
 
 _PROMISING = 0.3  # heat of a cell, from which on it is looked at closely
 _MOST = 64  # faces looked at in a photo

@@ -31,8 +31,8 @@ from styleclip_cli.job.plan import Plan, Planned
 from styleclip_cli.job.request import EditRequest
 from styleclip_cli.job.result import EditResult
 from styleclip_cli.job.run import run
-from styleclip_cli.photos.photo import Photo, read_photo
-from styleclip_cli.photos.portrait import InvertedFace, find_faces, put_back
+from styleclip_cli.photo.portrait import InvertedFace, find_faces, put_back
+from styleclip_cli.photo.read import Photo, read_photo
 from styleclip_cli.save import picture_of, to_image
 from styleclip_cli.settings import Inverter
 from styleclip_cli.studio.look import History, Look, Method, Wish, command_line, recipe_text

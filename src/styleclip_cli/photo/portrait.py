@@ -15,7 +15,7 @@ from torch import Tensor
 
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.profile import stage
-from styleclip_cli.photos.align import (
+from styleclip_cli.photo.align import (
     OF_FACES,
     Face,
     Landmarker,
@@ -27,9 +27,9 @@ from styleclip_cli.photos.align import (
     quad_for,
     square_quad,
 )
-from styleclip_cli.photos.blend import SPILLED, spill
-from styleclip_cli.photos.paste_back import paste
-from styleclip_cli.photos.photo import to_tensor
+from styleclip_cli.photo.blend import SPILLED, spill
+from styleclip_cli.photo.paste_back import paste
+from styleclip_cli.photo.read import to_tensor
 from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode, InversionSettings
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from PIL import Image, ImageCms
 from PIL.ExifTags import IFD, Base
 
 from styleclip_cli.errors import BadInputError, not_there, one_line
-from styleclip_cli.photos import decoders
+from styleclip_cli.photo import decoders
 
 if TYPE_CHECKING:
     from torch import Tensor
