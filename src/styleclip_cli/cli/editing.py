@@ -60,8 +60,7 @@ def edit_and_present(
         PartialFailure: If some inputs failed.
         Stopped: If it was interrupted.
     """
-    began = time.monotonic()
-    finish = finish or partial(_draw, reporter)
+    finish = finish or partial(_draw, reporter, time.monotonic())
     planned = _planned(request, reporter)
     if how.dry_run:
         _tell_plan(planned, reporter)
@@ -95,7 +94,6 @@ def edit_and_present(
     except PartialFailure as error:
         failure = error
     finish(planned, engine)
-    reporter.note(f"{time.monotonic() - began:.1f} s in all")
     if results.interrupted:
         raise Stopped(results.interrupted)
     if failure is not None:
@@ -209,14 +207,16 @@ def _counted(results: Run, reporter: Reporter) -> Iterator[None]:
         raise
 
 
-def _draw(reporter: Reporter, planned: Plan, engine: Engine | None) -> None:
-    """Write the sheet and the page."""
+def _draw(reporter: Reporter, began: float, planned: Plan, engine: Engine | None) -> None:
+    """Write the sheet and the page, and say how long it took in all."""
     request = planned.request
     if engine is not None:
         planned.gallery.recall(engine)
     title = request.words if request.steps else Path(request.manifest or "edits").stem
     for path in planned.gallery.finish(title, reporter.progress):
         reporter.result(str(path))
+    if engine is not None:
+        reporter.note(f"{time.monotonic() - began:.1f} s in all")
 
 
 def tell_profile(profiled: profiling.Profile, reporter: Reporter) -> None:
