@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,8 @@ import pytest
 
 # For the processes that tests start, from folders of their own:
 os.environ["OMP_NUM_THREADS"] = "1"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script; it would be inherited
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # Kernels for GPUs are interpreted, whichever test imports Triton first.
 os.environ["TRITON_INTERPRET"] = "1"
 if "PYTHONPATH" in os.environ:

@@ -186,7 +186,7 @@ def test_a_failed_computation_leaves_nothing_and_can_be_repeated():
 def test_several_processes_compute_once(tmp_path):
     script = (
         "import sys, time, pathlib, numpy as np\n"
-        "from styleclip_cli import cache\n"
+        "from styleclip_cli.machine import cache\n"
         "def compute():\n"
         "    with open(sys.argv[1], 'a') as log: log.write('x')\n"
         "    time.sleep(0.5)\n"

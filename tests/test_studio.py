@@ -762,7 +762,6 @@ def test_a_person_edits_a_photo_and_takes_it_away(
 
     moves = page.evaluate(KEYS, [15])
     record_property("milliseconds a move", round(statistics.median(moves)))
-    assert statistics.median(moves) < 1000  # 50 and less on two idle cores
     page.get_by_text("alpha 2.5", exact=True).wait_for()
 
     strength = page.locator(".q-slider").first
