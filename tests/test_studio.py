@@ -102,7 +102,7 @@ def test_a_move_of_a_slider_asks_neither_the_encoder_nor_clip_nor_for_styles_aga
         (type(engine.networks.encoder), "forward"),
         (type(engine.networks.clip), "encode_text"),
         (engine, "styles"),
-        (engine, "find"),
+        (engine, "invert"),
     ):
         monkeypatch.setattr(owner, name, asked)
     rendered = []

@@ -182,7 +182,7 @@ class MapperEdit:
             The face at each strength.
         """
         offset = self.offset(face)
-        which = "shift" if self.trained.network.kind == "styles" else "w_plus"
+        which = "style_offset" if self.trained.network.kind == "styles" else "w_plus"
         return [face.moved(**{which: alpha * offset}) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Optimization:
             The face at each strength.
         """
         offset = torch.cat([self._moved(chunk) for chunk in _chunks(face, self.settings.batch)])
-        which = "shift" if self.settings.space == "s" else "w_plus"
+        which = "style_offset" if self.settings.space == "s" else "w_plus"
         return [face.moved(**{which: alpha * offset}) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
