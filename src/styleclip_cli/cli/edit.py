@@ -9,10 +9,8 @@ from typing import Annotated
 import typer
 
 from styleclip_cli.cli import completion, options
-from styleclip_cli.cli.editing import Presentation, edit_and_present, tell_profile
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
-from styleclip_cli.job.parsing import edit_request
 from styleclip_cli.machine import profile as profiling
 from styleclip_cli.machine.shards import rank
 from styleclip_cli.settings import DEFAULT_COMPOSITE
@@ -234,6 +232,9 @@ def edit(
     Example: cat face.jpg | styleclip edit - --prompt smiling --out - > smiling.png
     """
     options_given = locals()  # by their names, for the one place that reads them
+    from styleclip_cli.cli.editing import Presentation, edit_and_present, tell_profile
+    from styleclip_cli.job.parsing import edit_request
+
     profiled = profiling.start(time.perf_counter()) if profile else None
     values.check_device(device)
     chosen_precision = values.check_precision(precision)

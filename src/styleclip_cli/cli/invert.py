@@ -9,16 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from styleclip_cli.cli import options
-from styleclip_cli.cli.editing import Presentation, edit_and_present
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
-from styleclip_cli.job.parsing import invert_request
-from styleclip_cli.job.plan import Plan
-from styleclip_cli.job.result import EditResult
 from styleclip_cli.machine.shards import rank
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
+    from styleclip_cli.job.plan import Plan
+    from styleclip_cli.job.result import EditResult
 
 
 def invert(
@@ -91,6 +89,9 @@ def invert(
     Example: styleclip invert photos/ --inverter pivotal --out faces.npz --preview faces.png
     """
     options_given = locals()  # by their names, for the one place that reads them
+    from styleclip_cli.cli.editing import Presentation, edit_and_present
+    from styleclip_cli.job.parsing import invert_request
+
     values.check_device(device)
     request = invert_request(options_given)
     reporter = Reporter(quiet, notes=rank() == 0, json=json)

@@ -7,11 +7,9 @@ from typing import Annotated
 import typer
 
 from styleclip_cli.cli import options
-from styleclip_cli.cli.editing import Presentation, edit_and_present
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.edits.parts import CHANNELS
 from styleclip_cli.job import values
-from styleclip_cli.job.parsing import transfer_request
 from styleclip_cli.machine.shards import rank
 from styleclip_cli.settings import DEFAULT_COMPOSITE
 
@@ -122,6 +120,9 @@ def transfer(
     Example: styleclip transfer me.jpg --from friend.jpg --prompt "hair"
     """
     options_given = locals()  # by their names, for the one place that reads them
+    from styleclip_cli.cli.editing import Presentation, edit_and_present
+    from styleclip_cli.job.parsing import transfer_request
+
     values.check_device(device)
     request = transfer_request(options_given)
     edit_and_present(
