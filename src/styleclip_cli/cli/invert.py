@@ -6,8 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from styleclip_cli.cli import options
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
@@ -20,44 +18,40 @@ if TYPE_CHECKING:
 
 
 def invert(
-    inputs: options.OptionalInputs = None,
+    inputs: options.Inputs = None,
     out: Annotated[
         Path,
-        typer.Option(
+        options.of_output(
             "--out",
             "-o",
             help="Latent file to write (.npz), which holds all inputs; or a folder, for a file of each.",
-            rich_help_panel="Output",
         ),
     ] = Path("latents.npz"),
     preview: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--preview",
             metavar="PICTURE",
             help="Also write a picture of the inputs beside what the latents show.",
             show_default=False,
-            rich_help_panel="Output",
         ),
     ] = None,
     faces: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--faces",
             metavar="FOLDER",
             help="Also write each photo with its faces numbered, as --face counts them.",
             show_default=False,
-            rich_help_panel="Output",
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(
+        options.of_output(
             "--name",
             metavar="TEMPLATE",
             help="Names in the folder, of {stem}, {number}, {folder} and {seed}.",
             show_default="{stem}.npz",
-            rich_help_panel="Output",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
