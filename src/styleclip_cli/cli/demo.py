@@ -17,14 +17,9 @@ PROMPTS = ("with glasses", "smiling", "with a beard")
 
 
 def demo(
-    out: Annotated[
-        Path,
-        options.of_output(
-            "--out",
-            "-o",
-            help="Folder to write to.",
-        ),
-    ] = Path("styleclip-demo"),
+    out: Annotated[Path, options.of_output("--out", "-o", help="Folder to write to.")] = Path(
+        "styleclip-demo"
+    ),
     overwrite: options.Overwrite = False,
     models: options.ToyModels = "toy",
     device: options.Device = "auto",

@@ -188,13 +188,7 @@ def edit(
     precision: options.PrecisionOption = "fp32",
     no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
-    profile: Annotated[
-        bool,
-        options.of_common(
-            "--profile",
-            help="Say where the time went.",
-        ),
-    ] = False,
+    profile: Annotated[bool, options.of_common("--profile", help="Say where the time went.")] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:

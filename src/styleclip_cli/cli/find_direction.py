@@ -78,14 +78,7 @@ def find_direction(
             show_default=False,
         ),
     ] = None,
-    top: Annotated[
-        int,
-        options.of_output(
-            "--top",
-            min=0,
-            help="How many channels to list.",
-        ),
-    ] = 10,
+    top: Annotated[int, options.of_output("--top", min=0, help="How many channels to list.")] = 10,
     overwrite: options.Overwrite = False,
     models: options.Models = None,
     offline: options.Offline = False,

@@ -90,14 +90,7 @@ Seed = Annotated[
         show_default=False,
     ),
 ]
-Quiet = Annotated[
-    bool,
-    of_common(
-        "--quiet",
-        "-q",
-        help="Print nothing but errors.",
-    ),
-]
+Quiet = Annotated[bool, of_common("--quiet", "-q", help="Print nothing but errors.")]
 
 
 def _with_tracebacks(wanted: bool) -> bool:
@@ -116,13 +109,7 @@ Verbose = Annotated[
         help="Show tracebacks of errors, and warnings of libraries.",
     ),
 ]
-Overwrite = Annotated[
-    bool,
-    of_output(
-        "--overwrite",
-        help="Replace outputs that exist.",
-    ),
-]
+Overwrite = Annotated[bool, of_output("--overwrite", help="Replace outputs that exist.")]
 Inverter = Annotated[
     str | None,
     of_inversion(
@@ -142,13 +129,7 @@ Steps = Annotated[
         show_default="the pack's",
     ),
 ]
-Noise = Annotated[
-    bool,
-    of_inversion(
-        "--noise",
-        help="Refine the generator's noise too.",
-    ),
-]
+Noise = Annotated[bool, of_inversion("--noise", help="Refine the generator's noise too.")]
 Budget = Annotated[
     str | None,
     of_inversion("--budget", metavar="TIME", help="Time for each inversion: 30s, 2m.", show_default="none"),
@@ -215,24 +196,9 @@ Format = Annotated[
         show_default="the name's, else png",
     ),
 ]
-Quality = Annotated[
-    int,
-    of_output(
-        "--quality",
-        min=1,
-        max=100,
-        help="Of JPEG, WebP and AVIF.",
-    ),
-]
+Quality = Annotated[int, of_output("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.")]
 Compression = Annotated[
-    int | None,
-    of_output(
-        "--compression",
-        min=0,
-        max=9,
-        help="Of PNG.",
-        show_default="2",
-    ),
+    int | None, of_output("--compression", min=0, max=9, help="Of PNG.", show_default="2")
 ]
 NoMetadata = Annotated[
     bool,
@@ -391,14 +357,7 @@ Iterations = Annotated[
     int | None,
     of_optimize("--iterations", min=1, max=100_000, help="Steps of optimization.", show_default="the pack's"),
 ]
-LearningRate = Annotated[
-    float | None,
-    of_optimize(
-        "--lr",
-        help="Step size.",
-        show_default="the pack's",
-    ),
-]
+LearningRate = Annotated[float | None, of_optimize("--lr", help="Step size.", show_default="the pack's")]
 LambdaL2 = Annotated[
     float | None,
     of_optimize(
@@ -447,14 +406,7 @@ Animation = Annotated[
         show_default=False,
     ),
 ]
-Recursive = Annotated[
-    bool,
-    of_batch(
-        "--recursive",
-        "-r",
-        help="Look into folders inside folders.",
-    ),
-]
+Recursive = Annotated[bool, of_batch("--recursive", "-r", help="Look into folders inside folders.")]
 Manifest = Annotated[
     str | None,
     of_batch(
@@ -473,13 +425,7 @@ SkipExisting = Annotated[
         help="Leave out inputs whose results are there already: go on with a job that was stopped.",
     ),
 ]
-FailFast = Annotated[
-    bool,
-    of_batch(
-        "--fail-fast",
-        help="Stop at the first input that fails.",
-    ),
-]
+FailFast = Annotated[bool, of_batch("--fail-fast", help="Stop at the first input that fails.")]
 Name = Annotated[
     str | None,
     of_output(

@@ -29,14 +29,9 @@ def sample(
             show_default="the pack's",
         ),
     ] = None,
-    out: Annotated[
-        Path,
-        options.of_output(
-            "--out",
-            "-o",
-            help="Folder to write to.",
-        ),
-    ] = Path("styleclip-samples"),
+    out: Annotated[Path, options.of_output("--out", "-o", help="Folder to write to.")] = Path(
+        "styleclip-samples"
+    ),
     sheet: Annotated[
         Path | None,
         options.of_output(

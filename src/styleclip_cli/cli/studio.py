@@ -24,30 +24,13 @@ _of_page = partial(typer.Option, rich_help_panel="Page")
 
 
 def studio(
-    port: Annotated[
-        int,
-        _of_page(
-            min=0,
-            max=65535,
-            help="Port; 0 takes any that is free.",
-        ),
-    ] = 8765,
+    port: Annotated[int, _of_page(min=0, max=65535, help="Port; 0 takes any that is free.")] = 8765,
     host: Annotated[
         str, _of_page(help="Where to listen. Any other address lets other machines in, without a password.")
     ] = "127.0.0.1",
-    browser: Annotated[
-        bool,
-        _of_page(
-            help="Open the page in the usual browser.",
-        ),
-    ] = True,
+    browser: Annotated[bool, _of_page(help="Open the page in the usual browser.")] = True,
     max_megabytes: Annotated[
-        float,
-        options.of_photos(
-            min=0.001,
-            max=2000,
-            help="Refuse larger files of photos.",
-        ),
+        float, options.of_photos(min=0.001, max=2000, help="Refuse larger files of photos.")
     ] = 25,
     max_megapixels: options.MaxMegapixels = 100,
     models: options.Models = None,

@@ -115,14 +115,7 @@ def train_mapper(
             show_default="the pack's",
         ),
     ] = None,
-    lr: Annotated[
-        float | None,
-        _of_training(
-            "--lr",
-            help="Step size.",
-            show_default="the pack's",
-        ),
-    ] = None,
+    lr: Annotated[float | None, _of_training("--lr", help="Step size.", show_default="the pack's")] = None,
     optimizer: Annotated[
         str | None,
         _of_training(
