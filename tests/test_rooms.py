@@ -14,8 +14,10 @@ ROOT = Path(styleclip_cli.__file__).parent
 NEVER = [
     ("job", "styleclip_cli.cli"),
     ("studio", "styleclip_cli.cli"),
-    ("edits", "styleclip_cli.engine"),
-    ("inversion", "styleclip_cli.networks"),
+    *((room, "styleclip_cli.engine") for room in ("edits", "inversion", "measure", "training", "pictures")),
+    *((room, "styleclip_cli.engine") for room in ("inverter", "networks", "weights", "nets")),
+    *((room, "styleclip_cli.networks") for room in ("inversion", "nets", "renderer")),
+    *(("nets", f"styleclip_cli.{room}") for room in ("weights", "edits", "inversion")),
     ("photo.portrait", "styleclip_cli.engine"),
     ("recipe", "styleclip_cli.save"),
     ("job.inputs", "styleclip_cli.job.request"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -15,14 +16,15 @@ from styleclip_cli.job import values
 if TYPE_CHECKING:
     from styleclip_cli.bench.stages import Timing
 
+_of_measurement = partial(typer.Option, rich_help_panel="Measurement")
+
 
 def bench(
     full: Annotated[
         bool,
-        typer.Option(
+        _of_measurement(
             "--full",
             help="Render at the published size (1024 pixels) with random weights; needs no model pack.",
-            rich_help_panel="Measurement",
         ),
     ] = False,
     json_out: options.NumbersOut = None,

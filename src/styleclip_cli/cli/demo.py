@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from styleclip_cli.cli import options
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
@@ -19,9 +17,9 @@ PROMPTS = ("with glasses", "smiling", "with a beard")
 
 
 def demo(
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder to write to.", rich_help_panel="Output")
-    ] = Path("styleclip-demo"),
+    out: Annotated[Path, options.of_output("--out", "-o", help="Folder to write to.")] = Path(
+        "styleclip-demo"
+    ),
     overwrite: options.Overwrite = False,
     models: options.ToyModels = "toy",
     device: options.Device = "auto",

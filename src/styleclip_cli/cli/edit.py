@@ -6,100 +6,87 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from styleclip_cli.cli import completion, options
-from styleclip_cli.cli.editing import Presentation, edit_and_present, tell_profile
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
-from styleclip_cli.job.parsing import edit_request
 from styleclip_cli.machine import profile as profiling
 from styleclip_cli.machine.shards import rank
 from styleclip_cli.settings import DEFAULT_COMPOSITE
 
-_EDIT, _PHOTOS, _OUTPUT, _BATCH, _PICTURES = "Edit", "Photos", "Output", "Many photos", "Pictures"
-
 
 def edit(
-    inputs: options.OptionalInputs = None,
+    inputs: options.Inputs = None,
     prompt: options.Prompts = None,
     neutral: options.Neutrals = None,
     method: options.Method = None,
     mapper: options.Mapper = None,
     direction: Annotated[
         Path | None,
-        typer.Option(
+        options.of_edit(
             "--direction",
             metavar="FILE",
             autocompletion=completion.directions,
             help="Use a direction saved by find-direction instead of a prompt.",
             show_default=False,
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     recipe: Annotated[
         Path | None,
-        typer.Option(
+        options.of_edit(
             "--recipe",
             metavar="FILE",
             help="Edit as an edited picture was (or as a .json or .toml says); other options change that.",
             show_default=False,
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     alpha: Annotated[
         list[str] | None,
-        typer.Option(
+        options.of_edit(
             "--alpha",
             "-a",
             metavar="NUMBER[,NUMBER...]|FROM:TO:COUNT",
             help="Strength; negative for the opposite. Several make a strip: original, first, second ...; "
             "with several prompts it is one for each.",
             show_default="the pack's; 1 for optimize and mapper",
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     beta: Annotated[
         list[str] | None,
-        typer.Option(
+        options.of_edit(
             "--beta",
             metavar="NUMBER|auto|FROM:TO:COUNT",
             help="Keep channels whose relevance is at least this; higher changes less else. Several make the "
             "rows of a grid.",
             show_default="chosen to keep --channels",
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     channels: options.Channels = None,
     auto: Annotated[
         bool,
-        typer.Option(
+        options.of_edit(
             "--auto",
             help="Choose strength and threshold for each face: as strong as CLIP says it pays, and as the "
             "person stays the same (--keep-identity).",
-            rich_help_panel=_EDIT,
         ),
     ] = False,
     keep_identity: Annotated[
         float | None,
-        typer.Option(
+        options.of_edit(
             "--keep-identity",
             metavar="0..1",
             help="With --auto: the least cosine of the face embeddings before and after.",
             show_default="0.8",
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     literal: options.Literal = False,
     layers: Annotated[
         str | None,
-        typer.Option(
+        options.of_edit(
             "--layers",
             metavar="fs3|conv|all, coarse,medium,fine",
             help="What may change. Global: style layers fs3 (no toRGB, up to 128 pixels), conv (no toRGB) or "
             "all. Optimize: W+ layers coarse, medium, fine, or numbers.",
             show_default="the pack's",
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     relevance: options.Relevance = None,
@@ -115,24 +102,22 @@ def edit(
     save_steps: options.SaveSteps = 0,
     face: Annotated[
         str | None,
-        typer.Option(
+        options.of_photos(
             "--face",
             metavar="largest|all|N",
             help="Which face of a photo: the largest, all of them, or the Nth from the left.",
             show_default="largest",
-            rich_help_panel=_PHOTOS,
         ),
     ] = None,
     no_align: options.NoAlign = False,
     crop: options.Crop = False,
     composite: Annotated[
         str | None,
-        typer.Option(
+        options.of_photos(
             "--composite",
             metavar="adaptive|residual|replace",
             help=options.COMPOSITE_HELP,
             show_default=DEFAULT_COMPOSITE,
-            rich_help_panel=_PHOTOS,
         ),
     ] = None,
     max_megapixels: options.MaxMegapixels = 100,
@@ -147,10 +132,8 @@ def edit(
     fail_fast: options.FailFast = False,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run",
-            help="Check all inputs and names, say what would be written, and do nothing.",
-            rich_help_panel=_BATCH,
+        options.of_batch(
+            "--dry-run", help="Check all inputs and names, say what would be written, and do nothing."
         ),
     ] = False,
     shard: options.ShardOption = None,
@@ -165,47 +148,38 @@ def edit(
     json: options.Json = False,
     scores: Annotated[
         bool,
-        typer.Option(
+        options.of_output(
             "--scores",
             help="Say how far CLIP sees the edit going the prompt's way, and how much of the person stays.",
-            rich_help_panel=_OUTPUT,
         ),
     ] = False,
     sheet: Annotated[
         Path | None,
-        typer.Option(
+        options.of_pictures(
             "--sheet",
             metavar="FILE",
             help="Also write all originals and edits on one sheet.",
             show_default=False,
-            rich_help_panel=_PICTURES,
         ),
     ] = None,
     slider: Annotated[
         Path | None,
-        typer.Option(
+        options.of_pictures(
             "--slider",
             metavar="FILE.html",
             help="Also write a page with a slider over each original and edit, all in one file.",
             show_default=False,
-            rich_help_panel=_PICTURES,
         ),
     ] = None,
     diff: Annotated[
         bool,
-        typer.Option(
-            "--diff",
-            help="Also write where each picture changed, as a heat map beside it.",
-            rich_help_panel=_PICTURES,
-        ),
+        options.of_pictures("--diff", help="Also write where each picture changed, as a heat map beside it."),
     ] = False,
     animation: options.Animation = None,
     show: Annotated[
         bool,
-        typer.Option(
-            "--show",
-            help="Show each result in the terminal, in coloured blocks, where it has true colours.",
-            rich_help_panel=_PICTURES,
+        options.of_pictures(
+            "--show", help="Show each result in the terminal, in coloured blocks, where it has true colours."
         ),
     ] = False,
     models: options.Models = None,
@@ -214,9 +188,7 @@ def edit(
     precision: options.PrecisionOption = "fp32",
     no_kernels: options.NoKernels = False,
     seed: options.Seed = None,
-    profile: Annotated[
-        bool, typer.Option("--profile", help="Say where the time went.", rich_help_panel="Common")
-    ] = False,
+    profile: Annotated[bool, options.of_common("--profile", help="Say where the time went.")] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -234,6 +206,9 @@ def edit(
     Example: cat face.jpg | styleclip edit - --prompt smiling --out - > smiling.png
     """
     options_given = locals()  # by their names, for the one place that reads them
+    from styleclip_cli.cli.editing import Presentation, edit_and_present, tell_profile
+    from styleclip_cli.job.parsing import edit_request
+
     profiled = profiling.start(time.perf_counter()) if profile else None
     values.check_device(device)
     chosen_precision = values.check_precision(precision)

@@ -162,11 +162,7 @@ def _check_pack(planned: Plan, pack: str, reporter: Reporter) -> None:
 
 
 def _present(
-    results: Run,
-    request: EditRequest,
-    reporter: Reporter,
-    show: bool,
-    each: Callable[[EditResult], None],
+    results: Run, request: EditRequest, reporter: Reporter, show: bool, each: Callable[[EditResult], None]
 ) -> None:
     """Tell of results as they come.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Annotated, Any
 
 import typer
@@ -16,32 +17,24 @@ from styleclip_cli.recipe import WORDS
 
 COLUMNS = ("success", "leak", "leak_default", "identity", "seconds")
 
+_of_evaluation = partial(typer.Option, rich_help_panel="Evaluation")
+
 
 def evaluate(
     prompt: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prompt", "-p", help="Only these prompts.", show_default="all", rich_help_panel="Evaluation"
-        ),
+        list[str] | None, _of_evaluation("--prompt", "-p", help="Only these prompts.", show_default="all")
     ] = None,
     method: Annotated[
         str,
-        typer.Option(
+        _of_evaluation(
             "--method",
             metavar="global|optimize|mapper|all",
             help="How faces are edited. Mappers are the pack's and your own, under the prompts' names.",
-            rich_help_panel="Evaluation",
         ),
     ] = "global",
     n: Annotated[
         int | None,
-        typer.Option(
-            "--n",
-            min=1,
-            help="How many held-out faces.",
-            show_default="200; 40 for optimize",
-            rich_help_panel="Evaluation",
-        ),
+        _of_evaluation("--n", min=1, help="How many held-out faces.", show_default="200; 40 for optimize"),
     ] = None,
     json_out: options.NumbersOut = None,
     inverter: options.Inverter = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from styleclip_cli.edits.directions import Direction
     from styleclip_cli.engine import Engine
 
-_PICTURES = "Pictures instead of a prompt"
+_of_pictures_instead_of_a_prompt = partial(typer.Option, rich_help_panel="Pictures instead of a prompt")
 _REPORTED = 8
 """Channels in a report where none are listed."""
 
@@ -35,23 +36,21 @@ def find_direction(
     neutral: options.Neutral = None,
     before: Annotated[
         list[str] | None,
-        typer.Option(
+        _of_pictures_instead_of_a_prompt(
             "--before",
             metavar="INPUT",
             help="Faces without what the direction is to add: a folder of images, an image, latents, seeds. "
             "May be repeated.",
             show_default=False,
-            rich_help_panel=_PICTURES,
         ),
     ] = None,
     after: Annotated[
         list[str] | None,
-        typer.Option(
+        _of_pictures_instead_of_a_prompt(
             "--after",
             metavar="INPUT",
             help="Faces with it; others than before will do, if there are enough.",
             show_default=False,
-            rich_help_panel=_PICTURES,
         ),
     ] = None,
     no_align: options.NoAlign = False,
@@ -63,27 +62,23 @@ def find_direction(
     relevance: options.Relevance = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--out",
             "-o",
             help="Direction file to write (.npz).",
             show_default="the prompt's words, or the folder's",
-            rich_help_panel="Output",
         ),
     ] = None,
     report: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--report",
             metavar="FILE",
             help="Also write what the direction does, in pictures: .html or .png.",
             show_default=False,
-            rich_help_panel="Output",
         ),
     ] = None,
-    top: Annotated[
-        int, typer.Option("--top", min=0, help="How many channels to list.", rich_help_panel="Output")
-    ] = 10,
+    top: Annotated[int, options.of_output("--top", min=0, help="How many channels to list.")] = 10,
     overwrite: options.Overwrite = False,
     models: options.Models = None,
     offline: options.Offline = False,

@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 _WEIGHTS = frozenset({".npz", ".npy", ".pt", ".pth", ".pkl", ".bin", ".safetensors"})
-_MARKS = {
-    "compositeWithTrainedAlgorithmicMedia": "edited by AI",
-    "trainedAlgorithmicMedia": "made by AI",
-}
+_MARKS = {"compositeWithTrainedAlgorithmicMedia": "edited by AI", "trainedAlgorithmicMedia": "made by AI"}
 _OURS = {
     "styleclip.w-plus": "latents",
     "styleclip.inversion": "inversion",

@@ -6,60 +6,52 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from styleclip_cli.cli import options
-from styleclip_cli.cli.editing import Presentation, edit_and_present
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
-from styleclip_cli.job.parsing import invert_request
-from styleclip_cli.job.plan import Plan
-from styleclip_cli.job.result import EditResult
 from styleclip_cli.machine.shards import rank
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
+    from styleclip_cli.job.plan import Plan
+    from styleclip_cli.job.result import EditResult
 
 
 def invert(
-    inputs: options.OptionalInputs = None,
+    inputs: options.Inputs = None,
     out: Annotated[
         Path,
-        typer.Option(
+        options.of_output(
             "--out",
             "-o",
             help="Latent file to write (.npz), which holds all inputs; or a folder, for a file of each.",
-            rich_help_panel="Output",
         ),
     ] = Path("latents.npz"),
     preview: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--preview",
             metavar="PICTURE",
             help="Also write a picture of the inputs beside what the latents show.",
             show_default=False,
-            rich_help_panel="Output",
         ),
     ] = None,
     faces: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--faces",
             metavar="FOLDER",
             help="Also write each photo with its faces numbered, as --face counts them.",
             show_default=False,
-            rich_help_panel="Output",
         ),
     ] = None,
     name: Annotated[
         str | None,
-        typer.Option(
+        options.of_output(
             "--name",
             metavar="TEMPLATE",
             help="Names in the folder, of {stem}, {number}, {folder} and {seed}.",
             show_default="{stem}.npz",
-            rich_help_panel="Output",
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -91,6 +83,9 @@ def invert(
     Example: styleclip invert photos/ --inverter pivotal --out faces.npz --preview faces.png
     """
     options_given = locals()  # by their names, for the one place that reads them
+    from styleclip_cli.cli.editing import Presentation, edit_and_present
+    from styleclip_cli.job.parsing import invert_request
+
     values.check_device(device)
     request = invert_request(options_given)
     reporter = Reporter(quiet, notes=rank() == 0, json=json)

@@ -26,12 +26,8 @@ def merge(
     ],
     into: Annotated[
         Path | None,
-        typer.Option(
-            "--into",
-            metavar="FOLDER",
-            help="Cache to copy to.",
-            show_default="this machine's",
-            rich_help_panel="Output",
+        options.of_output(
+            "--into", metavar="FOLDER", help="Cache to copy to.", show_default="this machine's"
         ),
     ] = None,
     layers: options.Layers = None,

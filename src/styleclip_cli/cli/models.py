@@ -127,8 +127,7 @@ models.command("import", cls=Command)(import_)
 def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new pack.", show_default=False)],
     generator: Annotated[
-        Path,
-        typer.Option("--generator", metavar="FILE", help="StyleGAN2 (.pkl or .pt).", show_default=False),
+        Path, typer.Option("--generator", metavar="FILE", help="StyleGAN2 (.pkl or .pt).", show_default=False)
     ],
     encoder: Annotated[
         Path | None,

@@ -19,13 +19,12 @@ from styleclip_cli.machine.shards import Shard, own_device, rank
 def precompute_stats(
     out: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--out",
             "-o",
             metavar="FOLDER",
             help="Also write statistics.npz and relevance.npz here, to be published with a pack.",
             show_default=False,
-            rich_help_panel="Output",
         ),
     ] = None,
     layers: options.Layers = None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -13,34 +14,28 @@ from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
 from styleclip_cli.job.outputs import check_outputs, check_picture
 
+_of_sample = partial(typer.Option, rich_help_panel="Sample")
+
 
 def sample(
     seed: Annotated[
-        str,
-        typer.Option(
-            "--seed", metavar="SEEDS", help="Which faces: 7, or 1-8, or 1-8,20.", rich_help_panel="Sample"
-        ),
+        str, _of_sample("--seed", metavar="SEEDS", help="Which faces: 7, or 1-8, or 1-8,20.")
     ] = "1-8",
     truncation: Annotated[
         float | None,
-        typer.Option(
+        _of_sample(
             "--truncation",
             help="How far faces may lie from the average one (1: all the way).",
             show_default="the pack's",
-            rich_help_panel="Sample",
         ),
     ] = None,
-    out: Annotated[
-        Path, typer.Option("--out", "-o", help="Folder to write to.", rich_help_panel="Output")
-    ] = Path("styleclip-samples"),
+    out: Annotated[Path, options.of_output("--out", "-o", help="Folder to write to.")] = Path(
+        "styleclip-samples"
+    ),
     sheet: Annotated[
         Path | None,
-        typer.Option(
-            "--sheet",
-            metavar="PICTURE",
-            help="Also write all faces on one sheet.",
-            show_default=False,
-            rich_help_panel="Output",
+        options.of_output(
+            "--sheet", metavar="PICTURE", help="Also write all faces on one sheet.", show_default=False
         ),
     ] = None,
     overwrite: options.Overwrite = False,

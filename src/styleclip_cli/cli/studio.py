@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import webbrowser
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,26 +20,17 @@ from styleclip_cli.job import values
 if TYPE_CHECKING:
     import socket
 
-_PAGE = "Page"
+_of_page = partial(typer.Option, rich_help_panel="Page")
 
 
 def studio(
-    port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port; 0 takes any that is free.", rich_help_panel=_PAGE)
-    ] = 8765,
+    port: Annotated[int, _of_page(min=0, max=65535, help="Port; 0 takes any that is free.")] = 8765,
     host: Annotated[
-        str,
-        typer.Option(
-            help="Where to listen. Any other address lets other machines in, without a password.",
-            rich_help_panel=_PAGE,
-        ),
+        str, _of_page(help="Where to listen. Any other address lets other machines in, without a password.")
     ] = "127.0.0.1",
-    browser: Annotated[
-        bool, typer.Option(help="Open the page in the usual browser.", rich_help_panel=_PAGE)
-    ] = True,
+    browser: Annotated[bool, _of_page(help="Open the page in the usual browser.")] = True,
     max_megabytes: Annotated[
-        float,
-        typer.Option(min=0.001, max=2000, help="Refuse larger files of photos.", rich_help_panel="Photos"),
+        float, options.of_photos(min=0.001, max=2000, help="Refuse larger files of photos.")
     ] = 25,
     max_megapixels: options.MaxMegapixels = 100,
     models: options.Models = None,

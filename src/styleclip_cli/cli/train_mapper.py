@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -39,204 +40,166 @@ if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
     from styleclip_cli.training.checkpoint import Checkpoint
 
-_MAPPER, _TRAINING, _OUTPUT = "Mapper", "Training", "Output"
+_of_mapper = partial(typer.Option, rich_help_panel="Mapper")
+_of_training = partial(typer.Option, rich_help_panel="Training")
 
 
 def train_mapper(
     prompt: Annotated[
         str | None,
-        typer.Option(
+        options.of_edit(
             "--prompt",
             "-p",
             help='What faces should become: "a face with glasses", or only what changes: "with glasses".',
             show_default=False,
-            rich_help_panel="Edit",
         ),
     ] = None,
     neutral: options.Neutral = None,
     literal: options.Literal = False,
     levels: Annotated[
         str | None,
-        typer.Option(
+        _of_mapper(
             "--levels",
             metavar="coarse,medium,fine",
             help="Which W+ layers may change; leave out fine to keep colours.",
             show_default="all",
-            rich_help_panel=_MAPPER,
         ),
     ] = None,
     kind: Annotated[
         str | None,
-        typer.Option(
+        _of_mapper(
             "--kind",
             metavar="levels|single|styles",
             help="A network for each level, one for all of W+, or one for each style layer.",
             show_default="levels",
-            rich_help_panel=_MAPPER,
         ),
     ] = None,
     norm: Annotated[
         str | None,
-        typer.Option(
+        _of_mapper(
             "--norm",
             metavar="channels|layers",
             help="What the networks normalise first; the published ones: layers.",
             show_default="channels",
-            rich_help_panel=_MAPPER,
         ),
     ] = None,
     latents: Annotated[
         list[str] | None,
-        typer.Option(
+        _of_training(
             "--latents",
             metavar="INPUT",
             help="Faces to learn from: latents (.npz, train_faces.pt), photos, folders of photos, seeds. May "
             "be repeated.",
             show_default="sampled ones",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
     validation: Annotated[
         list[str] | None,
-        typer.Option(
+        _of_training(
             "--validation",
             metavar="INPUT",
             help="Faces to validate on, of the same kinds.",
             show_default="some of the others",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
     steps: Annotated[
-        int | None,
-        typer.Option(
-            "--steps", min=1, max=10**7, help="Steps.", show_default="the pack's", rich_help_panel=_TRAINING
-        ),
+        int | None, _of_training("--steps", min=1, max=10**7, help="Steps.", show_default="the pack's")
     ] = None,
     batch: Annotated[
         int | None,
-        typer.Option(
+        _of_training(
             "--batch",
             min=1,
             max=4096,
             help="Faces a step, of all processes together.",
             show_default="the pack's",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
-    lr: Annotated[
-        float | None,
-        typer.Option("--lr", help="Step size.", show_default="the pack's", rich_help_panel=_TRAINING),
-    ] = None,
+    lr: Annotated[float | None, _of_training("--lr", help="Step size.", show_default="the pack's")] = None,
     optimizer: Annotated[
         str | None,
-        typer.Option(
+        _of_training(
             "--optimizer",
             metavar="adam|adamw|ranger",
             help="ranger is the paper's; it needs the extra \\[train].",
             show_default="the pack's",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
     lambda_clip: Annotated[
-        float | None,
-        typer.Option(
-            "--lambda-clip", help="Weight of the text.", show_default="the pack's", rich_help_panel=_TRAINING
-        ),
+        float | None, _of_training("--lambda-clip", help="Weight of the text.", show_default="the pack's")
     ] = None,
     lambda_id: Annotated[
         float | None,
-        typer.Option(
-            "--lambda-id",
-            help="Weight of staying the same person.",
-            show_default="the pack's",
-            rich_help_panel=_TRAINING,
-        ),
+        _of_training("--lambda-id", help="Weight of staying the same person.", show_default="the pack's"),
     ] = None,
     lambda_l2: Annotated[
         float | None,
-        typer.Option(
-            "--lambda-l2",
-            help="Weight of staying near; less changes more.",
-            show_default="the pack's",
-            rich_help_panel=_TRAINING,
+        _of_training(
+            "--lambda-l2", help="Weight of staying near; less changes more.", show_default="the pack's"
         ),
     ] = None,
     truncation: Annotated[
         float | None,
-        typer.Option(
-            "--truncation",
-            help="How far sampled faces lie from the average one.",
-            show_default="the pack's",
-            rich_help_panel=_TRAINING,
+        _of_training(
+            "--truncation", help="How far sampled faces lie from the average one.", show_default="the pack's"
         ),
     ] = None,
     crops: Annotated[
         int | None,
-        typer.Option(
+        _of_training(
             "--crops",
             min=0,
             max=64,
             help="Show CLIP so many random crops instead of the whole.",
             show_default="none",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
     validate_every: Annotated[
         int | None,
-        typer.Option(
+        _of_training(
             "--validate-every",
             metavar="STEPS",
             min=1,
             help="Steps between validations; each also writes a picture and a checkpoint.",
             show_default="the pack's",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
     official: Annotated[
         bool,
-        typer.Option(
+        _of_training(
             "--official",
             help="Train as the paper's code by default: 50,000 steps of Ranger, the prompt as it stands.",
-            rich_help_panel=_TRAINING,
         ),
     ] = False,
     precision: Annotated[
         str | None,
-        typer.Option(
+        _of_training(
             "--precision",
             metavar="fp32|bf16|fp16",
             help="Of the generator and the losses.",
             show_default="fp32",
-            rich_help_panel=_TRAINING,
         ),
     ] = None,
     compile: Annotated[
-        bool,
-        typer.Option(
-            "--compile",
-            help="Let torch.compile make steps faster, after a slow first one.",
-            rich_help_panel=_TRAINING,
-        ),
+        bool, _of_training("--compile", help="Let torch.compile make steps faster, after a slow first one.")
     ] = False,
     out: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--out",
             "-o",
             metavar="FOLDER",
             help="Folder of the run.",
             show_default="beside the weights, under the prompt's words",
-            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     resume: Annotated[
         Path | None,
-        typer.Option(
+        options.of_output(
             "--resume",
             metavar="FOLDER",
             help="Go on with a run that was stopped, as if it had not been; only --steps may change.",
             show_default=False,
-            rich_help_panel=_OUTPUT,
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -246,14 +209,7 @@ def train_mapper(
     no_kernels: options.NoKernels = False,
     seed: Annotated[
         int | None,
-        typer.Option(
-            "--seed",
-            min=0,
-            max=2**32 - 1,
-            help="Of everything random.",
-            show_default="0",
-            rich_help_panel="Common",
-        ),
+        options.of_common("--seed", min=0, max=2**32 - 1, help="Of everything random.", show_default="0"),
     ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,

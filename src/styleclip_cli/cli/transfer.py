@@ -4,74 +4,63 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from styleclip_cli.cli import options
-from styleclip_cli.cli.editing import Presentation, edit_and_present
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.edits.parts import CHANNELS
 from styleclip_cli.job import values
-from styleclip_cli.job.parsing import transfer_request
 from styleclip_cli.machine.shards import rank
 from styleclip_cli.settings import DEFAULT_COMPOSITE
-
-_EDIT, _PHOTOS = "Edit", "Photos"
 
 
 def transfer(
     reference: Annotated[
         str,
-        typer.Option(
+        options.of_edit(
             "--from",
             metavar="INPUT",
             help="Whom to take it from: an image, a latent file of one face, or seed:7.",
             show_default=False,
-            rich_help_panel=_EDIT,
         ),
     ],
-    inputs: options.OptionalInputs = None,
+    inputs: options.Inputs = None,
     prompt: Annotated[
         str | None,
-        typer.Option(
+        options.of_edit(
             "--prompt",
             "-p",
             help='What to take: a part ("hair", "eye color", "mouth"), a thing ("glasses"), or what it may '
             'look like ("red hair, long hair").',
             show_default=False,
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     layers: Annotated[
         str | None,
-        typer.Option(
+        options.of_edit(
             "--layers",
             metavar="coarse,medium,fine",
             help="Take whole W+ layers instead: coarse (0-3), medium (4-7), fine (8-), or numbers.",
             show_default=False,
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     alpha: Annotated[
         list[str] | None,
-        typer.Option(
+        options.of_edit(
             "--alpha",
             "-a",
             metavar="NUMBER[,NUMBER...]",
             help="How far: 1 is all the way, 0 nothing. Several make a strip: original, first, second ...",
             show_default="1",
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     neutral: options.Neutral = None,
     beta: options.Beta = None,
     channels: Annotated[
         int | None,
-        typer.Option(
+        options.of_edit(
             "--channels",
             min=1,
             help="Choose beta so that this many style channels are taken for each phrase.",
             show_default=str(CHANNELS),
-            rich_help_panel=_EDIT,
         ),
     ] = None,
     literal: options.Literal = False,
@@ -79,11 +68,8 @@ def transfer(
     face: options.Face = "largest",
     from_face: Annotated[
         str,
-        typer.Option(
-            "--from-face",
-            metavar="largest|N",
-            help="Which face of the photo that is taken from.",
-            rich_help_panel=_PHOTOS,
+        options.of_photos(
+            "--from-face", metavar="largest|N", help="Which face of the photo that is taken from."
         ),
     ] = "largest",
     no_align: options.NoAlign = False,
@@ -122,6 +108,9 @@ def transfer(
     Example: styleclip transfer me.jpg --from friend.jpg --prompt "hair"
     """
     options_given = locals()  # by their names, for the one place that reads them
+    from styleclip_cli.cli.editing import Presentation, edit_and_present
+    from styleclip_cli.job.parsing import transfer_request
+
     values.check_device(device)
     request = transfer_request(options_given)
     edit_and_present(

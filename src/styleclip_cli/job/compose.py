@@ -17,7 +17,6 @@ from styleclip_cli.errors import shortened
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job.result import EditResult, FaceResult
 from styleclip_cli.photo.portrait import AlignedCrop, put_back, shown
-from styleclip_cli.pictures.animate import eased
 from styleclip_cli.pictures.sheets import contact_sheet, grid
 from styleclip_cli.recipe import SAVED, WORDS, Recipe, Step
 from styleclip_cli.save import picture_of, to_image
@@ -148,6 +147,8 @@ def _picture(one: WorkItem, pictures: Tensor, tools: Tools) -> tuple[Image.Image
 
 def _morph(one: WorkItem, tools: Tools) -> Iterator[Image.Image]:
     """Pictures of the way from nothing to the whole edit."""
+    from styleclip_cli.pictures.animate import eased
+
     parts = eased(1.0)
     full = [one.alpha_of(n) if one.choices else max(one.alphas, key=abs) for n in range(len(one.faces))]
     with tools.engine.progress("drawing the animation") as advance:

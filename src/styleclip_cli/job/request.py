@@ -59,17 +59,11 @@ class OptimizeOptions:
 
     def with_recipe(self, recipe: Recipe) -> OptimizeOptions:
         """The same, with what is not given taken from a recipe."""
-        return replace(
-            self,
-            space=self.space or recipe.space,
-            iterations=self.iterations or recipe.iterations,
-            lr=recipe.learning_rate if self.lr is None else self.lr,
-            lambda_l2=recipe.lambda_l2 if self.lambda_l2 is None else self.lambda_l2,
-            lambda_id=recipe.lambda_id if self.lambda_id is None else self.lambda_id,
-            crops=recipe.crops if self.crops is None else self.crops,
-            official=self.official or bool(recipe.official),
-            free=self.free or bool(recipe.free),
-        )
+        said: dict[str, Any] = {"lr": recipe.learning_rate}
+        said |= {n: getattr(recipe, n) for n in ("space", "iterations", "lambda_l2", "lambda_id", "crops")}
+        left = {name: value for name, value in said.items() if getattr(self, name) is None}
+        official, free = self.official or bool(recipe.official), self.free or bool(recipe.free)
+        return replace(self, **left, official=official, free=free)
 
     def settings(
         self, default: OptimizeSettings, layers: Sequence[int] | None, seed: int | None

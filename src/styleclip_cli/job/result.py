@@ -42,14 +42,7 @@ class FaceResult:
 
     def entries(self) -> dict[str, Any]:
         """As plain values."""
-        scores = None if self.scores is None else self.scores.entries()
-        return {
-            "alpha": self.alpha,
-            "beta": self.beta,
-            "channels": self.channels,
-            "scores": scores,
-            "corners": self.corners,
-        }
+        return vars(self) | {"scores": None if self.scores is None else self.scores.entries()}
 
 
 @dataclass(eq=False)
