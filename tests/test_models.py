@@ -479,7 +479,7 @@ def test_an_e4e_file_gives_generator_and_encoder(here: Path, published: Path) ->
     assert main(["models", "add", "both", "--generator", e4e, "--clip", clip, "--quiet"]) == 0
     pack = packs.find_pack("both")
     assert set(pack.components) == {"generator", "encoder", "clip"}
-    assert Engine("both").encoder.latent_avg.shape == (8, 64)
+    assert Engine("both").networks.encoder.latent_avg.shape == (8, 64)
 
 
 def test_without_a_clip_of_ones_own_the_usual_one_is_taken(
@@ -973,10 +973,10 @@ def test_a_clip_may_have_been_trained_with_gelu(here: Path, published: Path, cap
     assert main(["info", str(laion.component("clip"))]) == 0
     assert "activation: gelu" in capsys.readouterr().out
     assert main(["models", "verify", "laion", "--quiet"]) == 0
-    block = Engine("laion").clip.model.visual.transformer.resblocks[0].mlp
+    block = Engine("laion").networks.clip.model.visual.transformer.resblocks[0].mlp
     assert torch.equal(block.gelu(torch.tensor([1.0])), torch.nn.functional.gelu(torch.tensor([1.0])))
     pictures = torch.linspace(-1, 1, 3 * 32 * 32).reshape(1, 3, 32, 32)
-    vectors = [Engine(name).clip.encode_image(pictures) for name in ("usual", "laion")]
+    vectors = [Engine(name).networks.clip.encode_image(pictures) for name in ("usual", "laion")]
     assert not torch.allclose(*vectors)
     assert main(["models", "remove", "laion", "--quiet"]) == 0
     assert packs.find_pack("usual").missing == []
