@@ -26,6 +26,7 @@ Pictures are in [-1, 1]; lengths are in sides of the crop.
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -326,13 +327,18 @@ def _fill(
     weight = weight.flatten()
     keys = _features(colours, _KEYS, reach)
     if robust:
-        near = torch.exp(-torch.cdist(keys, keys).square() / 2) * weight
+        near = _nearness(keys, keys) * weight
         usual = near @ cells / (near.sum(dim=1, keepdim=True) + 1e-6)
         weight = weight / (1 + (cells - usual)[:, :3].square().sum(dim=1) / 0.2**2)
     queries = _features(resize(guide, _COARSE)[0].flatten(1).T, _COARSE, reach)
-    near = torch.exp(-torch.cdist(queries, keys).square() / 2) * weight
+    near = _nearness(queries, keys) * weight
     filled = near @ cells / (near.sum(dim=1, keepdim=True) + doubt)
     return blur(resize(filled.T.reshape(1, channels, _COARSE, _COARSE), side), 0.7)
+
+
+def _nearness(a: Tensor, b: Tensor) -> Tensor:
+    """exp(-d^2 / 2) of the distances of features [n, 5] and [m, 5]; far is far: denormals would be slow."""
+    return torch.cdist(a, b).square_().clamp_(max=80).mul_(-0.5).exp_()
 
 
 def _features(colours: Tensor, side: int, reach: float) -> Tensor:
@@ -423,12 +429,29 @@ def blur(picture: Tensor, sigma: float) -> Tensor:
     Returns:
         [1, C, h, w].
     """
-    reach = max(1, math.ceil(2.5 * sigma))
-    steps = torch.arange(-reach, reach + 1, dtype=picture.dtype)
-    kernel = torch.exp(-steps.square() / (2 * sigma**2))
-    kernel = kernel / kernel.sum()
-    planes = F.pad(picture, (reach,) * 4, mode="replicate").transpose(0, 1)  # channels as a batch
+    if max(picture.shape[-2:]) <= _SIDE:  # small matrices are quicker than small convolutions
+        down, across = (_blurring(side, sigma) for side in picture.shape[-2:])
+        return down @ picture @ across.T
+    kernel = _gaussian(sigma)
+    planes = F.pad(picture, (len(kernel) // 2,) * 4, mode="replicate").transpose(0, 1)  # channels as a batch
     return F.conv2d(F.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1)).transpose(0, 1)
+
+
+def _gaussian(sigma: float) -> Tensor:
+    """A Gaussian of sum 1, as far as 2.5 sigma."""
+    reach = max(1, math.ceil(2.5 * sigma))
+    kernel = torch.exp(-torch.arange(-reach, reach + 1).square() / (2 * sigma**2))
+    return kernel / kernel.sum()
+
+
+@lru_cache(maxsize=64)
+def _blurring(side: int, sigma: float) -> Tensor:
+    """The matrix [side, side] that blurs a column."""
+    kernel, places = _gaussian(sigma), torch.arange(side)
+    matrix = torch.zeros(side, side)
+    for step, weight in enumerate(kernel, start=-(len(kernel) // 2)):
+        matrix[places, (places + step).clamp(0, side - 1)] += weight
+    return matrix
 
 
 def _grown(mask: Tensor, reach: int) -> Tensor:
