@@ -294,7 +294,7 @@ class Engine:
             images: [N, 3, H, W] in [-1, 1].
             steps: Refinement steps after the encoder's answer; None takes the pack's default.
             keep: Use the cache.
-            inverter: How; None takes the pack's. "pivotal" gives the pivots: `find` gives the rest.
+            inverter: How; None takes the pack's. "pivotal" gives the pivots: `invert` gives the rest.
 
         Returns:
             W+ [N, num_ws, w_dim].

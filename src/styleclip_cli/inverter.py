@@ -39,7 +39,7 @@ class ImageInverter:
         noise: bool | None = None,
         budget: float | None = None,
     ) -> InversionSettings:
-        """The default with a person's choices laid over it; see `Engine.inversion`."""
+        """The default, with a person's choices; see `Engine.settings_for_inversion`."""
         if inverter is None and steps is not None:
             usual = self.default.inverter
             inverter = "encoder" if steps == 0 else "refine" if usual == "encoder" else usual

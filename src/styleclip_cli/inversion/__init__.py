@@ -1,7 +1,8 @@
 """Images -> W+ latents, by methods of rising quality: the encoder, W+ refined, the generator tuned around it.
 
-`find` runs the one that is wanted. Each starts from the answer of the one before: `encode` asks the encoder,
-`refine` moves W+ until the generator shows the image, `pivotal` then moves the generator itself a little.
+`invert` runs the one that is wanted. Each starts from the answer of the one before: `encode` asks the
+encoder, `refine` moves W+ until the generator shows the image, `pivotal` then moves the generator itself a
+little.
 """
 
 from __future__ import annotations
@@ -231,9 +232,9 @@ def measured(
     Args:
         found: What was found for the image.
         image: The image, [1, 3, H, W] in [-1, 1].
-        generator: As in `find`.
-        perceptual: As in `find`.
-        identity: As in `find`.
+        generator: As in `invert`.
+        perceptual: As in `invert`.
+        identity: As in `invert`.
         seconds: What finding it took.
 
     Returns:

@@ -84,16 +84,6 @@ def check_beta(beta: float | None, channels: int | None) -> None:
         raise UsageError(f"--beta must be between 0 and 1, not {beta:g}", "leave it out to have it chosen")
 
 
-def check_inversion(inverter: InverterName | None, steps: int | None, noise: bool) -> None:
-    """Refuse settings of a search where none is made.
-
-    Raises:
-        UsageError: If steps or noise are asked of the encoder alone.
-    """
-    if inverter == "encoder" and (steps or noise):
-        raise UsageError("--steps and --noise are for --inverter refine or pivotal", "leave out --inverter")
-
-
 def check_face(text: str) -> str:
     """Refuse what names no face of a photo.
 
