@@ -14,8 +14,11 @@ vanishes or moves: P's own, sharper copy stays. So, in coordinates of the crop:
 3. Fill. L, the photo's colours where its own structure goes: the mean of P - B over the rest of the crop,
    weighted by nearness in place and in A's colours, so that skin takes its light from skin, background from
    background, and what is new keeps its own.
-4. Compose. P + A - B - k' (P - B - L) - (k - k') blur(P - B - L), where k' is k but for structure of P that A
-   explains as well. What is taken from A is sharpened to the photo's sharpness and given its grain.
+4. Recolour. What P has and B has not is the photo's own. Brown strands are to become blond with the hair, and
+   the sharp outline of brown hair the outline of blond: M, the linear map of colours that about each place
+   comes closest to taking B to A, is applied to it. Where nothing changes, M is the identity.
+5. Compose. A + L + (1 - k') M (P - B - L) - (k - k') blur(P - B - L), where k' is k but for structure of P
+   that A explains as well. What is taken from A is sharpened to the photo's sharpness and given its grain.
 
 What the edit changes along the crop's border is removed from A first, as far as the same colours change by
 the same amount inside: an edit that repaints the background ends without an edge.
@@ -52,25 +55,28 @@ _STEPS, _ELASTICITY, _FARTHEST = 8, 3.0, 0.05
 """Registration: steps at 16, 32 and 64 pixels a side, blur of the displacement, its largest length."""
 _FINE, _SHARP = 2.5 / 128, 1.5 / 128
 """Blur that fine structure is measured against: where pictures are compared, and for sharpness."""
+_WINDOW, _RIDGE = 2.5 / 128, 0.01
+"""Windows in which a map of colours is found, and the variance of colours that counts as none."""
 _FAINT = 0.08
 """Root of the energy of fine structure below which it says nothing."""
 
 
 class Composite(NamedTuple):
-    """What an edit does to a crop p: p + mask (difference + replaced (base - p)), and grain where replaced.
+    """What an edit does to a crop p: p + mask (difference + gone (base - p)), and grain.
 
     Attributes:
         difference: [1, 3, R, R].
         base: What takes the place of the photo's own structure, [1, 3, R, R].
         mask: [1, 1, M, M] in [0, 1]; 0 along the border.
-        replaced: [1, 1, M, M] in [0, 1].
-        grain: Standard deviation of the photo's grain, [1, 1, M, M] in 255ths.
+        gone: What of the photo's own goes: a share in [0, 1], [1, 1, M, M], or a matrix of colours in each
+            place, [1, 9, M, M] row by row.
+        grain: Standard deviation of the grain that is added, [1, 1, M, M] in 255ths.
     """
 
     difference: Tensor
     base: Tensor
     mask: Tensor
-    replaced: Tensor
+    gone: Tensor
     grain: Tensor
 
 
@@ -110,8 +116,7 @@ def adaptive(photo: Image.Image, quad: NDArray[np.float64], before: Tensor, afte
     old, new = _registered(p, old, new)
     b, a = resize(old, side), resize(new, side)
 
-    mask, k, same, recoloured, covered = _weights(p, b, a)
-    edges = _along_edges(p, b, a, recoloured)
+    mask, k, same, covered, around = _weights(p, b, a)
     hp, ha = _structure(p), _structure(a)
     agrees = resize(ramp(_explained(hp, ha, 2.0, 0.05), 0.2, 0.6), side) * (1 - covered)
     replaced = k * (1 - agrees)
@@ -119,13 +124,17 @@ def adaptive(photo: Image.Image, quad: NDArray[np.float64], before: Tensor, afte
     light, grain = filled[:, :3], filled[:, 3:].clamp(min=0).expm1().sqrt()
     # Where P's fine structure stays, its colours go all the same.
     colours = (k - replaced) * blur(p - b - light, 2.5 * side / 128)
+    identity = torch.eye(3).reshape(1, 9, 1, 1)
+    gone = identity - (1 - replaced) * (identity + around * (_recolouring(b, a) - identity))
 
     wide = resize(old, finer)
     trusted = resize(agrees * (1 - k), finer) * window(finer, BORDER)
     sharpness = _energy(detailed, trusted) / _energy(wide, trusted)
     crisp = new - resize(blur(resize(new, finer), _SHARP * finer), full)
-    base = old + resize(light, full) + (min(max(sharpness, 1.0), 2.0) - 1) * crisp
-    return Composite(new - old + resize(edges - colours, full), base, mask, replaced, grain)
+    soft = gone[:, ::4].mean(dim=1, keepdim=True).clamp(0, 1)
+    crisp = (min(max(sharpness, 1.0), 2.0) - 1) * crisp * resize(soft, full)
+    difference = new - old + crisp - resize(colours, full)
+    return Composite(difference, old + resize(light, full), mask, gone, replaced * grain)
 
 
 def _surroundings(photo: Image.Image, quad: NDArray[np.float64]) -> tuple[Image.Image, NDArray[np.float64]]:
@@ -159,7 +168,9 @@ def _drift(b: Tensor, a: Tensor) -> Tensor:
     along = 1 - ramp(_depth(side), 0, BORDER)[None, None]
     drift = _fill(a - b, along, b, reach=0.25)
     other = blur((a - b - drift).abs().amax(dim=1, keepdim=True), 2 * side / 128)
-    return drift * (1 - ramp(other, 0.1, 0.3))
+    there = blur(((a - b) * drift).sum(dim=1, keepdim=True), 2 * side / 128)
+    share = there / (blur(drift.square().sum(dim=1, keepdim=True), 2 * side / 128) + 1e-6)
+    return drift * share.clamp(0, 1) * (1 - ramp(other, 0.1, 0.3))
 
 
 def _registered(p: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
@@ -199,7 +210,7 @@ def _displacement(p: Tensor, before: Tensor) -> Tensor:
 
 
 def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
-    """Where anything changes, k, where the surface stays, is recoloured, is covered; each [1, 1, M, M]."""
+    """Where anything changes, k, where the surface stays, is covered, is recoloured or near; [1, 1, M, M]."""
     side = p.shape[-1]
     pixel = side / 128
     change = (a - b).abs().amax(dim=1, keepdim=True)
@@ -227,7 +238,8 @@ def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
     k = torch.maximum(k, ramp(alike, 0.4, 0.7) * (1 - recoloured))
     same = torch.minimum(same, 1 - k)
     mask = _grown(ramp(blur(change, 2 * pixel), 0.05, 0.15), round(3 * pixel))
-    return torch.maximum(mask, k) * window(side, 1 / 16), k, same, recoloured, covered
+    around = _grown(ramp(blur(change, 2 * pixel), 0.05, 0.25), round(4 * pixel)) * (1 - appears * (1 - thick))
+    return torch.maximum(mask, k) * window(side, 1 / 16), k, same, covered, around
 
 
 def _thick(change: Tensor) -> Tensor:
@@ -243,17 +255,18 @@ def _remaining(old: Tensor, new: Tensor, reach: float) -> Tensor:
     return (shared / (own + 1e-4)).clamp(0, 1)
 
 
-def _along_edges(p: Tensor, b: Tensor, a: Tensor, recoloured: Tensor) -> Tensor:
-    """What is to be added to a - b where the photo's edges are not quite the generator's.
+def _recolouring(b: Tensor, a: Tensor) -> Tensor:
+    """M about each place, [1, 9, h, w] row by row: the linear map of b's colours that comes closest to a's.
 
-    There a place is recoloured as its neighbours of the same colours in the photo are: no halo round hair.
+    Least squares in Gaussian windows, drawn to the identity where b is flat: with covariances in the windows,
+    M = (cov(a, b) + e I) (cov(b, b) + e I)^-1.
     """
-    side = p.shape[-1]
-    pixel = side / 128
-    apart = ramp(blur((p - b).abs().amax(dim=1, keepdim=True), pixel), 0.3, 0.6)
-    strong = ramp(blur((a - b).abs().amax(dim=1, keepdim=True), pixel), 0.2, 0.5)
-    snapped = _fill(a - b, 1.02 - apart, p, reach=0.05, doubt=1e-4, robust=False)
-    return (snapped - (a - b)) * apart * _grown(strong * recoloured, round(4 * pixel))
+    reach = _WINDOW * b.shape[-1]
+    mean_b, mean_a = blur(b, reach), blur(a, reach)
+    spread = _products(b, b, reach) - _pairs(mean_b, mean_b)
+    shared = (_products(a, b, reach) - _pairs(mean_a, mean_b)).reshape(3, 3, *b.shape[-2:])
+    shared = shared + _RIDGE * torch.eye(3)[:, :, None, None]
+    return torch.einsum("aihw,ijhw->ajhw", shared, _inverse(spread, _RIDGE)).reshape(1, 9, *b.shape[-2:])
 
 
 def _explained(y: Tensor, x: Tensor, reach: float, faint: float = _FAINT) -> Tensor:
@@ -272,23 +285,36 @@ def _explained(y: Tensor, x: Tensor, reach: float, faint: float = _FAINT) -> Ten
         [1, 1, h, w] in [0, 1].
     """
     energy = blur(y.square().sum(dim=1, keepdim=True), reach)
-    pairs = blur(torch.cat([x[:, i:] * x[:, i : i + 1] for i in range(3)], dim=1), reach)[0]
-    xx, xy, xz, yy, yz, zz = pairs
-    ridge = 0.02 * energy[0, 0] / 3 + 1e-5
+    inverse = _inverse(_products(x, x, reach), 0.02 * energy[0, 0] / 3 + 1e-5)
+    shared = _products(x, y, reach).reshape(3, 3, *y.shape[-2:])
+    found = torch.einsum("iyhw,ijhw,jyhw->hw", shared, inverse, shared)[None, None]
+    return (found.clamp(min=0) / (energy + faint**2)).clamp(max=1)
+
+
+def _pairs(x: Tensor, y: Tensor) -> Tensor:
+    """The products of each channel of one picture [1, 3, h, w] and each of another, [9, h, w]."""
+    return torch.cat([x[:, i : i + 1] * y for i in range(3)], dim=1)[0]
+
+
+def _products(x: Tensor, y: Tensor, reach: float) -> Tensor:
+    """Their means in Gaussian windows."""
+    return blur(_pairs(x, y)[None], reach)[0]
+
+
+def _inverse(products: Tensor, ridge: Tensor | float) -> Tensor:
+    """Inverses [3, 3, h, w] of symmetric matrices [9, h, w] plus a ridge.
+
+    By cofactors: thousands of calls to LAPACK take far longer.
+    """
+    xx, xy, xz, _, yy, yz, _, _, zz = products
     xx, yy, zz = xx + ridge, yy + ridge, zz + ridge
-    # The inverse of a symmetric 3 x 3 matrix by its cofactors: thousands of calls to LAPACK take far longer.
     rows = [
         [yy * zz - yz * yz, xz * yz - xy * zz, xy * yz - xz * yy],
         [xz * yz - xy * zz, xx * zz - xz * xz, xy * xz - xx * yz],
         [xy * yz - xz * yy, xy * xz - xx * yz, xx * yy - xy * xy],
     ]
-    inverse = torch.stack([torch.stack(row) for row in rows]) / (
-        xx * rows[0][0] + xy * rows[0][1] + xz * rows[0][2]
-    )
-    shared = blur(torch.cat([x[:, i : i + 1] * y for i in range(3)], dim=1), reach)[0]
-    shared = shared.reshape(3, 3, *y.shape[-2:])  # [of x, of y, h, w]
-    found = torch.einsum("iyhw,ijhw,jyhw->hw", shared, inverse, shared)[None, None]
-    return (found.clamp(min=0) / (energy + faint**2)).clamp(max=1)
+    determinant = xx * rows[0][0] + xy * rows[0][1] + xz * rows[0][2]
+    return torch.stack([torch.stack(row) for row in rows]) / determinant
 
 
 def _salience(structure: Tensor, reach: float) -> Tensor:

@@ -69,9 +69,9 @@ def paste(
 ) -> tuple[Image.Image, NDArray[np.float32]]:
     """Lay an edit over a photo.
 
-    "adaptive" keeps the photo's own structure where the edit leaves it standing or recolours it. Where the
-    edit removes, moves or covers it, it takes the generator's, with the photo's colours, sharpness and grain
-    (`blend.adaptive`).
+    "adaptive" keeps the photo's own structure where the edit leaves it standing, in the new colours of what
+    is recoloured. Where the edit removes, moves or covers it, it takes the generator's, with the photo's
+    colours, sharpness and grain (`blend.adaptive`).
 
     "residual" adds what the edit changed, photo + mask (after - before), only where it changed something:
     what the generator cannot draw (freckles, earrings, grain) stays. Where the edit covers up what was
@@ -121,7 +121,7 @@ def _laid(
     if box is None:
         return result, full
     pictures = _shrunk(torch.cat([127.5 * made.difference[0], 127.5 * (made.base[0] + 1)]), quad)
-    masks = torch.cat([made.replaced[0], made.grain[0]])
+    masks = torch.cat([made.gone[0], made.grain[0]])
     grainy = bool((made.grain > 0).any())
     for top in range(box.top, box.bottom, _BAND):
         band = box._replace(top=top, bottom=min(top + _BAND, box.bottom))
@@ -132,18 +132,16 @@ def _laid(
         inside = strength > 0
         where = places[inside][None]
         difference, base = _sampled(pictures, where, "bicubic")[:, 0].split(3)
-        replaced, grain = _sampled(masks, where, "bilinear")[:, 0]
+        gone, grain = _sampled(masks, where, "bilinear")[:, 0].split([len(masks) - 1, 1])
         shown = torch.from_numpy(pixels[inside.numpy()]).T  # [3, n]
         instead = base - shown
+        matrix = len(gone) == 9
+        added = torch.einsum("ijn,jn->in", gone.unflatten(0, (3, 3)), instead) if matrix else gone * instead
+        added += difference
         if grainy:
             y, x = np.nonzero(inside.numpy())
-            instead += grain * torch.from_numpy(_noise()[rows[y] % _TILE, columns[x] % _TILE]).T
-        mixed = (
-            (shown + strength[inside] * (difference + replaced * instead))
-            .round()
-            .clamp(0, 255)
-            .to(torch.uint8)
-        )
+            added += grain * torch.from_numpy(_noise()[rows[y] % _TILE, columns[x] % _TILE]).T
+        mixed = (shown + strength[inside] * added).round().clamp(0, 255).to(torch.uint8)
         pixels[inside.numpy()] = mixed.T.numpy()
         result.paste(Image.fromarray(pixels), (band.left, band.top))
         full[band.top : band.bottom, band.left : band.right] = strength.numpy()
