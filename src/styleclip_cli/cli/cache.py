@@ -23,6 +23,7 @@ cache = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 _WHAT = {
     "inversions": "latents of photos",
+    "texts": "directions of sentences",
     "statistics": "style statistics of generators",
     "relevance": "channel relevance of generators",
     "kernels": "what was built for this machine",

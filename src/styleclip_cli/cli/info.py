@@ -31,6 +31,7 @@ _OURS = {
     "styleclip.inversion": "inversion",
     "styleclip.direction": "direction",
     "styleclip.statistics": "statistics",
+    "styleclip.text-direction": "direction of a sentence",
     "styleclip.relevance": "relevance",
 }
 _MAX_HEADER = 2**22

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from styleclip_cli.edits import prompts
+from styleclip_cli.machine import cache
 
 if TYPE_CHECKING:
     from styleclip_cli.networks import Networks
 
 _BATCH = 16
+_SCHEMA = "styleclip.text-direction/1"
+_TEMPLATES = hashlib.sha256("\n".join(prompts.IMAGENET_TEMPLATES).encode()).hexdigest()[:16]
 
 
 class Judge:
@@ -56,7 +60,10 @@ class Judge:
         return torch.cat([identity.embed(part.to(device)).cpu() for part in parts])
 
     def text_direction(self, target: str, neutral: str) -> Tensor:
-        """Direction from one text to another in CLIP space; CLIP is asked once for each pair.
+        """Direction from one text to another in CLIP space.
+
+        CLIP is asked once for each pair, and what it said is kept in the cache: an edit by a known sentence
+        need not load CLIP.
 
         Args:
             target: What the face should become.
@@ -71,5 +78,13 @@ class Judge:
         """
         key = (target, neutral)
         if key not in self._directions:
-            self._directions[key] = prompts.text_direction(self._networks.clip, target, neutral)
+            self._directions[key] = self._text_direction(target, neutral)
         return self._directions[key]
+
+    def _text_direction(self, target: str, neutral: str) -> Tensor:
+        def compute() -> tuple[cache.Arrays, cache.Json]:
+            return {"direction": prompts.text_direction(self._networks.clip, target, neutral).numpy()}, {}
+
+        clip = self._networks.pack.fingerprint_of("clip")
+        key = {"clip": clip, "target": target, "neutral": neutral, "templates": _TEMPLATES}
+        return torch.from_numpy(cache.cached("texts", key, _SCHEMA, compute)[0]["direction"])

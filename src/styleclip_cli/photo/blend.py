@@ -217,17 +217,19 @@ def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
     old, new = _structure(b), _structure(a)
     kept = torch.minimum(_explained(old, new, 2.0), _explained(new, old, 2.0))
     recoloured = resize(ramp(kept, 0.25, 0.6), side)
-    vanishes = resize(ramp(_salience(old, 1.5) - _explained(old, new, 1.5), 0.1, 0.35), side)
+    missing = _salience(old, 1.5) * (1 - _remaining(old, new, 2.0)) - _explained(old, new, 1.5)
+    vanishes = resize(ramp(missing, 0.1, 0.35), side)
     vanishes = _grown(vanishes * ramp(blur(change, 1.5 * pixel), 0.02, 0.1), round(pixel))
     # Thin structure that comes over what stays, as the rims of glasses do, takes nothing away. Thick
     # structure in the place of what was there (teeth, a beard) is no recoloured version of it.
     gained, lost = (
-        blur(y.square().sum(dim=1, keepdim=True), 4.0) * (1 - _explained(y, x, 4.0, 0.02))
+        blur(y.square().sum(dim=1, keepdim=True), 4.0)
+        * (1 - torch.maximum(_explained(y, x, 4.0, 0.02), _remaining(y, x, 4.0)))
         for y, x in ((new, old), (old, new))
     )
     appears = resize(ramp(gained / (gained + lost + 1e-3), 0.55, 0.8), side)
     thick = _thick(change)
-    covered = appears * thick * resize(ramp(1 - _remaining(old, new, 4.0), 0.1, 0.4), side)
+    covered = appears * thick * resize(ramp(1 - _shared(old, new, 4.0), 0.1, 0.4), side)
     recoloured = recoloured * (1 - covered)
     k = torch.maximum(ramp(blur(change, pixel), 0.05, 0.25), vanishes) * (1 - recoloured)
     same = 1 - k
@@ -249,10 +251,15 @@ def _thick(change: Tensor) -> Tensor:
     return _grown(F.max_pool2d(opened, 2 * reach + 1, 1, reach), reach)
 
 
-def _remaining(old: Tensor, new: Tensor, reach: float) -> Tensor:
+def _shared(old: Tensor, new: Tensor, reach: float) -> Tensor:
     """How much of the fine structure of one picture [1, 3, h, w] the other still has as it was, in [0, 1]."""
     shared, own = (blur((old * x).sum(dim=1, keepdim=True), reach) for x in (new, old))
     return (shared / (own + 1e-4)).clamp(0, 1)
+
+
+def _remaining(old: Tensor, new: Tensor, reach: float) -> Tensor:
+    """Whether what one picture has is still there, under whatever the other has besides, in [0, 1]."""
+    return ramp(_shared(old, new, reach), 0.3, 0.8)
 
 
 def _recolouring(b: Tensor, a: Tensor) -> Tensor:
@@ -345,7 +352,7 @@ def _fill(
         guide: Whose colours are compared, [1, 3, s, s].
         reach: Standard deviation in place, in sides.
         doubt: Weight of the value 0, in cells: what is like nothing known gets that.
-        robust: Whether values unlike those of like places count less.
+        robust: Whether values unlike those of like places count less, and what is hardly like any gets 0.
     """
     side, channels = values.shape[-1], values.shape[1]
     weight = resize(known, _KEYS).clamp(min=1e-6)
@@ -359,6 +366,8 @@ def _fill(
     queries = _features(resize(guide, _COARSE)[0].flatten(1).T, _COARSE, reach)
     near = _nearness(queries, keys) * weight
     filled = near @ cells / (near.sum(dim=1, keepdim=True) + doubt)
+    if robust:
+        filled = filled * ramp(near.amax(dim=1, keepdim=True), 0.05, 0.3)
     return blur(resize(filled.T.reshape(1, channels, _COARSE, _COARSE), side), 0.7)
 
 
