@@ -59,6 +59,7 @@ def probe(*arguments: str) -> tuple[subprocess.CompletedProcess[str], str]:
         (["edit", "absent.png", "--prompt", "smiling"], 3),
         (["edit", "seed:1", "--method", "optimize", "--prompt", "x", "--space", "z"], 2),
         (["edit", "seed:1", "--prompt", "x", "--mapper", "y"], 2),
+        (["edit", "seed:1", "--prompt", "x", "--composite", "z"], 2),
         (["edit", "seed:1", "--mapper", "absent", "--models", "toy"], 3),
         (["train-mapper", "--prompt", "x", "--levels", "bad"], 2),
         (["train-mapper", "--prompt", "x", "--latents", "absent.pt"], 3),

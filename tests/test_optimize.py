@@ -332,7 +332,7 @@ def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--space", "z"], "unknown space"),
+        (["--space", "z"], "unknown --space"),
         (["--lr", "0"], "--lr"),
         (["--lambda-l2", "-1"], "--lambda-l2"),
         (["--layers", "fs3"], "unknown layers"),
@@ -342,7 +342,7 @@ def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:
         (["--mapper", "m"], "one of --prompt"),
         (["--animation", "a.avi"], "a.avi"),
         (["--face", "all", "--save-steps", "2"], "one face"),
-        (["--method", "magic"], "unknown method"),
+        (["--method", "magic"], "unknown --method"),
     ],
 )
 def test_a_mistake_is_one_line(

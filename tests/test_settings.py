@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -15,6 +16,17 @@ from torch import Tensor
 from styleclip_cli import __version__
 from styleclip_cli.cli import completion, main
 from styleclip_cli.nets.ops import building, reference
+from styleclip_cli.settings import (
+    CompositeMode,
+    Inverter,
+    LayerChoice,
+    MapperKind,
+    OptimizerName,
+    PictureFormat,
+    Precision,
+    RelevanceMode,
+    Space,
+)
 
 
 @pytest.fixture
@@ -123,6 +135,72 @@ def test_the_shell_completes_names(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert complete("edit", "--mapper", "w") == []
 
 
+def test_the_shell_completes_choices(here: Path) -> None:
+    assert complete("edit", "--composite", "") == ["adaptive", "residual", "replace"]
+    assert complete("edit", "--method", "o") == ["optimize"]
+    assert complete("cache", "prune", "--kind", "k") == ["kernels"]
+
+
+@pytest.mark.parametrize(
+    ("command", "option", "choices"),
+    [
+        ("edit", "composite", get_args(CompositeMode)),
+        ("edit", "inverter", get_args(Inverter)),
+        ("edit", "space", get_args(Space)),
+        ("edit", "format", get_args(PictureFormat)),
+        ("merge", "layers", get_args(LayerChoice)),
+        ("studio", "precision", get_args(Precision)),
+        ("precompute-stats", "relevance", get_args(RelevanceMode)),
+        ("train-mapper", "kind", get_args(MapperKind)),
+        ("train-mapper", "optimizer", get_args(OptimizerName)),
+        ("evaluate", "method", ("global", "optimize", "mapper", "all")),
+        ("models add", "alignment", ("ffhq", "square", "car", "none", "frame")),
+        ("cache prune", "kind", ("inversions", "texts", "statistics", "relevance", "kernels")),
+    ],
+)
+def test_choices_are_told_and_all_others_refused(
+    command: str,
+    option: str,
+    choices: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("typer.rich_utils.MAX_WIDTH", 300)
+    assert main([*command.split(), "--help"]) == 0
+    lines = [line for line in capsys.readouterr().out.splitlines() if f"--{option} " in line]
+    assert any("|".join(choices) in line for line in lines)
+    for word in ("it's", choices[0][:-1] + "X"):
+        assert main([*command.split(), f"--{option}", word]) == 2
+        told = f"unknown --{option} {word!r}", f"--{option} {', '.join(choices[:-1])} or {choices[-1]}"
+        assert capsys.readouterr().err == f"styleclip: error: {told[0]}\n  try: {told[1]}\n"
+
+
+def test_formats_may_be_written_in_capitals(here: Path) -> None:
+    assert main(["edit", "seed:1", "-p", "smiling", "--format", "JPG", "--name", "o", "-q"]) == 0
+    assert (here / "o.jpg").is_file()
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ("composite", "--composite adaptive, residual or replace"),
+        ("inverter", "--inverter encoder, refine or pivotal"),
+        ("relevance", "--relevance exact, preview or gradient"),
+        ("layers", "--layers fs3, conv or all"),
+        ("space", "--space w+ or s"),
+    ],
+)
+def test_unknown_choices_of_recipes_are_refused(
+    here: Path, entry: str, words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    method = "latent optimization" if entry == "space" else "global directions"
+    (here / "r.toml").write_text(f'prompt = "smiling"\nmethod = "{method}"\n{entry} = "blend"\n')
+    assert main(["edit", "seed:1", "--recipe", "r.toml", "--out", "o.png"]) == 2
+    assert capsys.readouterr().err == f"styleclip: error: unknown --{entry} 'blend'\n  try: {words}\n"
+    choice = words.split()[-1]
+    assert main(["edit", "seed:1", "--recipe", "r.toml", "--dry-run", f"--{entry}", choice]) == 0
+
+
 def test_the_doctor(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["doctor"]) == 0
     told = capsys.readouterr().out
@@ -224,6 +302,13 @@ def test_a_doctor_whom_nobody_hears_says_what_is_broken_all_the_same(
         ("prompt = 'old'", ["--direction", "d.npz", "--alpha", "2"], {"prompt": "smiling face"}),
         ("alpha = 9\nbeta = 0.0", ["--recipe", "r.toml"], {"alpha": 1.0}),
         ("save-latent = true\ndiff = true", ["-p", "smiling"], {"latent": "o.npz"}),
+        ("iterations = 9", ["-p", "smiling", "--method", "global"], {"alpha": 4.0}),
+        ("method = 'optimize'\nauto = true", ["-p", "smiling", "--channels", "2"], {"channels": 2}),
+        ("steps = 2\nnoise = true", ["-p", "smiling", "--inverter", "encoder"], {"alpha": 4.0}),
+        ("inverter = 'encoder'", ["-p", "smiling", "--steps", "1"], {"alpha": 4.0}),
+        ("beta = 'auto'", ["-p", "smiling", "--channels", "2"], {"channels": 2}),
+        ("direction = 'd.npz'\nneutral = 'man'\nchannels = 3", [], {"prompt": "smiling face"}),
+        ("seed = 0", ["--direction", "d.npz"], {"prompt": "smiling face"}),
     ],
 )
 def test_defaults_that_do_not_fit_give_way(

@@ -18,6 +18,8 @@ RelevanceMode = Literal["exact", "preview", "gradient"]
 CompositeMode = Literal["adaptive", "residual", "replace"]
 """How an edited crop returns to its photo; see `paste_back.paste`."""
 DEFAULT_COMPOSITE: CompositeMode = "adaptive"
+PictureFormat = Literal["png", "jpg", "jpeg", "webp", "avif", "tif", "tiff"]
+"""What pictures are written in, as their names end."""
 
 
 def key_of(setting: Field[Any]) -> str:
@@ -152,6 +154,9 @@ Preprocessing = Literal["clip", "styleclip"]
 """How CLIP sees pictures: as it was trained to; or as the official losses show them."""
 
 
+Space = Literal["w+", "s"]
+
+
 @dataclass(frozen=True)
 class OptimizeSettings:
     """How a latent is moved toward a text (paper section 4).
@@ -174,7 +179,7 @@ class OptimizeSettings:
         seed: Seed of crops and of the other faces.
     """
 
-    space: Literal["w+", "s"] = "w+"
+    space: Space = "w+"
     steps: int = 60
     learning_rate: float = 0.1
     lambda_l2: float = 0.008

@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import suppress
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
@@ -21,12 +22,14 @@ from styleclip_cli.machine.atomic import DAY, abandoned, idle
 cache = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
-_WHAT = {
-    "inversions": "latents of photos",
-    "texts": "directions of sentences",
-    "statistics": "style statistics of generators",
-    "relevance": "channel relevance of generators",
-    "kernels": "what was built for this machine",
+# A Literal would do, if Typer took lists of one.
+Kind = StrEnum("Kind", ["inversions", "texts", "statistics", "relevance", "kernels"])
+_WHAT: dict[str, str] = {
+    Kind.inversions: "latents of photos",
+    Kind.texts: "directions of sentences",
+    Kind.statistics: "style statistics of generators",
+    Kind.relevance: "channel relevance of generators",
+    Kind.kernels: "what was built for this machine",
 }
 
 
@@ -60,8 +63,8 @@ def prune(
         ),
     ] = None,
     kind: Annotated[
-        list[str] | None,
-        typer.Option("--kind", help=f"Only this kind: {', '.join(_WHAT)}.", show_default="all"),
+        list[Kind] | None,
+        typer.Option("--kind", help="Only this kind; may be repeated.", show_default="all"),
     ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -73,9 +76,6 @@ def prune(
     from styleclip_cli.machine.cache import cache_dir
 
     age = 0.0 if older_than is None else _seconds(older_than)
-    unknown = set(kind or ()) - set(_WHAT)
-    if unknown:
-        raise UsageError(f"unknown kind {sorted(unknown)[0]!r}", f"--kind {', '.join(_WHAT)}")
     newest = time.time() - age
     removed = freed = 0
     for of_kind, path in _files(cache_dir()):

@@ -10,6 +10,7 @@ import typer
 
 from styleclip_cli import toml
 from styleclip_cli.errors import BadInputError, one_line
+from styleclip_cli.job.request import EXCLUSIONS, Exclusion, Options, words, words_of_method
 from styleclip_cli.weights import store
 
 
@@ -59,23 +60,17 @@ def option_defaults(app: typer.Typer) -> dict[str, Any]:
     return {name: values for name, values in found.items() if values}
 
 
-# Options that exclude each other, by the names of their parameters: if one was typed, a default of the other
-# gives way.
-_EXCLUDE = (
-    ("alpha", "auto"),
-    ("auto", "beta"),
-    ("auto", "method"),
-    ("beta", "channels"),
-    ("skip_existing", "overwrite"),
-    *((name, "recipe") for name in ("auto", "alpha", "beta", "channels", "method", "literal", "layers")),
-    *((name, "recipe") for name in ("prompt", "mapper", "direction", "neutral", "relevance", "manifest")),
-    *((name, "mapper") for name in ("prompt", "direction", "method")),
-    *((name, "direction") for name in ("prompt", "mapper", "method")),
+# More options of which a default gives way to one that was typed.
+_GIVE_WAY = (
+    Exclusion("--recipe", ("--auto", "--alpha", "--beta", "--channels", "--method", "--literal", "--layers")),
+    Exclusion("--recipe", ("--prompt", "--mapper", "--neutral", "--relevance")),
+    Exclusion("--auto", ("--beta", "--method")),
+    Exclusion("--prompt", ("--mapper", "--direction")),
+    Exclusion("--method", ("--mapper", "--direction")),
+    Exclusion("--mapper", ("--direction",)),
 )
-# Options of prompts alone.
-_OF_PROMPTS = ("neutral", "beta", "channels", "literal", "layers", "relevance", "seed")
-# Options of files alone.
-_OF_FILES = ("json", "save_latent", "diff", "name")
+# What other defaults give way to, even if it is by default.
+_STATES = {"no --auto", "--out -", "--method mapper", "a saved direction"}
 
 
 def settle(context: typer.Context) -> None:
@@ -85,25 +80,27 @@ def settle(context: typer.Context) -> None:
         context: Of the command; its parameters are changed.
     """
     values = context.params
-    defaults = {name for name in values if _is_default(context, name)}
+    defaults = {name: value for name, value in values.items() if _is_default(context, name)}
+    said = _words(defaults)
 
-    def drop(name: str) -> None:
-        if name in defaults and values.get(name):
-            parameter = next(one for one in context.command.params if one.name == name)
-            values[name] = False if getattr(parameter, "is_flag", False) else None
+    def give_way(to: set[str]) -> None:
+        for option, others, *_ in (*EXCLUSIONS, *_GIVE_WAY):
+            excluded = {*others} if option in to else set()
+            excluded |= {option} if to & {*others} else set()
+            for word in excluded & said:
+                name = word.split()[0].removeprefix("--").replace("-", "_")
+                if name in defaults:
+                    values[name] = next(one for one in context.command.params if one.name == name).default
 
-    for pair in _EXCLUDE:
-        for name, other in (pair, pair[::-1]):
-            if values.get(other) and other not in defaults:
-                drop(name)
-    if "keep_identity" in values and not values.get("auto"):
-        drop("keep_identity")
-    if values.get("mapper") or values.get("direction"):
-        for name in _OF_PROMPTS:
-            drop(name)
-    if str(values.get("out")) == "-":
-        for name in _OF_FILES:
-            drop(name)
+    give_way(_words({name: value for name, value in values.items() if name not in defaults}) - {"no --auto"})
+    give_way(_words(values) & _STATES)  # now that some have gone
+
+
+def _words(values: Mapping[str, Any]) -> set[str]:
+    """Options as `EXCLUSIONS` names them, with the way to edit that they say."""
+    given = Options(values)
+    method = "mapper" if given["mapper"] else given["method"]
+    return words(given) | words_of_method(given, method, repeated=False)
 
 
 def _is_default(context: typer.Context, name: str) -> bool:

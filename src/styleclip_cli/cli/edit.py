@@ -11,7 +11,7 @@ from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
 from styleclip_cli.machine import profile as profiling
 from styleclip_cli.machine.shards import rank
-from styleclip_cli.settings import DEFAULT_COMPOSITE
+from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode
 
 
 def edit(
@@ -112,13 +112,8 @@ def edit(
     no_align: options.NoAlign = False,
     crop: options.Crop = False,
     composite: Annotated[
-        str | None,
-        options.of_photos(
-            "--composite",
-            metavar="adaptive|residual|replace",
-            help=options.COMPOSITE_HELP,
-            show_default=DEFAULT_COMPOSITE,
-        ),
+        CompositeMode | None,
+        options.of_photos("--composite", help=options.COMPOSITE_HELP, show_default=DEFAULT_COMPOSITE),
     ] = None,
     max_megapixels: options.MaxMegapixels = 100,
     keep_exif: options.KeepExif = False,
@@ -211,10 +206,9 @@ def edit(
 
     profiled = profiling.start(time.perf_counter()) if profile else None
     values.check_device(device)
-    chosen_precision = values.check_precision(precision)
     request = edit_request(options_given)
     reporter = Reporter(quiet, notes=rank() == 0, json=json, aside=request.stream)
-    how = Presentation(device, chosen_precision, offline, dry_run, show)
+    how = Presentation(device, precision, offline, dry_run, show)
     edit_and_present(request, how, reporter)
     if profiled is not None:
         tell_profile(profiled, reporter)

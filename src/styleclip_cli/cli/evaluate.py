@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from styleclip_cli.cli import options
 from styleclip_cli.cli.numbers import Numbers
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import UsageError
 from styleclip_cli.job import values
-from styleclip_cli.recipe import WORDS
+from styleclip_cli.recipe import WORDS, MethodName
 
 COLUMNS = ("success", "leak", "leak_default", "identity", "seconds")
 
@@ -25,10 +24,9 @@ def evaluate(
         list[str] | None, _of_evaluation("--prompt", "-p", help="Only these prompts.", show_default="all")
     ] = None,
     method: Annotated[
-        str,
+        Literal[MethodName, "all"],
         _of_evaluation(
             "--method",
-            metavar="global|optimize|mapper|all",
             help="How faces are edited. Mappers are the pack's and your own, under the prompts' names.",
         ),
     ] = "global",
@@ -56,10 +54,6 @@ def evaluate(
     """
     reporter = Reporter(quiet)
     values.check_device(device)
-    chosen_inverter = values.check_inverter(inverter)
-    mode = values.check_relevance(relevance)
-    if method not in (*WORDS, "all"):
-        raise UsageError(f"unknown method {method!r}", "--method global, optimize, mapper or all")
     numbers = Numbers(json_out, overwrite)
 
     from styleclip_cli.engine import Engine
@@ -67,8 +61,8 @@ def evaluate(
     from styleclip_cli.toyworld.evaluate import evaluate as judged
 
     chosen_cases(prompt or None)  # before anything is measured
-    engine = Engine(models, device=device, progress=reporter.progress, relevance=mode)
-    faces = Faces(engine, load_judge(engine), engine.settings_for_inversion(chosen_inverter))
+    engine = Engine(models, device=device, progress=reporter.progress, relevance=relevance)
+    faces = Faces(engine, load_judge(engine), engine.settings_for_inversion(inverter))
     outcomes = {}
     for name in METHODS:
         if method not in (name, "all"):
@@ -82,7 +76,7 @@ def evaluate(
         if not numbers.on_stdout:
             rows = _rows(outcome.rows, outcome.mean)
             reporter.table(("prompt", "neutral", *COLUMNS, "n"), rows, WORDS[name])
-    numbers.write(outcomes if method == "all" else outcomes[method], reporter)  # type: ignore[index]
+    numbers.write(outcomes if method == "all" else outcomes[method], reporter)
 
 
 def _rows(rows: list[dict[str, Any]], mean: dict[str, Any]) -> Iterator[Sequence[str] | None]:

@@ -16,6 +16,7 @@ from styleclip_cli.errors import PartialFailure, UsageError, shortened
 from styleclip_cli.job import values
 from styleclip_cli.job.inputs import Item, expand
 from styleclip_cli.job.outputs import check_outputs
+from styleclip_cli.job.request import Options, refuse, words
 from styleclip_cli.machine.shards import own_device, processes, rank
 from styleclip_cli.settings import DEFAULT_NEUTRAL
 from styleclip_cli.weights.mappers import slug
@@ -104,9 +105,8 @@ def find_direction(
         )
     if prompt is None and (neutral is not None or literal):
         raise UsageError("--neutral and --literal are for --prompt", "leave them out")
-    values.check_beta(beta, channels)
-    chosen_layers = values.check_layers(layers)
-    mode = values.check_relevance(relevance)
+    refuse(words(Options(beta=beta, channels=channels)))
+    values.check_beta(beta)
     values.check_device(device)
     sides = [expand(texts, max_megapixels) for texts in (before or [], after or [])]
     names = [_named(texts) for texts in (before or [], after or [])]
@@ -128,9 +128,9 @@ def find_direction(
         models,
         device=own_device(device),
         seed=seed,
-        layers=chosen_layers,
+        layers=layers,
         progress=reporter.progress,
-        relevance=mode,
+        relevance=relevance,
     )
     if processes() > 1:
         measure(engine)

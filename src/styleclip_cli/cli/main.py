@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 import threading
@@ -15,9 +16,13 @@ from types import FrameType
 from styleclip_cli.cli import report
 from styleclip_cli.errors import ExitCode, StyleClipError, UsageError, one_line
 from styleclip_cli.job.inputs import like_option
+from styleclip_cli.job.values import no_choice
 from styleclip_cli.machine import memory, process
 from styleclip_cli.machine.interrupt import Stopped
 from styleclip_cli.machine.process import debugging
+
+_NO_CHOICE = re.compile(r"(?:Value error, )?(.+) is not one of (.+)\.")
+"""How Typer says that a word is none of an option's choices."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,7 +105,12 @@ def _usage(error: Exception, arguments: list[str]) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         report.data(message, lines=True)
     else:
-        report.error(message, like_option(arguments) or f"{command} --help")
+        hint = f"{command} --help"
+        option, refused = getattr(error, "param", None), _NO_CHOICE.fullmatch(getattr(error, "message", ""))
+        if option is not None and refused is not None:
+            told = no_choice(option.opts[0].lstrip("-"), refused[1], re.findall("'(.*?)'", refused[2]))
+            message, hint = told.message, told.hint
+        report.error(message, like_option(arguments) or hint)
     return ExitCode.USAGE
 
 

@@ -11,7 +11,6 @@ from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, PartialFailure, UsageError
-from styleclip_cli.job import values
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
@@ -46,7 +45,6 @@ def merge(
     Example: styleclip merge node0/ node1/ --models toy
     """
     reporter = Reporter(quiet)
-    chosen_layers, mode = values.check_layers(layers), values.check_relevance(relevance)
     if into is not None and models is not None:
         raise UsageError("--models looks into this machine's cache, not --into", "leave out one of them")
     for folder in folders:
@@ -68,7 +66,7 @@ def merge(
     if models is not None:
         from styleclip_cli.engine import Engine
 
-        _tell(Engine(models, device="cpu", seed=seed, layers=chosen_layers, relevance=mode), reporter)
+        _tell(Engine(models, device="cpu", seed=seed, layers=layers, relevance=relevance), reporter)
     if failed:
         raise PartialFailure(f"{failed} files were not copied")
 

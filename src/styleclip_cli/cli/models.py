@@ -15,6 +15,7 @@ from styleclip_cli.cli.importing import import_, readable
 from styleclip_cli.cli.packs import download, network
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, PartialFailure, StyleClipError, UsageError, WeightsError
+from styleclip_cli.weights.packs import Activation, Alignment
 
 if TYPE_CHECKING:
     from styleclip_cli.weights.packs import Entry, Pack
@@ -154,19 +155,15 @@ def add(
         ),
     ] = None,
     alignment: Annotated[
-        str,
-        typer.Option(
-            "--alignment", metavar="ffhq|square|car|none|frame", help="How photos are cut for its encoder."
-        ),
+        Alignment, typer.Option("--alignment", help="How photos are cut for its encoder.")
     ] = "square",
     class_index: Annotated[
         int, typer.Option("--class", min=0, help="Which class a conditional generator is to draw.")
     ] = 0,
     clip_activation: Annotated[
-        str | None,
+        Activation | None,
         typer.Option(
             "--clip-activation",
-            metavar="gelu|quickgelu",
             help="What the CLIP of --clip was trained with, if its file does not say; LAION's have gelu.",
             show_default="quickgelu, as OpenAI's",
         ),
@@ -185,13 +182,8 @@ def add(
     reporter = Reporter(quiet)
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,60}", name) or packs.is_built_in(name):
         raise UsageError(f"{name!r} cannot be the name of a pack of your own", "letters, digits, - and _")
-    if alignment not in packs.ALIGNMENTS:
-        raise UsageError(f"unknown alignment {alignment!r}", f"--alignment {', '.join(packs.ALIGNMENTS)}")
-    if clip_activation is not None and (clip is None or clip_activation not in packs.ACTIVATIONS):
-        raise UsageError(
-            f"--clip-activation {clip_activation} " + ("without --clip" if clip is None else "is not known"),
-            f"--clip FILE --clip-activation {' or '.join(packs.ACTIVATIONS)}",
-        )
+    if clip_activation is not None and clip is None:
+        raise UsageError("--clip-activation needs --clip", f"--clip FILE --clip-activation {clip_activation}")
     described = packs.own_dir() / f"{name}.toml"
     if described.exists() and not overwrite:
         raise OutputError(f"{described}: exists already", "--overwrite, or another name")

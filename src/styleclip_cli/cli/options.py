@@ -10,8 +10,10 @@ from typing import Annotated
 
 import typer
 
+from styleclip_cli import settings
 from styleclip_cli.cli import completion
 from styleclip_cli.machine import process
+from styleclip_cli.recipe import MethodName
 from styleclip_cli.settings import DEFAULT_NEUTRAL
 
 _PILLOWS = 178
@@ -111,10 +113,9 @@ Verbose = Annotated[
 ]
 Overwrite = Annotated[bool, of_output("--overwrite", help="Replace outputs that exist.")]
 Inverter = Annotated[
-    str | None,
+    settings.Inverter | None,
     of_inversion(
         "--inverter",
-        metavar="encoder|refine|pivotal",
         help="How latents are found: by the encoder; refined in W+; with the generator tuned as well.",
         show_default="the pack's",
     ),
@@ -171,7 +172,7 @@ COMPOSITE_HELP = (
     "How the edit returns to the photo: the photo's structure stays where the edit leaves it standing "
     "(adaptive); what changed is added (residual); or the crop is pasted (replace)."
 )
-Composite = Annotated[str, of_photos("--composite", metavar="adaptive|residual|replace", help=COMPOSITE_HELP)]
+Composite = Annotated[settings.CompositeMode, of_photos("--composite", help=COMPOSITE_HELP)]
 KeepExif = Annotated[
     bool,
     of_photos(
@@ -188,10 +189,10 @@ Pictures = Annotated[
     ),
 ]
 Format = Annotated[
-    str | None,
+    settings.PictureFormat | None,
     of_output(
         "--format",
-        metavar="png|jpg|webp|avif|tiff",
+        case_sensitive=False,
         help="Picture format, whatever the name says.",
         show_default="the name's, else png",
     ),
@@ -277,30 +278,26 @@ Literal = Annotated[
     ),
 ]
 Layers = Annotated[
-    str | None,
+    settings.LayerChoice | None,
     of_edit(
         "--layers",
-        metavar="fs3|conv|all",
         help="Style layers that may change: fs3 (no toRGB, up to 128 pixels), conv (no toRGB), or all.",
         show_default="the pack's",
     ),
 ]
-
 Relevance = Annotated[
-    str | None,
+    settings.RelevanceMode | None,
     of_edit(
         "--relevance",
-        metavar="exact|preview|gradient",
         help="How it is found what style channels do: as published (hours, once); on smaller pictures; or "
         "estimated from derivatives.",
         show_default="the pack's, or what was measured, or gradient",
     ),
 ]
 PrecisionOption = Annotated[
-    str,
+    settings.Precision,
     of_common(
         "--precision",
-        metavar="fp32|bf16|fp16",
         help="What pictures are rendered in: half precision is quicker on GPUs, and slower on most CPUs.",
     ),
 ]
@@ -314,10 +311,9 @@ ShardOption = Annotated[
     ),
 ]
 Method = Annotated[
-    str | None,
+    MethodName | None,
     of_edit(
         "--method",
-        metavar="global|optimize|mapper",
         help="global: one direction for all faces; optimize: each face by gradient descent; mapper: networks "
         "trained for one sentence (--mapper).",
         show_default="global",
@@ -348,10 +344,8 @@ Official = Annotated[
     ),
 ]
 Space = Annotated[
-    str | None,
-    of_optimize(
-        "--space", metavar="w+|s", help="What is optimized: W+, or the style channels.", show_default="w+"
-    ),
+    settings.Space | None,
+    of_optimize("--space", help="What is optimized: W+, or the style channels.", show_default="w+"),
 ]
 Iterations = Annotated[
     int | None,

@@ -14,6 +14,7 @@ from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
 from styleclip_cli.job.outputs import check_outputs
 from styleclip_cli.machine.shards import Shard, own_device, rank
+from styleclip_cli.settings import RelevanceMode
 
 
 def precompute_stats(
@@ -29,10 +30,9 @@ def precompute_stats(
     ] = None,
     layers: options.Layers = None,
     relevance: Annotated[
-        str,
+        RelevanceMode,
         typer.Option(
             "--relevance",
-            metavar="exact|preview|gradient",
             help="How it is found what style channels do: as published (hours at 1024 pixels); on smaller "
             "pictures; or estimated from derivatives.",
         ),
@@ -58,8 +58,6 @@ def precompute_stats(
     presents = rank() == 0
     reporter = Reporter(quiet or not presents)
     values.check_device(device)
-    chosen_layers = values.check_layers(layers)
-    mode = values.check_relevance(relevance)
     part = Shard.parse(shard)
     paths = [] if out is None else [out / "statistics.npz", out / "relevance.npz"]
     check_outputs(paths, overwrite=overwrite)
@@ -73,9 +71,9 @@ def precompute_stats(
         models,
         device=own_device(device),
         seed=seed,
-        layers=chosen_layers,
+        layers=layers,
         progress=reporter.progress,
-        relevance=mode,
+        relevance=relevance,
     )
     began = time.monotonic()
     measure(engine, part)

@@ -49,7 +49,6 @@ def studio(
     """
     reporter = Reporter(quiet)
     values.check_device(device)
-    rendered_in = values.check_precision(precision)
     if find_spec("nicegui") is None:
         raise UsageError("the studio needs the package nicegui", 'pip install "styleclip-cli[studio]"')
     name = choose(models, reporter, offline)
@@ -62,7 +61,7 @@ def studio(
             reporter.note(
                 f"warning: {host} can be reached from other machines: whoever reaches it can use the studio"
             )
-        engine = Engine(name, device=device, progress=reporter.progress, precision=rendered_in)
+        engine = Engine(name, device=device, progress=reporter.progress, precision=precision)
         shared = Studio(engine, name, round(max_megabytes * 2**20), round(max_megapixels * 1e6))
         shared.warm_up()
         shown = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else host

@@ -66,19 +66,17 @@ def train_mapper(
         ),
     ] = None,
     kind: Annotated[
-        str | None,
+        MapperKind | None,
         _of_mapper(
             "--kind",
-            metavar="levels|single|styles",
             help="A network for each level, one for all of W+, or one for each style layer.",
             show_default="levels",
         ),
     ] = None,
     norm: Annotated[
-        str | None,
+        MapperNorm | None,
         _of_mapper(
             "--norm",
-            metavar="channels|layers",
             help="What the networks normalise first; the published ones: layers.",
             show_default="channels",
         ),
@@ -117,10 +115,9 @@ def train_mapper(
     ] = None,
     lr: Annotated[float | None, _of_training("--lr", help="Step size.", show_default="the pack's")] = None,
     optimizer: Annotated[
-        str | None,
+        OptimizerName | None,
         _of_training(
             "--optimizer",
-            metavar="adam|adamw|ranger",
             help="ranger is the paper's; it needs the extra \\[train].",
             show_default="the pack's",
         ),
@@ -172,13 +169,8 @@ def train_mapper(
         ),
     ] = False,
     precision: Annotated[
-        str | None,
-        _of_training(
-            "--precision",
-            metavar="fp32|bf16|fp16",
-            help="Of the generator and the losses.",
-            show_default="fp32",
-        ),
+        Precision | None,
+        _of_training("--precision", help="Of the generator and the losses.", show_default="fp32"),
     ] = None,
     compile: Annotated[
         bool, _of_training("--compile", help="Let torch.compile make steps faster, after a slow first one.")
@@ -228,18 +220,18 @@ def train_mapper(
     values.check_device(device)
     chosen: dict[str, Any] = {
         "levels": _levels(levels),
-        "kind": _word("--kind", kind, get_args(MapperKind)),
-        "norm": _word("--norm", norm, get_args(MapperNorm)),
+        "kind": kind,
+        "norm": norm,
         "batch": batch,
         "learning_rate": _above("--lr", lr),
-        "optimizer": _word("--optimizer", optimizer, get_args(OptimizerName)),
+        "optimizer": optimizer,
         "lambda_clip": _above("--lambda-clip", lambda_clip, zero=True),
         "lambda_id": _above("--lambda-id", lambda_id, zero=True),
         "lambda_l2": _above("--lambda-l2", lambda_l2, zero=True),
         "truncation_psi": values.check_finite("--truncation", truncation),
         "crops": crops,
         "validate_every": validate_every,
-        "precision": _word("--precision", precision, get_args(Precision)),
+        "precision": precision,
         "compile": compile or None,
         "seed": seed,
     }
@@ -338,12 +330,6 @@ def _levels(text: str | None) -> tuple[Level, ...] | None:
     if unknown:
         raise UsageError(f"unknown level {unknown[0]!r}", "--levels coarse,medium,fine, or some of them")
     return tuple(level for level in get_args(Level) if level in found)
-
-
-def _word(name: str, text: str | None, words: tuple[str, ...]) -> str | None:
-    if text is not None and text not in words:
-        raise UsageError(f"unknown {name} {text!r}", f"{name} {' or '.join(words)}")
-    return text
 
 
 def _above(name: str, value: float | None, zero: bool = False) -> float | None:

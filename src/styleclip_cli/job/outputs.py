@@ -8,16 +8,17 @@ import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
 
 from styleclip_cli.errors import OutputError, UsageError, one_line
 from styleclip_cli.job.inputs import Item
+from styleclip_cli.settings import PictureFormat
 from styleclip_cli.weights.mappers import slug
 
 if TYPE_CHECKING:
     from styleclip_cli.job.request import EditRequest
 
-OUTPUT_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".avif", ".tif", ".tiff"})
+OUTPUT_SUFFIXES = frozenset(f".{word}" for word in get_args(PictureFormat))
 _LOOK = 2**16
 _LONGEST = 255
 """Bytes in a file's name, on all file systems that are in use."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from styleclip_cli.errors import BadInputError, UsageError, one_line, shortened
 from styleclip_cli.job import values
 from styleclip_cli.job.inputs import STREAM
-from styleclip_cli.job.outputs import check_picture, is_file_name, suffix_of
+from styleclip_cli.job.outputs import check_picture, is_file_name
 from styleclip_cli.job.recipes import load, with_recipe
 from styleclip_cli.job.request import (
     EditRequest,
@@ -24,7 +24,7 @@ from styleclip_cli.job.request import (
 )
 from styleclip_cli.machine.shards import Shard, processes, rank
 from styleclip_cli.recipe import MAX_ALPHAS, MethodName, Step
-from styleclip_cli.settings import DEFAULT_COMPOSITE, KEEP_IDENTITY
+from styleclip_cli.settings import DEFAULT_COMPOSITE, KEEP_IDENTITY, LayerChoice
 
 
 def transfer_request(options: Mapping[str, Any]) -> EditRequest:
@@ -42,7 +42,7 @@ def transfer_request(options: Mapping[str, Any]) -> EditRequest:
         )
     values.parse_w_layers(layers)
     refuse(words(given) | ({"whole layers"} if layers is not None else set()))
-    values.check_beta(given["beta"], given["channels"])
+    values.check_beta(given["beta"])
     if values.check_face(given["from_face"]) == "all":
         raise UsageError("--from-face takes one face", "--from-face 2, counted from the left")
     common = _common_options(given) | _photo_options(given)
@@ -107,7 +107,7 @@ def edit_request(options: Mapping[str, Any]) -> EditRequest:
     refuse(words_of_method(given, method, repeated=recipe is not None))
     optimize = OptimizeOptions()
     if method == "global":
-        values.check_layers(given["layers"])
+        values.check_choice("layers", given["layers"], LayerChoice)
     elif method == "optimize":
         optimize = _optimize_options(given)
         given["literal"] |= optimize.official  # the paper's code takes texts as they are
@@ -162,9 +162,7 @@ def _common_options(given: Mapping[str, Any], pictures: bool = True) -> dict[str
     Raises:
         UsageError: If one makes no sense.
     """
-    values.check_inverter(given["inverter"])
     budget = values.parse_budget(given["budget"])
-    suffix_of(given["format"])
     out = given["out"]
     if pictures and out is not None and is_file_name(out) and given["format"] is None and str(out) != STREAM:
         check_picture(out)
@@ -180,13 +178,13 @@ def _common_options(given: Mapping[str, Any], pictures: bool = True) -> dict[str
 def _photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """What is asked of photos; a recipe may say it too."""
     return {
-        "relevance": values.check_relevance(given["relevance"]),
-        "inverter": values.check_inverter(given["inverter"]),
+        "relevance": given["relevance"],
+        "inverter": given["inverter"],
         "inversion_steps": given["steps"],
         "noise": bool(given["noise"]),
         "face": values.check_face(given["face"] or "largest"),
         "align": not given["no_align"],
-        "composite": values.check_composite(given["composite"] or DEFAULT_COMPOSITE),
+        "composite": given["composite"] or DEFAULT_COMPOSITE,
     }
 
 
@@ -194,11 +192,10 @@ def _method(given: Mapping[str, Any]) -> MethodName:
     """Which method is meant.
 
     Raises:
-        UsageError: If it is unknown, or does not go with the other options.
+        UsageError: If it does not go with the other options.
     """
     mapper = given["mapper"]
-    chosen = values.check_choice("method", given["method"], MethodName)
-    method = cast("MethodName", chosen or ("mapper" if mapper is not None else "global"))
+    method: MethodName = given["method"] or ("mapper" if mapper is not None else "global")
     if (mapper is not None) != (method == "mapper"):
         hint = "--mapper NAME (see styleclip mappers)" if mapper is None else "leave out --method or --mapper"
         raise UsageError(f"--method {method} {'needs' if mapper is None else 'takes no'} --mapper", hint)
@@ -238,8 +235,6 @@ def _steps(given: Mapping[str, Any]) -> tuple[tuple[Step, ...], tuple[float, ...
     """
     prompts, neutrals = given["prompt"], given["neutral"] or ()
     alphas, betas, channels = given["alpha"], given["beta"], given["channels"]
-    if channels is not None and any(beta is not None for beta in betas):
-        raise UsageError("--beta and --channels exclude each other", "give one of them")
     count = len(prompts)
     if count > 1:
         for name, each in (("--neutral", neutrals), ("--alpha", alphas), ("--beta", betas)):

@@ -223,8 +223,6 @@ def _named(request: EditRequest, rows: list[Row], gallery: Gallery, remarks: lis
     if request.stream:
         if len(rows) > 1:
             raise UsageError(f"{len(rows)} results do not fit into standard output", "--out FOLDER")
-        if request.save_latent:
-            raise UsageError("--save-latent writes a file beside the picture", "--out FILE")
         return [Planned(rows[0].item, scratch() / f"picture{naming.suffix}", rows[0].request)]
 
     def names(rows: Sequence[Row]) -> list[Path]:

@@ -11,9 +11,12 @@ from typing import Any
 from styleclip_cli import toml
 from styleclip_cli.errors import BadInputError, UsageError, not_there, one_line, shortened
 from styleclip_cli.job.request import Options, refuse, words
+from styleclip_cli.job.values import check_choice
 from styleclip_cli.recipe import MAX_BYTES, NAMES, SCHEMA, Recipe
+from styleclip_cli.settings import CompositeMode, Inverter, RelevanceMode
 
 _TEXT_SUFFIXES = (".json", ".toml")
+_CHOICES = {"composite": CompositeMode, "inverter": Inverter, "relevance": RelevanceMode}
 
 
 def load(path: Path) -> Recipe:
@@ -76,21 +79,21 @@ def with_recipe(given: Mapping[str, Any], recipe: Recipe, where: Path) -> Option
         where: Its file.
 
     Raises:
-        UsageError: If the recipe cannot be repeated, or says its own edits.
+        UsageError: If the recipe cannot be repeated, says its own edits, or names an unknown choice.
     """
     laid = Options(given)
     laid |= _of_recipe(given, recipe, where) if recipe.edits is None else _of_edits(given, recipe, where)
     for name in ("face", "composite", "steps", "seed"):
         laid[name] = getattr(recipe, name) if given[name] is None else given[name]
-    return Options(
-        {
-            **laid,
-            "no_align": given["no_align"] or recipe.align is False,
-            "noise": given["noise"] or bool(recipe.noise),
-            "inverter": given["inverter"] or recipe.inverter,
-            "models": pack_of_recipe(given["models"], recipe.models),
-        }
-    )
+    laid |= {
+        "no_align": given["no_align"] or recipe.align is False,
+        "noise": given["noise"] or bool(recipe.noise),
+        "inverter": given["inverter"] or recipe.inverter,
+        "models": pack_of_recipe(given["models"], recipe.models),
+    }
+    for name, choices in _CHOICES.items():
+        check_choice(name, laid[name], choices)
+    return laid
 
 
 def _of_edits(given: Mapping[str, Any], recipe: Recipe, where: Path) -> dict[str, Any]:

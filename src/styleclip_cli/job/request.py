@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, cast
 
 from styleclip_cli.errors import UsageError
 from styleclip_cli.job import values
@@ -22,10 +22,10 @@ from styleclip_cli.settings import (
     LayerChoice,
     OptimizeSettings,
     RelevanceMode,
+    Space,
 )
 
 Method = MethodName | Literal["transfer", "invert"]
-_SPACE = Literal["w+", "s"]
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,6 @@ class OptimizeOptions:
         Raises:
             UsageError: If it does not.
         """
-        values.check_choice("space", self.space, _SPACE)
         for name in ("lr", "lambda_l2", "lambda_id"):
             value = getattr(self, name)
             if value is not None and not 0 <= value < 1e6:
@@ -58,10 +57,15 @@ class OptimizeOptions:
             raise UsageError("--lr 0 would move nothing", "a number above 0")
 
     def with_recipe(self, recipe: Recipe) -> OptimizeOptions:
-        """The same, with what is not given taken from a recipe."""
+        """The same, with what is not given taken from a recipe.
+
+        Raises:
+            UsageError: If it names an unknown space.
+        """
         said: dict[str, Any] = {"lr": recipe.learning_rate}
         said |= {n: getattr(recipe, n) for n in ("space", "iterations", "lambda_l2", "lambda_id", "crops")}
         left = {name: value for name, value in said.items() if getattr(self, name) is None}
+        values.check_choice("space", left.get("space"), Space)
         official, free = self.official or bool(recipe.official), self.free or bool(recipe.free)
         return replace(self, **left, official=official, free=free)
 
@@ -232,7 +236,7 @@ class EditRequest:
     @property
     def style_layers(self) -> LayerChoice | None:
         """Which style layers may change; None for the pack's choice."""
-        return values.check_layers(self.layers) if self.method == "global" else None
+        return cast("LayerChoice | None", self.layers) if self.method == "global" else None
 
     @property
     def method_in_recipe(self) -> str:
@@ -304,9 +308,11 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("--manifest", ("--recipe",)),
     Exclusion("--direction", ("--recipe",)),
     Exclusion("--json", ("--out -",)),
+    Exclusion("--save-latent", ("--out -",)),
     Exclusion("--diff", ("--out -",)),
     Exclusion("--keep-identity", ("no --auto",), "--keep-identity is for --auto", "add --auto"),
     Exclusion("--auto", ("--alpha",)),
+    Exclusion("--beta", ("--channels",)),
     Exclusion(
         "--inverter encoder",
         ("--steps", "--noise"),
@@ -368,6 +374,8 @@ class Options(dict[str, Any]):
 def _is_given(name: str, value: Any) -> bool:
     if value is None or value is False or value in ((), []):
         return False
+    if name == "beta":
+        return value not in ([values.AUTOMATIC], (None,))
     return name == "seed" or value != 0
 
 

@@ -9,8 +9,7 @@ from typing import Any, get_args
 
 from styleclip_cli.errors import DeviceError, UsageError
 from styleclip_cli.recipe import MAX_ALPHAS
-from styleclip_cli.settings import LEVELS, CompositeMode, LayerChoice, Precision, RelevanceMode
-from styleclip_cli.settings import Inverter as InverterName
+from styleclip_cli.settings import LEVELS
 
 AUTOMATIC = "auto"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -30,8 +29,8 @@ def check_device(text: str) -> str:
     return text
 
 
-def check_choice(option: str, text: str | None, choices: Any) -> Any:
-    """Refuse a word that is none of an option's choices.
+def check_choice(option: str, text: str | None, choices: Any) -> None:
+    """Refuse a word that is none of an option's choices; Typer has done so with what was typed.
 
     Args:
         option: Its name, without dashes.
@@ -43,43 +42,26 @@ def check_choice(option: str, text: str | None, choices: Any) -> Any:
     """
     words = get_args(choices)
     if text is not None and text not in words:
-        raise UsageError(f"unknown {option} {text!r}", f"--{option} {', '.join(words[:-1])} or {words[-1]}")
-    return text
+        raise no_choice(option, repr(text), words)
 
 
-def check_layers(text: str | None) -> LayerChoice | None:
-    """Refuse an unknown choice of style layers, as `check_choice` does."""
-    return check_choice("layers", text, LayerChoice)
+def no_choice(option: str, text: str, words: Sequence[str]) -> UsageError:
+    """What there is to say of a word that is none of an option's choices.
+
+    Args:
+        option: Its name, without dashes.
+        text: The word, in quotes.
+        words: The choices.
+    """
+    return UsageError(f"unknown --{option} {text}", f"--{option} {', '.join(words[:-1])} or {words[-1]}")
 
 
-def check_relevance(text: str | None) -> RelevanceMode | None:
-    """Refuse an unknown way to find what channels do, as `check_choice` does."""
-    return check_choice("relevance", text, RelevanceMode)
-
-
-def check_precision(text: str) -> Precision:
-    """Refuse an unknown precision, as `check_choice` does."""
-    return check_choice("precision", text, Precision)
-
-
-def check_inverter(text: str | None) -> InverterName | None:
-    """Refuse an unknown inverter, as `check_choice` does."""
-    return check_choice("inverter", text, InverterName)
-
-
-def check_composite(text: str) -> CompositeMode:
-    """Refuse an unknown way to put an edit back, as `check_choice` does."""
-    return check_choice("composite", text, CompositeMode)
-
-
-def check_beta(beta: float | None, channels: int | None) -> None:
-    """Refuse thresholds that no cosine can meet, and two ways to choose at once.
+def check_beta(beta: float | None) -> None:
+    """Refuse a threshold that no cosine can meet.
 
     Raises:
-        UsageError: If beta is not between 0 and 1, or both are given.
+        UsageError: If it is not between 0 and 1.
     """
-    if beta is not None and channels is not None:
-        raise UsageError("--beta and --channels exclude each other", "give one of them")
     if beta is not None and not 0 <= beta <= 1:
         raise UsageError(f"--beta must be between 0 and 1, not {beta:g}", "leave it out to have it chosen")
 

@@ -38,7 +38,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 from styleclip_cli import toml
 from styleclip_cli.errors import BadInputError, WeightsError, one_line, shortened
@@ -52,8 +52,8 @@ FORMAT = "styleclip-pack-1"
 PACK_FILE = "pack.toml"
 COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge")
 DATA = ("relevance", "statistics")
-ALIGNMENTS = ("none", "square", "ffhq", "car", "frame")
-ACTIVATIONS = ("gelu", "quickgelu")
+Alignment = Literal["ffhq", "square", "car", "none", "frame"]
+Activation = Literal["gelu", "quickgelu"]
 ESSENTIAL = ("generator", "clip")
 """What no edit can do without."""
 
@@ -333,8 +333,8 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
     if not isinstance(resolution, int) or not 4 <= resolution <= 8192:
         raise ValueError(f"resolution {resolution!r}")
     alignment = content.get("alignment", "none")
-    if alignment not in ALIGNMENTS:
-        raise ValueError(f"alignment {alignment!r}, expected one of {', '.join(ALIGNMENTS)}")
+    if alignment not in get_args(Alignment):
+        raise ValueError(f"alignment {alignment!r}, expected one of {', '.join(get_args(Alignment))}")
     entries = {}
     for table, allowed in (("components", COMPONENTS), ("data", DATA)):
         for part, described in content.get(table, {}).items():
@@ -377,7 +377,7 @@ def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
         return Entry(part, None, PackFile(folder / name, sha256))
     source = _source(part, described, name)
     class_index = checked.whole(part, described, "class", 0) or 0
-    activation = checked.one_of(part, described, "activation", ("", *ACTIVATIONS))
+    activation = checked.one_of(part, described, "activation", ("", *get_args(Activation)))
     entry = Entry(part, source, None, checked.said(described, "licence"), class_index, activation)
     return replace(entry, file=store.installed_file(source, part, entry.variant))
 
