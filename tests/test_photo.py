@@ -23,6 +23,7 @@ from PIL.ExifTags import IFD
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.photo import decoders
 from styleclip_cli.photo import read as photo
+from styleclip_cli.photo.exif import exif_block, load_exif
 
 
 def gradient(size: tuple[int, int] = (40, 30)) -> Image.Image:
@@ -418,7 +419,7 @@ def test_every_orientation_is_turned_upright(tmp_path: Path, orientation: int, s
     np.testing.assert_array_equal(np.asarray(read.alpha), np.asarray(soft().getchannel("A")))
     assert read.image.size == (40, 30)
     assert read.exif is not None
-    assert photo.load_exif(read.exif)[0][0x0112] == 1
+    assert load_exif(read.exif)[0][0x0112] == 1
 
 
 @pytest.mark.parametrize("suffix", ["png", "gif", "webp", "avif"])
@@ -512,7 +513,7 @@ def camera_exif() -> bytes:
         }
     )
     exif.get_ifd(IFD.GPSInfo).update({1: "N", 2: (52.0, 31.0, 12.0)})
-    return photo.exif_block(exif, thumbnail())
+    return exif_block(exif, thumbnail())
 
 
 @pytest.mark.parametrize("suffix", ["jpg", "png", "webp"])
@@ -520,7 +521,7 @@ def test_when_and_with_what_is_kept_and_where_is_not(tmp_path: Path, suffix: str
     gradient().save(tmp_path / f"a.{suffix}", exif=camera_exif())
     block = photo.read_photo(tmp_path / f"a.{suffix}").exif
     assert block is not None
-    exif, small = photo.load_exif(block)
+    exif, small = load_exif(block)
     details = exif.get_ifd(IFD.Exif)
     assert (exif[0x010F], exif[0x0110], exif[0x0112]) == ("Maker", "Model 7", 1)
     assert (details[0x9003], float(details[0x829D]), details[0xA434]) == (
@@ -538,7 +539,7 @@ def test_all_of_it_is_kept_when_asked(tmp_path: Path) -> None:
     gradient().save(tmp_path / "a.jpg", exif=camera_exif())
     block = photo.read_photo(tmp_path / "a.jpg", keep_exif=True).exif
     assert block is not None
-    exif, small = photo.load_exif(block)
+    exif, small = load_exif(block)
     assert exif[0x0112] == 1
     assert exif.get_ifd(IFD.GPSInfo)[2] == (52.0, 31.0, 12.0)
     assert exif.get_ifd(IFD.Exif)[0x927C] == b"maker's notes"
@@ -575,7 +576,7 @@ def test_a_value_that_does_not_fit_its_tag_is_left_out(tmp_path: Path) -> None:
     gradient().save(tmp_path / "a.png", exif=bytes(block))
     kept = photo.read_photo(tmp_path / "a.png").exif
     assert kept is not None
-    assert photo.load_exif(kept)[0][0x010F] == "Maker"
+    assert load_exif(kept)[0][0x010F] == "Maker"
 
 
 # --- limits and strange files ------------------------------------------------------------------------------

@@ -18,6 +18,7 @@ from PIL.PngImagePlugin import PngInfo
 from styleclip_cli import __version__, save
 from styleclip_cli.errors import OutputError, UsageError
 from styleclip_cli.photo import read as photo
+from styleclip_cli.photo.exif import exif_block, load_exif
 from styleclip_cli.recipe import Recipe
 
 
@@ -106,7 +107,7 @@ def camera_exif(orientation: int = 6) -> bytes:
     exif[0x010F], exif[0x0110], exif[0x0112] = "Maker", "Model 7", orientation
     exif.get_ifd(IFD.Exif)[0x9003] = "2024:05:06 07:08:09"
     exif.get_ifd(IFD.GPSInfo)[2] = (52.0, 31.0, 12.0)
-    return photo.exif_block(exif, b"\xff\xd8 a small picture")
+    return exif_block(exif, b"\xff\xd8 a small picture")
 
 
 def xmp_in(path: Path) -> dict[str, str | None]:
@@ -245,7 +246,7 @@ def test_a_thumbnail_that_was_asked_for_is_written(tmp_path: Path) -> None:
 
 
 def test_exif_that_a_jpeg_cannot_hold_gives_way_to_the_recipe(tmp_path: Path) -> None:
-    exif = photo.exif_block(photo.load_exif(camera_exif())[0], b"\xff\xd8" + bytes(66_000))
+    exif = exif_block(load_exif(camera_exif())[0], b"\xff\xd8" + bytes(66_000))
     save.save_image(tmp_path / "a.jpg", picture(), RECIPE, exif=exif)
     assert save.read_metadata(tmp_path / "a.jpg") is not None
 

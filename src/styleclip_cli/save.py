@@ -16,7 +16,8 @@ from styleclip_cli import __version__
 from styleclip_cli.errors import OutputError, UsageError, one_line
 from styleclip_cli.machine.atomic import atomic
 from styleclip_cli.machine.profile import stage
-from styleclip_cli.photo.read import MAX_PIXELS, exif_block, exif_of, load_exif, opened, srgb_profile
+from styleclip_cli.photo.exif import exif_block, exif_of, load_exif
+from styleclip_cli.photo.read import MAX_PIXELS, opened, srgb_profile
 from styleclip_cli.recipe import Recipe, parse_json, to_json
 
 if TYPE_CHECKING:

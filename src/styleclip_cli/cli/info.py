@@ -122,7 +122,7 @@ def _taken(image: Image.Image) -> dict[str, str | None]:
     from PIL import Image
     from PIL.ExifTags import IFD, Base
 
-    from styleclip_cli.photo.read import exif_of
+    from styleclip_cli.photo.exif import exif_of
 
     here = "exif" in image.info or image.format == "TIFF"  # else a PNG would be decoded, looking for them
     about = exif_of(image, []) if here else Image.Exif()

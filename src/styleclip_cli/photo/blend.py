@@ -29,7 +29,6 @@ Pictures are in [-1, 1]; lengths are in sides of the crop.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -38,6 +37,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
+
+from styleclip_cli.photo.filters import blur, border_distance, dilate, pixel_grid, ramp, resize, warp, window
 
 # Every constant was chosen on drawn scenes of the seeds from 73,000,000 on (benchmarks/paste_back.py).
 BORDER = 0.06
@@ -91,7 +92,7 @@ def spill(before: Tensor, after: Tensor) -> float:
         Mean of |after - before|, of the channel that changes most.
     """
     change = resize((after - before)[None].detach().cpu().float(), _COARSE).abs().amax(dim=1)[0]
-    return float(change[_depth(_COARSE) < BORDER].mean())
+    return float(change[border_distance(_COARSE) < BORDER].mean())
 
 
 def adaptive(photo: Image.Image, quad: NDArray[np.float64], before: Tensor, after: Tensor) -> Composite:
@@ -165,7 +166,7 @@ def _places_in(quad: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray
 def _drift(b: Tensor, a: Tensor) -> Tensor:
     """What an edit changes along the border, carried to where the same colours change by the same amount."""
     side = b.shape[-1]
-    along = 1 - ramp(_depth(side), 0, BORDER)[None, None]
+    along = 1 - ramp(border_distance(side), 0, BORDER)[None, None]
     drift = _fill(a - b, along, b, reach=0.25)
     other = blur((a - b - drift).abs().amax(dim=1, keepdim=True), 2 * side / 128)
     there = blur(((a - b) * drift).sum(dim=1, keepdim=True), 2 * side / 128)
@@ -182,7 +183,7 @@ def _registered(p: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tenso
     thick = _thick(resize(after - before, p.shape[-1]).abs().amax(dim=1, keepdim=True))
     only_appears = ramp(appearing * (1 - vanishing), 0.15, 0.4) * (1 - resize(thick, _COARSE))
     moved = moved * blur(1 - only_appears, 0.04 * _COARSE)
-    return _warped(before, moved), _warped(after, moved)
+    return warp(before, moved), warp(after, moved)
 
 
 def _displacement(p: Tensor, before: Tensor) -> Tensor:
@@ -192,7 +193,7 @@ def _displacement(p: Tensor, before: Tensor) -> Tensor:
         wanted, source = resize(p, side), resize(before, side)
         moved = resize(moved, side)
         for _ in range(_STEPS):
-            seen = _warped(source, moved)
+            seen = warp(source, moved)
             padded = F.pad(seen, (1,) * 4, mode="replicate")
             across = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) / 2
             down = (padded[..., 2:, 1:-1] - padded[..., :-2, 1:-1]) / 2
@@ -204,7 +205,7 @@ def _displacement(p: Tensor, before: Tensor) -> Tensor:
     moved = moved * _FARTHEST * torch.tanh(length / _FARTHEST) / length
     wanted, source = resize(p, side), resize(before, side)
     still, there = (
-        blur((wanted - seen).abs().sum(dim=1, keepdim=True), 3.0) for seen in (source, _warped(source, moved))
+        blur((wanted - seen).abs().sum(dim=1, keepdim=True), 3.0) for seen in (source, warp(source, moved))
     )
     return blur(moved * ramp((still - there) / (still + 0.02), 0, 0.25), 1.5)
 
@@ -219,7 +220,7 @@ def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
     recoloured = resize(ramp(kept, 0.25, 0.6), side)
     missing = _salience(old, 1.5) * (1 - _remaining(old, new, 2.0)) - _explained(old, new, 1.5)
     vanishes = resize(ramp(missing, 0.1, 0.35), side)
-    vanishes = _grown(vanishes * ramp(blur(change, 1.5 * pixel), 0.02, 0.1), round(pixel))
+    vanishes = dilate(vanishes * ramp(blur(change, 1.5 * pixel), 0.02, 0.1), round(pixel))
     # Thin structure that comes over what stays, as the rims of glasses do, takes nothing away. Thick
     # structure in the place of what was there (teeth, a beard) is no recoloured version of it.
     gained, lost = (
@@ -239,8 +240,8 @@ def _weights(p: Tensor, b: Tensor, a: Tensor) -> tuple[Tensor, ...]:
     alike = _fill(k, known, p, reach=0.1, doubt=1e-4, robust=False)
     k = torch.maximum(k, ramp(alike, 0.4, 0.7) * (1 - recoloured))
     same = torch.minimum(same, 1 - k)
-    mask = _grown(ramp(blur(change, 2 * pixel), 0.05, 0.15), round(3 * pixel))
-    around = _grown(ramp(blur(change, 2 * pixel), 0.05, 0.25), round(4 * pixel)) * (1 - appears * (1 - thick))
+    mask = dilate(ramp(blur(change, 2 * pixel), 0.05, 0.15), round(3 * pixel))
+    around = dilate(ramp(blur(change, 2 * pixel), 0.05, 0.25), round(4 * pixel)) * (1 - appears * (1 - thick))
     return torch.maximum(mask, k) * window(side, 1 / 16), k, same, covered, around
 
 
@@ -248,7 +249,7 @@ def _thick(change: Tensor) -> Tensor:
     """Where much changes over more than a line: a morphological opening of |a - b| [1, 1, s, s]."""
     reach = max(round(2 * change.shape[-1] / 128), 1)
     opened = -F.max_pool2d(-ramp(change, 0.2, 0.4), 2 * reach + 1, 1, reach)
-    return _grown(F.max_pool2d(opened, 2 * reach + 1, 1, reach), reach)
+    return dilate(F.max_pool2d(opened, 2 * reach + 1, 1, reach), reach)
 
 
 def _shared(old: Tensor, new: Tensor, reach: float) -> Tensor:
@@ -378,7 +379,7 @@ def _nearness(a: Tensor, b: Tensor) -> Tensor:
 
 def _features(colours: Tensor, side: int, reach: float) -> Tensor:
     """Place and colour of each pixel, [side^2, 5], in standard deviations."""
-    return torch.cat([_places(side)[0].flatten(0, 1) / (2 * reach), colours / 0.1], dim=1)
+    return torch.cat([pixel_grid(side)[0].flatten(0, 1) / (2 * reach), colours / 0.1], dim=1)
 
 
 def _grain(photo: Image.Image, quad: NDArray[np.float64]) -> Tensor:
@@ -402,116 +403,3 @@ def _energy(picture: Tensor, where: Tensor) -> float:
     """Root of the energy of a picture's finest structure."""
     fine = picture - blur(picture, _SHARP * picture.shape[-1])
     return math.sqrt(float((where * fine.square()).sum()) + 1e-6)
-
-
-# ---- pictures ---------------------------------------------------------------------------------------
-
-
-def ramp(values: Tensor, start: float, end: float) -> Tensor:
-    """A smooth step.
-
-    Args:
-        values: Anything.
-        start: Up to here 0.
-        end: From here on 1.
-
-    Returns:
-        Of the same shape, in [0, 1].
-    """
-    t = ((values - start) / (end - start)).clamp(0, 1)
-    return t * t * (3 - 2 * t)
-
-
-def window(side: int, feather: float) -> Tensor:
-    """A mask of the whole crop: 0 along its border, rising smoothly to 1.
-
-    Args:
-        side: In pixels.
-        feather: Width of the rise, in parts of the side.
-
-    Returns:
-        [side, side] in [0, 1].
-    """
-    steps = torch.arange(side, dtype=torch.float32)
-    rise = ramp(torch.minimum(steps, steps.flip(0)), 0.0, max(side * feather, 1.0))
-    return rise[:, None] * rise[None, :]
-
-
-def resize(picture: Tensor, side: int) -> Tensor:
-    """Scale a square image, without aliasing.
-
-    Args:
-        picture: [1, C, s, s].
-        side: In pixels.
-
-    Returns:
-        [1, C, side, side].
-    """
-    if picture.shape[-1] == side:
-        return picture
-    return F.interpolate(
-        picture, (side, side), mode="bilinear", align_corners=False, antialias=side < picture.shape[-1]
-    )
-
-
-def blur(picture: Tensor, sigma: float) -> Tensor:
-    """A Gaussian blur; borders are repeated.
-
-    Args:
-        picture: [1, C, h, w].
-        sigma: In pixels.
-
-    Returns:
-        [1, C, h, w].
-    """
-    if max(picture.shape[-2:]) <= _SIDE:  # small matrices are quicker than small convolutions
-        down, across = (_blurring(side, sigma) for side in picture.shape[-2:])
-        return down @ picture @ across.T
-    kernel = _gaussian(sigma)
-    planes = F.pad(picture, (len(kernel) // 2,) * 4, mode="replicate").transpose(0, 1)  # channels as a batch
-    return F.conv2d(F.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1)).transpose(0, 1)
-
-
-def _gaussian(sigma: float) -> Tensor:
-    """A Gaussian of sum 1, as far as 2.5 sigma."""
-    reach = max(1, math.ceil(2.5 * sigma))
-    kernel = torch.exp(-torch.arange(-reach, reach + 1).square() / (2 * sigma**2))
-    return kernel / kernel.sum()
-
-
-@lru_cache(maxsize=64)
-def _blurring(side: int, sigma: float) -> Tensor:
-    """The matrix [side, side] that blurs a column."""
-    kernel, places = _gaussian(sigma), torch.arange(side)
-    matrix = torch.zeros(side, side)
-    for step, weight in enumerate(kernel, start=-(len(kernel) // 2)):
-        matrix[places, (places + step).clamp(0, side - 1)] += weight
-    return matrix
-
-
-def _grown(mask: Tensor, reach: int) -> Tensor:
-    """A mask grown by some pixels, with a soft border."""
-    if not reach:
-        return mask
-    soft = blur(F.max_pool2d(mask, 2 * reach + 1, 1, reach), reach / 2)
-    return (soft * (1 + 1e-6)).clamp(max=1)  # what was 1 all around is 1 again
-
-
-def _depth(side: int) -> Tensor:
-    """How far each pixel [side, side] is from the border, in sides."""
-    steps = torch.arange(side) + 0.5
-    near = torch.minimum(steps, side - steps) / side
-    return torch.minimum(near[:, None], near[None, :])
-
-
-def _places(side: int) -> Tensor:
-    """The middles of pixels [1, side, side, 2] as `grid_sample` reads them."""
-    steps = (torch.arange(side) + 0.5) / side * 2 - 1
-    return torch.stack(torch.meshgrid(steps, steps, indexing="xy"), dim=-1)[None]
-
-
-def _warped(picture: Tensor, moved: Tensor) -> Tensor:
-    """A picture [1, C, s, s] read at places that are moved by [1, 2, h, w] sides."""
-    side = picture.shape[-1]
-    places = _places(side) + 2 * resize(moved, side).permute(0, 2, 3, 1)
-    return F.grid_sample(picture, places, "bilinear", "border", align_corners=False)

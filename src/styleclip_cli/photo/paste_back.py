@@ -26,7 +26,8 @@ from PIL import Image
 from torch import Tensor
 
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.photo.blend import Composite, adaptive, ramp, window
+from styleclip_cli.photo.blend import Composite, adaptive
+from styleclip_cli.photo.filters import ramp, window
 from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode
 
 THRESHOLD = 0.03
