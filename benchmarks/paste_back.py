@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -37,7 +38,9 @@ from styleclip_cli.errors import BadInputError
 from styleclip_cli.photo.paste_back import paste
 from styleclip_cli.photo.portrait import InvertedFace, find_faces, put_back, shown
 from styleclip_cli.save import to_image
-from styleclip_cli.toyworld.scenes import Scene, draw, make_scene
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from toyworld_training.scenes import Scene, draw, make_scene
 
 FIRST_SEED = 73_000_000
 """Constants were chosen on scenes from here on; figures in docs are of other seeds."""

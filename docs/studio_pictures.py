@@ -17,7 +17,9 @@ from PIL import Image
 from playwright.sync_api import sync_playwright
 
 from styleclip_cli.save import save_image, to_image
-from styleclip_cli.toyworld.scenes import draw, make_scene
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+from toyworld_training.scenes import draw, make_scene
 
 FOLDER = Path(__file__).parent
 FACE = FOLDER.parent / "examples" / "face.png"

@@ -179,7 +179,7 @@ def test_each_face_of_a_photo_is_chosen_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from styleclip_cli.save import save_image, to_image
-    from styleclip_cli.toyworld.scenes import draw, make_scene
+    from toyworld_training.scenes import draw, make_scene
 
     monkeypatch.chdir(tmp_path)
     scene = make_scene(70_000_109, sides=(420, 640), count=2, size=(0.3, 0.5), out_of_frame=False)

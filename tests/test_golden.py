@@ -587,7 +587,7 @@ def test_flat_indices_and_layers_agree() -> None:
     space = StyleSpace({4: 6, 8: 5, 16: 3})
     for flat in range(space.size):
         layer, channel = space.locate(flat)
-        assert space.flat(layer.index, channel) == flat
+        assert space.layers[layer.index].offset + channel == flat
     styles = torch.randn(2, space.size)
     assert torch.equal(space.concat(space.split(styles)), styles)
     with pytest.raises(IndexError):

@@ -1050,7 +1050,8 @@ def test_other_official_files_are_no_latents(here: Path, capsys: pytest.CaptureF
 def test_receipts_say_where_weights_come_from(here: Path, server, published: Path) -> None:
     define(server, published)
     assert main(["models", "pull", "tiny", "--quiet"]) == 0
-    found = {receipt.part: receipt for _, receipt in store.receipts()}
+    receipts = map(store._read_receipt, (store.home() / "weights").glob("*.json"))
+    found = {receipt.part: receipt for receipt in receipts if receipt is not None}
     assert set(found) == set(PARTS)
     assert found["encoder"].layout == "e4e encoder"
     assert found["encoder"].source_sha256 == hashlib.sha256((published / "e4e.pt").read_bytes()).hexdigest()

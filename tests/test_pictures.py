@@ -200,7 +200,7 @@ def test_a_heat_map_is_hot_where_pictures_differ_and_grey_elsewhere() -> None:
     assert spread[55:105, 105:155].min() > 60
     spread[50:110, 100:160] = 0
     assert spread.max() == 0
-    with_legend = difference.heat_map(before, after)
+    with_legend = difference.difference(before, after).heat_map()
     assert with_legend.height > 230
     box = (0, with_legend.height - 25, with_legend.width, with_legend.height)
     assert inked(with_legend, box)

@@ -15,12 +15,28 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from styleclip_cli.nets.landmarks import DETAIL, FINDER_SIDE, POINTS
-from styleclip_cli.toyworld.scenes import Scene, draw, make_scene, square
+from toyworld_training.scenes import Scene, draw, make_scene, square
 
 PATCH_SIDE = 192
 _PATCH_MARGIN = PATCH_SIDE / DETAIL  # in frames; crops are taken anywhere inside
 _EMPTY = 0.12  # share of patches without a face, and of photos
 _MOST = 4  # faces in a photo
+
+
+def within(points: Tensor, similarity: Tensor) -> Tensor:
+    """Inverse of `nets.landmarks.place`: points as seen in frames.
+
+    Args:
+        points: [N, K, 2].
+        similarity: [N, 4].
+
+    Returns:
+        [N, K, 2].
+    """
+    x, y, u, v = similarity[:, None].unbind(-1)  # [N, 1] each
+    dx, dy = points[..., 0] - x, points[..., 1] - y
+    square = u * u + v * v
+    return torch.stack([(dx * u + dy * v) / square, (dy * u - dx * v) / square], dim=-1)  # [N, K, 2]
 
 
 def similarity_of(corners: Tensor) -> Tensor:

@@ -38,13 +38,7 @@ class Timing:
 
 def gflop(generator: Generator) -> float:
     """10^9 multiplications and additions that a picture's convolutions take, done directly."""
-    space, channels = generator.style_space, generator.config.channels
-    total = 0
-    for layer in space.layers:
-        outputs, kernel = (3, 1) if layer.is_rgb else (channels[layer.resolution], 9)
-        side = layer.resolution // 2 if layer.name.endswith("conv0") else layer.resolution
-        total += 2 * kernel * layer.width * outputs * side**2
-    return total / 1e9
+    return 2 * sum(map(generator.config.multiplications, generator.style_space.layers)) / 1e9
 
 
 def published_size(device: torch.device, resolution: int = 1024) -> Generator:

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 
 RUNS = 5
+_CPU = torch.device("cpu")
 
 
-def machine(device: torch.device | None = None) -> dict[str, Any]:
+def machine(device: torch.device = _CPU) -> dict[str, Any]:
     """What numbers were measured on: processor, cores, threads, versions, device."""
-    device = torch.device("cpu") if device is None else device
     found: dict[str, Any] = {
         "processor": _processor(),
         "cores": os.cpu_count(),
@@ -51,9 +51,9 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def peak_megabytes(device: torch.device | None = None) -> float:
+def peak_megabytes(device: torch.device = _CPU) -> float:
     """The most memory this process has held: on a GPU what torch had of it, else of the machine's."""
-    if device is not None and device.type == "cuda":
+    if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     import resource
 
@@ -61,17 +61,14 @@ def peak_megabytes(device: torch.device | None = None) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
-def median_seconds(
-    work: Callable[[], Any], runs: int | None = None, device: torch.device | None = None
-) -> float:
+def median_seconds(work: Callable[[], Any], runs: int | None = None, device: torch.device = _CPU) -> float:
     """Median wall-clock time of some work, after doing it once untimed.
 
     Args:
         work: What to do.
         runs: How often it is timed; None for `RUNS`.
-        device: Where it is done; None for the CPU.
+        device: Where it is done.
     """
-    device = torch.device("cpu") if device is None else device
     times = []
     for run in range((RUNS if runs is None else runs) + 1):
         synchronize(device)
@@ -83,16 +80,15 @@ def median_seconds(
     return statistics.median(times)
 
 
-def peaks(device: torch.device | None = None, dtype: torch.dtype = torch.float32) -> dict[str, float]:
+def peaks(device: torch.device = _CPU) -> dict[str, float]:
     """What the machine reaches at best, in GFLOP/s: a matrix product and 3x3 convolutions of many shapes."""
-    device = torch.device("cpu") if device is None else device
     side = 2048 if device.type == "cpu" else 8192
     with torch.inference_mode():
-        a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
+        a, b = (torch.randn(side, side, device=device) for _ in range(2))
         found = {"matrix product": 2 * side**3 / median_seconds(lambda: a @ b, device=device) / 1e9}
         for depth, pixels in ((512, 64), (128, 256), (32, 1024)):
-            x = torch.randn(1, depth, pixels, pixels, device=device, dtype=dtype)
-            w = torch.randn(depth, depth, 3, 3, device=device, dtype=dtype)
+            x = torch.randn(1, depth, pixels, pixels, device=device)
+            w = torch.randn(depth, depth, 3, 3, device=device)
             x, w = (t.contiguous(memory_format=torch.channels_last) for t in (x, w))
             work = 2 * 9 * depth**2 * pixels**2 / 1e9
             seconds = median_seconds(

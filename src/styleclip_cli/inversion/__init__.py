@@ -214,11 +214,10 @@ def invert(
         if settings.inverter == "pivotal":
             changes |= pivotal(generator, w_plus, image, settings, perceptual, changes, deadline)
     seconds = time.monotonic() - began
-    return FaceLatent(
-        w_plus, changes, _quality(image, w_plus, generator, changes, perceptual, identity, seconds)
-    )
+    return measured(FaceLatent(w_plus, changes), image, generator, perceptual, identity, seconds)
 
 
+@torch.no_grad()
 def measured(
     found: FaceLatent,
     image: Tensor,
@@ -240,27 +239,14 @@ def measured(
     Returns:
         The same with its quality.
     """
-    quality = _quality(image, found.w_plus, generator, found.weight_deltas, perceptual, identity, seconds)
-    return replace(found, quality=quality)
-
-
-@torch.no_grad()
-def _quality(
-    image: Tensor,
-    w_plus: Tensor,
-    generator: Generator,
-    changes: Mapping[str, Tensor],
-    perceptual: Perceptual,
-    identity: ArcFace | None,
-    seconds: float,
-) -> Quality:
-    with tuned(generator, changes):
-        shown = generator(w_plus).clamp(-1, 1)
+    with tuned(generator, found.weight_deltas):
+        shown = generator(found.w_plus).clamp(-1, 1)
     wanted = resized(image.to(shown), shown.shape[-1])
     cosine = None if identity is None else float((identity.embed(shown) * identity.embed(wanted)).sum())
-    return Quality(
+    quality = Quality(
         mse=float(((shown - wanted) / 2).square().mean()),
         perceptual=float(perceptual(shown, perceptual.features(wanted)).mean()),
         identity=cosine,
         seconds=seconds,
     )
+    return replace(found, quality=quality)

@@ -56,9 +56,9 @@ def load(path: Path, generator: Generator, pack: Pack) -> list[FaceLatent]:
         name: tensor.shape for name, tensor in (*generator.named_parameters(), *generator.named_buffers())
     }
     found = []
-    for i, w_plus in enumerate(read.w_plus):
+    for i, latent in enumerate(read.w_plus):
         try:
-            face = FaceLatent.from_arrays({"w_plus": w_plus[None], **read.extras.get(i, {})}, {})
+            face = FaceLatent.from_arrays({"w_plus": latent[None], **read.extras.get(i, {})}, {})
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
             raise BadInputError(f"{path}: not usable latents ({error})", "invert again") from None
         if any(tensors.get(name) != change.shape for name, change in face.weight_deltas.items()):
@@ -69,11 +69,7 @@ def load(path: Path, generator: Generator, pack: Pack) -> list[FaceLatent]:
             raise BadInputError(
                 f"{path}: edited with another generator, or damaged", "the --models they were made with"
             )
-        found.append(
-            FaceLatent(
-                face.w_plus.to(device).expand(-1, space.num_ws, -1),
-                face.weight_deltas,
-                style_offset=None if face.style_offset is None else face.style_offset.to(device),
-            )
-        )
+        w_plus = face.w_plus.to(device).expand(-1, space.num_ws, -1)
+        shift = None if face.style_offset is None else face.style_offset.to(device)
+        found.append(FaceLatent(w_plus, face.weight_deltas, style_offset=shift))
     return found

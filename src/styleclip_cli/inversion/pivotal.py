@@ -172,26 +172,24 @@ def _locality(
     return (generator(near) - before).square().mean()
 
 
-def low_rank(change: Tensor, rank: int = RANK) -> Tensor:
+def low_rank(change: Tensor) -> Tensor:
     """The nearest change of low rank (Eckart-Young), for kernels; others stay.
 
     Args:
         change: [O, I, k, k], or anything else.
-        rank: At most.
 
     Returns:
         Of the same shape.
     """
-    factors = factorised(change, rank)
-    return change if factors is None else restored(*factors, change.shape).to(change.device)
+    factors = factorised(change)
+    return change if factors is None else (factors[0] @ factors[1]).reshape(change.shape).to(change.device)
 
 
-def factorised(change: Tensor, rank: int = RANK) -> tuple[Tensor, Tensor] | None:
-    """Two thin matrices [O, r] and [r, I * k * k] whose product is nearest to a kernel's change.
+def factorised(change: Tensor) -> tuple[Tensor, Tensor] | None:
+    """Two thin matrices [O, RANK] and [RANK, I * k * k] whose product is nearest to a kernel's change.
 
     Args:
         change: [O, I, k, k]; anything else has no factors.
-        rank: r, at most.
 
     Returns:
         The matrices, on the CPU, or None where they would not be smaller.
@@ -200,25 +198,11 @@ def factorised(change: Tensor, rank: int = RANK) -> tuple[Tensor, Tensor] | None
         return None
     matrix = change.detach().cpu().flatten(1).double()  # not every device has double precision
     outputs, inputs = matrix.shape
-    if rank * (outputs + inputs) >= outputs * inputs:
+    if RANK * (outputs + inputs) >= outputs * inputs:
         return None
     # Through the smaller Gram matrix: twenty times faster than a singular value decomposition.
-    basis = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -rank:]
+    basis = torch.linalg.eigh(matrix @ matrix.T).eigenvectors[:, -RANK:]
     return basis.float(), (basis.T @ matrix).float()
-
-
-def restored(left: Tensor, right: Tensor, shape: tuple[int, ...] | torch.Size) -> Tensor:
-    """The change that two matrices stand for.
-
-    Args:
-        left: [O, r].
-        right: [r, I * k * k].
-        shape: (O, I, k, k).
-
-    Returns:
-        [O, I, k, k].
-    """
-    return (left @ right).reshape(shape)  # [O, I k k] -> [O, I, k, k]
 
 
 def to_arrays(changes: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -263,7 +247,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray]) -> dict[str, Tensor]:
             left, right = (
                 torch.from_numpy(kept[f"{stem}.{side}"].astype(np.float32)) for side in ("left", "right")
             )
-            changes[stem] = restored(left, right, shape)
+            changes[stem] = (left @ right).reshape(shape)  # [O, I, k, k]
         elif ending not in ("right", "shape"):
             changes[name] = torch.from_numpy(array.astype(np.float32))
     return changes

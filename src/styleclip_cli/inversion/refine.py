@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn.functional as F
@@ -143,7 +143,7 @@ def refine(
     best, best_noise = start.clone(), {} if noise is None else noise.gained()
     lowest = torch.full((len(start),), float("inf"), device=device)
     plateau = Plateau()
-    with frozen(generator), noise or _nothing():
+    with frozen(generator), noise or nullcontext():
         for step in range(settings.steps + 1):
             w_plus = start + offset * scale
             loss = loss_of(generator(w_plus)) + settings.lambda_code * offset.square().mean(dim=(1, 2))
@@ -239,8 +239,3 @@ class _Noise:
         """Zero mean and unit spread, as after each step of StyleGAN2's projector."""
         for values in self.maps:
             values.sub_(values.mean()).mul_(values.square().mean().clamp_min(1e-12).rsqrt())
-
-
-@contextmanager
-def _nothing() -> Iterator[None]:
-    yield

@@ -87,9 +87,8 @@ def _cut(image: Image.Image, crop: Tensor) -> Tensor:
     high = corners.amax(dim=0).ceil().minimum(limit).maximum(low + 1)
     (left, top), (right, bottom) = low.tolist(), high.tolist()
     extent = right - left, bottom - top
-    scale = min(
-        1.0, DETAIL / max(1.0, 2 * math.hypot(*crop[2:].tolist()))
-    )  # smaller first, lest detail alias
+    # Smaller first, lest detail alias.
+    scale = min(1.0, DETAIL / max(1.0, 2 * math.hypot(*crop[2:].tolist())))
     size = math.ceil(extent[0] * scale), math.ceil(extent[1] * scale)
     part = image.resize(size, Image.Resampling.BILINEAR, box=(left, top, right, bottom))
     moved = torch.cat([crop[:2] - low, crop[2:]])

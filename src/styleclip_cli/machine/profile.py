@@ -51,7 +51,7 @@ class Profile:
 
 
 _lock = threading.Lock()
-_inside = threading.local()  # .stack: [name, since when it is being counted]
+_inside = threading.local()  # .stack: (name, since when it is being counted)
 _active: Profile | None = None
 
 
@@ -79,17 +79,17 @@ def stage(name: str) -> Iterator[None]:
     if profile is None:
         yield
         return
-    stack: list[list[object]] = _inside.__dict__.setdefault("stack", [])
+    stack: list[tuple[str, float]] = _inside.__dict__.setdefault("stack", [])
     now = time.perf_counter()
     if stack:
         outer, since = stack[-1]
-        profile.add(str(outer), now - float(since))  # type: ignore[arg-type]
-    stack.append([name, now])
+        profile.add(outer, now - since)
+    stack.append((name, now))
     try:
         yield
     finally:
         now = time.perf_counter()
         _, since = stack.pop()
-        profile.add(name, now - float(since), 1)  # type: ignore[arg-type]
+        profile.add(name, now - since, 1)
         if stack:
-            stack[-1][1] = now
+            stack[-1] = stack[-1][0], now

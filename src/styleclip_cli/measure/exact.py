@@ -14,13 +14,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from styleclip_cli.errors import UsageError
-from styleclip_cli.machine import cache
+from styleclip_cli.machine.cache import Arrays
 from styleclip_cli.machine.progress import Advance, nothing
 from styleclip_cli.measure.pieces import Job, Piece, Report
 from styleclip_cli.measure.relevance import Relevance, unit_rows
@@ -79,16 +80,11 @@ def measure_relevance(
         generator, clip, statistics, settings, layers=layers, batch=batch, fingerprint=fingerprint
     )
     rows = [finite(arrays["rows"]) for arrays in job.run(advance=progress)]
-    indices = [torch.arange(first, first + count) for first, count in map(_place, job.pieces)]
-    return Relevance(
-        matrix=torch.cat(rows) if rows else torch.zeros(0, clip.embed_dim),
-        channels=torch.cat(indices) if indices else torch.zeros(0, dtype=torch.int64),
-        size=generator.style_space.size,
-        n_images=settings.n_images,
-        sigma=settings.sigma,
-        seed=settings.seed,
-        stop_at=settings.stop_at,
-    )
+    places = [(piece.key["first"], piece.key["count"]) for piece in job.pieces]
+    indices = [torch.arange(first, first + count) for first, count in places]
+    matrix = torch.cat([torch.zeros(0, clip.embed_dim), *rows])
+    channels = torch.cat([torch.zeros(0, dtype=torch.int64), *indices])
+    return Relevance.measured(matrix, channels, generator.style_space.size, settings)
 
 
 def relevance_job(
@@ -127,7 +123,7 @@ def relevance_job(
     provenance = statistics.provenance
 
     def piece(layer: StyleLayer, flat: range) -> Piece:
-        def compute(report: Report) -> cache.Arrays:
+        def compute(report: Report) -> Arrays:
             return {"rows": probe.measure(layer, flat, report).numpy()}
 
         key: dict[str, Any] = {
@@ -145,19 +141,15 @@ def relevance_job(
 
     cut = [(layer, flat) for layer in chosen for flat in _cut(layer)]
 
-    works: list[float] = []
+    @cache
+    def work(number: int) -> float:
+        return probe.work(*cut[number])
 
     def remaining(numbers: Sequence[int]) -> float | None:
-        if not works:
-            works.extend(probe.work(*each) for each in cut)
-        return probe.seconds(sum(works[number] for number in numbers))
+        return probe.seconds(sum(map(work, numbers)))
 
     pieces = [piece(layer, flat) for layer, flat in cut]
     return Job("relevance", PIECE_SCHEMA, pieces, fingerprint is not None, remaining)
-
-
-def _place(piece: Piece) -> tuple[int, int]:
-    return piece.key["first"], piece.key["count"]
 
 
 def _cut(layer: StyleLayer) -> Iterator[range]:
@@ -190,7 +182,7 @@ class _Probe:
         self._pairs = max(1, batch // 2)
         self._styles: Tensor | None = None
         self._kept: dict[int, Features] = {}
-        self._speed = _Speed()
+        self._spent = self._done = 0.0  # seconds, and multiplications in them
 
     def measure(self, layer: StyleLayer, channels: range, report: Report) -> Tensor:
         """Rows [len(channels), D] of a layer's channels (flat indices), float32 on the CPU."""
@@ -206,7 +198,8 @@ class _Probe:
                 faces, rows = batch.unbind(1)
                 began = time.perf_counter()
                 unit = self._differences(render, faces, rows + channels.start)
-                self._speed.work(time.perf_counter() - began, 2 * len(batch) * cost)
+                self._spent += time.perf_counter() - began
+                self._done += 2 * len(batch) * cost
                 sums.index_add_(0, rows, unit)
                 done += len(batch)
                 report(done / (n * len(alive)))
@@ -222,7 +215,7 @@ class _Probe:
 
     def seconds(self, work: float) -> float | None:
         """How long so many multiplications will take, by the speed so far; None before the first."""
-        return self._speed.seconds(work)
+        return work * self._spent / self._done if self._done else None
 
     def _cost(self, layer: StyleLayer) -> float:
         """Multiplications for an image with a channel of this layer pushed, CLIP's with them."""
@@ -231,12 +224,8 @@ class _Probe:
         later = [one for one in space.layers[layer.index :] if one.resolution <= end and not layer.is_rgb]
         visual = sum(p.numel() for p in self._clip.model.visual.parameters())
         # CLIP reads an image in patches of 32 pixels or about that many; each goes through all weights.
-        return sum(self._multiplications(one) for one in later) + visual * (self._clip.resolution / 32) ** 2
-
-    def _multiplications(self, layer: StyleLayer) -> float:
-        side = layer.resolution // 2 if layer.name.endswith("conv0") else layer.resolution
-        outputs = 3 if layer.is_rgb else 9 * self._generator.config.channels[layer.resolution]
-        return side * side * layer.width * outputs
+        seeing = visual * (self._clip.resolution / 32) ** 2
+        return sum(map(self._generator.config.multiplications, later)) + seeing
 
     def _end(self, layer: StyleLayer) -> int:
         """Resolution that images are rendered at, where this layer's channels are pushed."""
@@ -316,19 +305,3 @@ class _Probe:
         seen = self._clip.encode_image(images).detach().cpu().double()
         below, above = (seen / seen.norm(dim=1, keepdim=True).clamp_min(1e-12)).chunk(2)
         return unit_rows(above - below)
-
-
-class _Speed:
-    """How fast work has been done so far."""
-
-    def __init__(self) -> None:
-        self._seconds = self._done = 0.0
-
-    def work(self, seconds: float, amount: float) -> None:
-        """Take note of some work that was done."""
-        self._seconds += seconds
-        self._done += amount
-
-    def seconds(self, amount: float) -> float | None:
-        """How long an amount of work will take; None if nothing was done yet."""
-        return amount * self._seconds / self._done if self._done else None

@@ -1,4 +1,4 @@
-"""Channelwise relevance from derivatives: what `edits.exact` measures, to first order, at small cost.
+"""Channelwise relevance from derivatives: what `measure.exact` measures, to first order, at small cost.
 
 The effect of a small push of channel c on a face's embedding e is sigma_c de/ds_c. Its direction is averaged
 over faces and brought to unit length, as the paper does with the effect of a push by 5 sigma.
@@ -24,6 +24,7 @@ from styleclip_cli.machine.progress import Advance, nothing
 from styleclip_cli.measure.pieces import Job, Piece, Report, check_finite
 from styleclip_cli.measure.relevance import Relevance, unit_rows
 from styleclip_cli.measure.statistics import StyleStatistics, sample_styles
+from styleclip_cli.nets.stylespace import indices_of
 from styleclip_cli.settings import RelevanceSettings
 
 if TYPE_CHECKING:
@@ -76,17 +77,9 @@ def estimate_relevance(
         for each in job.run(advance=progress)
     )
     assert isinstance(sums, Tensor)
-    layers = generator.style_space.editable(settings.layers)
-    return Relevance(
-        matrix=unit_rows(sums / settings.n_images).float(),
-        channels=torch.cat([torch.arange(x.offset, x.offset + x.width) for x in layers]),
-        size=generator.style_space.size,
-        n_images=settings.n_images,
-        sigma=settings.sigma,
-        seed=settings.seed,
-        stop_at=settings.stop_at,
-        mode="gradient",
-    )
+    matrix, space = unit_rows(sums / settings.n_images).float(), generator.style_space
+    channels = indices_of(space.editable(settings.layers))
+    return Relevance.measured(matrix, channels, space.size, settings, "gradient")
 
 
 def gradient_job(
@@ -220,5 +213,5 @@ def _unit_effects(
             gradients = torch.autograd.grad((seen @ axis).sum(), moved, retain_graph=done + 1 < len(axes))
             columns.append(torch.cat(gradients, dim=1).cpu().double())
             report((done + 1) / len(axes))
-    spread = torch.cat([std[layer.offset : layer.offset + layer.width] for layer in layers]).double()
+    spread = torch.cat([std[layer.place] for layer in layers]).double()
     return unit_rows(torch.stack(columns, dim=2) * spread[None, :, None])

@@ -9,8 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-
 from styleclip_cli.errors import BadInputError, WeightsError
 from styleclip_cli.machine.distributed import World
 from styleclip_cli.machine.progress import Progress, silent
@@ -20,6 +18,7 @@ from styleclip_cli.measure.gradient import estimate_relevance, gradient_job
 from styleclip_cli.measure.pieces import Job
 from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.measure.statistics import StyleStatistics, cached_statistics, statistics_job
+from styleclip_cli.nets.stylespace import indices_of
 from styleclip_cli.settings import RelevanceMode, RelevanceSettings, StatisticsSettings
 from styleclip_cli.weights.files import load_weights
 
@@ -216,9 +215,7 @@ class Measurements:
         other = mode is not None and (mode == "gradient") != (found.mode == "gradient")
         if not same or other:
             return None
-        layers = space.editable(wanted.layers)
-        indices = [flat for layer in layers for flat in range(layer.offset, layer.offset + layer.width)]
-        return found.select(torch.tensor(indices))
+        return found.select(indices_of(space.editable(wanted.layers)))
 
     def _sized(self, mode: RelevanceMode | None) -> RelevanceSettings:
         """Settings of a mode; a preview's images have 256 pixels a side, or half of a small generator's."""

@@ -1,12 +1,12 @@
 """Channelwise relevance (paper section 6): what each style channel does to a face, in CLIP space.
 
-`edits.exact` measures it as the paper does; `edits.gradient` estimates it from derivatives.
+`measure.exact` measures it as the paper does; `measure.gradient` estimates it from derivatives.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ from torch import Tensor
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.machine import cache
 from styleclip_cli.measure.statistics import finite
+from styleclip_cli.nets.stylespace import indices_of
 from styleclip_cli.settings import RelevanceSettings
 
 if TYPE_CHECKING:
@@ -62,6 +63,25 @@ class Relevance:
         ):
             raise ValueError("channels must ascend and lie inside the StyleSpace")
 
+    @classmethod
+    def measured(
+        cls, matrix: Tensor, channels: Tensor, size: int, settings: RelevanceSettings, mode: str = "exact"
+    ) -> Relevance:
+        """What was measured.
+
+        Args:
+            matrix: As in the attributes.
+            channels: As in the attributes.
+            size: As in the attributes.
+            settings: How it was.
+            mode: As in the attributes.
+
+        Returns:
+            The relevance.
+        """
+        how = settings.n_images, settings.sigma, settings.seed, settings.stop_at
+        return cls(matrix, channels, size, *how, mode)
+
     def select(self, channels: Tensor) -> Relevance | None:
         """Only the rows of some channels.
 
@@ -87,14 +107,7 @@ class Relevance:
             OutputError: If the file cannot be written.
         """
         arrays = {"matrix": self.matrix.numpy(), "channels": self.channels.numpy()}
-        meta = {
-            "size": self.size,
-            "n_images": self.n_images,
-            "sigma": self.sigma,
-            "seed": self.seed,
-            "stop_at": self.stop_at,
-            "mode": self.mode,
-        }
+        meta = {f.name: getattr(self, f.name) for f in fields(self) if f.name not in arrays}
         cache.save_npz(path, arrays, meta, schema=SCHEMA, key={"models": fingerprint})
 
     @classmethod
@@ -156,10 +169,7 @@ class Relevance:
         for choice in ("fs3", "conv"):
             layers = space.editable(choice)
             if sum(layer.width for layer in layers) == len(matrix):
-                channels = torch.cat(
-                    [torch.arange(layer.offset, layer.offset + layer.width) for layer in layers]
-                )
-                return cls(unit_rows(matrix), channels, space.size)
+                return cls(unit_rows(matrix), indices_of(layers), space.size)
         raise BadInputError(
             f"the published relevance has {len(matrix)} rows, which is no choice of this generator's layers",
             "measure it: leave it out of the model pack",

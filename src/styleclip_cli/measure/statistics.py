@@ -65,7 +65,7 @@ class StyleStatistics:
 
         Measured ones differ from machine to machine in their last bits, which is no other provenance.
         """
-        settings = {"n": self.n, "seed": self.seed, "truncation_psi": self.truncation_psi}
+        settings = asdict(StatisticsSettings(self.n, self.seed, self.truncation_psi))
         if self.measured:
             return settings
         digest = hashlib.sha256(self.mean.numpy().tobytes() + self.std.numpy().tobytes())
@@ -309,7 +309,6 @@ def cached_statistics(
     generator: Generator,
     fingerprint: str,
     settings: StatisticsSettings = _DEFAULTS,
-    batch: int = 1000,
     progress: Advance = nothing,
 ) -> StyleStatistics:
     """Measure the statistics once per generator and settings; read them from the cache afterwards.
@@ -318,7 +317,6 @@ def cached_statistics(
         generator: The generator.
         fingerprint: Hash of its weights.
         settings: How to measure.
-        batch: How many samples at once.
         progress: Called with (done, n) while measuring.
 
     Returns:
@@ -326,8 +324,8 @@ def cached_statistics(
     """
 
     def compute() -> tuple[cache.Arrays, cache.Json]:
-        n, seed, psi = settings.n, settings.seed, settings.truncation_psi
-        return _pack(measure_statistics(generator, n, seed, psi, batch, fingerprint, progress))
+        found = measure_statistics(generator, **asdict(settings), fingerprint=fingerprint, progress=progress)
+        return _pack(found)
 
     key = _key(generator, fingerprint, settings)
     found = _unpack(*cache.cached("statistics", key, SCHEMA, compute), "cached statistics")
@@ -342,13 +340,8 @@ def _key(generator: Generator, fingerprint: str, settings: StatisticsSettings) -
 
 def _pack(statistics: StyleStatistics) -> tuple[cache.Arrays, cache.Json]:
     arrays = {"mean": statistics.mean.numpy(), "std": statistics.std.numpy()}
-    meta = {
-        "widths": list(statistics.widths),
-        "n": statistics.n,
-        "seed": statistics.seed,
-        "truncation_psi": statistics.truncation_psi,
-    }
-    return arrays, meta
+    settings = StatisticsSettings(statistics.n, statistics.seed, statistics.truncation_psi)
+    return arrays, {"widths": list(statistics.widths), **asdict(settings)}
 
 
 def _unpack(arrays: cache.Arrays, meta: cache.Json, origin: str) -> StyleStatistics:

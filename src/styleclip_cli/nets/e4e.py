@@ -85,12 +85,7 @@ class Encoder(nn.Module):
         self.body = nn.Sequential(*(Bottleneck(shape) for shape in shapes))
         ends = [i for i, shape in enumerate(shapes) if i + 1 == len(shapes) or shapes[i + 1].stride == 2]
         self._taps = ends[-3:]
-        sides = []
-        for i in self._taps:
-            side = input_resolution
-            for shape in shapes[: i + 1]:
-                side //= shape.stride
-            sides.append(side)
+        sides = [input_resolution // math.prod(shape.stride for shape in shapes[: i + 1]) for i in self._taps]
         fine, middle, coarse = (shapes[i].outputs for i in self._taps)
         depth = [sides[2]] * num_ws
         if pyramid:
@@ -125,9 +120,7 @@ class Encoder(nn.Module):
             w_dim = state["styles.0.linear.weight"].shape[0]
             # The deepest head halves the deepest map down to one pixel.
             halvings = sum(1 for key in state if re.fullmatch(r"styles\.0\.convs\.\d+\.weight", key))
-            side = 2**halvings
-            for shape in shapes:
-                side *= shape.stride
+            side = 2**halvings * math.prod(shape.stride for shape in shapes)
             inputs = state["input_layer.0.weight"].shape[1]
             with Uninitialised():
                 net = cls(shapes, num_ws, w_dim, side, pyramid="latlayer1.weight" in state, inputs=inputs)

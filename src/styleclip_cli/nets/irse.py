@@ -6,6 +6,7 @@ models/facial_recognition). Depth and widths are read off the weights.
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -146,9 +147,7 @@ class ArcFace(nn.Module):
         self.resolution = resolution
         self.input_layer = input_layer(shapes[0].inputs)
         self.body = nn.Sequential(*(Bottleneck(shape) for shape in shapes))
-        width, side = shapes[-1].outputs, resolution
-        for shape in shapes:
-            side = -(-side // shape.stride)
+        width, side = shapes[-1].outputs, -(-resolution // math.prod(shape.stride for shape in shapes))
         self.output_layer = nn.Sequential(
             nn.BatchNorm2d(width),
             nn.Dropout(0.6),
@@ -174,8 +173,7 @@ class ArcFace(nn.Module):
             shapes = shapes_of(state)
             linear = state["output_layer.3.weight"]
             side = round((linear.shape[1] / shapes[-1].outputs) ** 0.5)
-            for shape in shapes:
-                side *= shape.stride
+            side *= math.prod(shape.stride for shape in shapes)
             with Uninitialised():
                 net = cls(shapes, linear.shape[0], side)
             fill(net, state)

@@ -63,22 +63,6 @@ def compose(inner: Tensor, outer: Tensor) -> Tensor:
     return torch.stack([*middle.unbind(-1), a * u - b * v, a * v + b * u], dim=-1)  # [N, 4]
 
 
-def within(points: Tensor, similarity: Tensor) -> Tensor:
-    """Inverse of `place`: points as seen in frames.
-
-    Args:
-        points: [N, K, 2].
-        similarity: [N, 4].
-
-    Returns:
-        [N, K, 2].
-    """
-    x, y, u, v = similarity[:, None].unbind(-1)  # [N, 1] each
-    dx, dy = points[..., 0] - x, points[..., 1] - y
-    square = u * u + v * v
-    return torch.stack([(dx * u + dy * v) / square, (dy * u - dx * v) / square], dim=-1)  # [N, K, 2]
-
-
 def sample(
     images: Tensor, similarity: Tensor, side: int = CROP_SIDE, extent: tuple[float, float] | None = None
 ) -> Tensor:

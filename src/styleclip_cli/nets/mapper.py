@@ -182,13 +182,8 @@ class LatentMapper(nn.Module):
             True if they do.
         """
         widths = {name: int(part.mapping[1].weight.shape[0]) for name, part in self.parts.items()}  # type: ignore[index, union-attr]
-        if self.kind != "styles":
-            return all(width == w_dim for width in widths.values())
-        return all(
-            int(name.removeprefix("mapper_")) < len(space.widths)
-            and width == space.widths[int(name.removeprefix("mapper_"))]
-            for name, width in widths.items()
-        )
+        wanted = {f"mapper_{layer.index}": layer.width for layer in space.layers}
+        return widths.items() <= (wanted if self.kind == "styles" else dict.fromkeys(widths, w_dim)).items()
 
     def forward(self, w_plus: Tensor) -> Tensor:
         """Offset of W+ latents; an edit adds `STRENGTH` times it.

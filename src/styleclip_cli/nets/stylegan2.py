@@ -54,6 +54,18 @@ class GeneratorConfig:
         """Side of the images in pixels."""
         return max(self.channels)
 
+    def multiplications(self, layer: StyleLayer) -> int:
+        """How many a layer's convolution takes for a picture, done directly.
+
+        Args:
+            layer: One of the generator's.
+
+        Returns:
+            Their number.
+        """
+        side = layer.resolution // 2 if layer.name.endswith("conv0") else layer.resolution
+        return side * side * layer.width * (3 if layer.is_rgb else 9 * self.channels[layer.resolution])
+
     @classmethod
     def from_state_dict(cls, state: Mapping[str, Tensor]) -> GeneratorConfig:
         """Read the shape off the weights.
@@ -352,7 +364,7 @@ class Generator(nn.Module):
         """
         layers = self.style_space.layers
         end = len(layers) if stop_at is None else sum(layer.resolution <= stop_at for layer in layers)
-        image = self._run(styles, noise, start, end).image
+        image = self.features(styles, end, noise, start).image
         assert image is not None
         return image
 
@@ -370,20 +382,17 @@ class Generator(nn.Module):
         Returns:
             Where the rendering stands before the layer.
         """
-        return self._run(styles, noise, start, layer)
-
-    def _run(self, styles: Sequence[Tensor], noise: Noise, start: Features | None, end: int) -> Features:
         if start is None:
             x = self.const.expand(styles[0].shape[0], -1, -1, -1)  # [N, C, 4, 4]
             start = Features(0, x.contiguous(memory_format=torch.channels_last), None)
         first, x, image = start
         layers = zip(self._convs(), self.style_space.layers, styles, strict=True)
-        for conv, layer, style in list(layers)[first:end]:
+        for conv, at, style in list(layers)[first:layer]:
             if conv.is_rgb:
                 image = conv.colour(x, style, image)
             else:
-                x = conv(x, style, noise, self._half(layer.resolution))
-        return Features(max(first, end), x, image)
+                x = conv(x, style, noise, self._half(at.resolution))
+        return Features(max(first, layer), x, image)
 
     def forward(self, w_plus: Tensor, noise: Noise = "const", stop_at: int | None = None) -> Tensor:
         """Render W+.

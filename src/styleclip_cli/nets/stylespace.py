@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -34,6 +33,23 @@ class StyleLayer:
     is_rgb: bool
     ws_index: int
     offset: int
+
+    @property
+    def place(self) -> slice:
+        """Where its channels are in flat styles."""
+        return slice(self.offset, self.offset + self.width)
+
+
+def indices_of(layers: Sequence[StyleLayer]) -> Tensor:
+    """Flat indices of the channels of some layers.
+
+    Args:
+        layers: At least one.
+
+    Returns:
+        int64, in the order of the layers.
+    """
+    return torch.cat([torch.arange(layer.offset, layer.offset + layer.width) for layer in layers])
 
 
 class StyleSpace:
@@ -76,7 +92,6 @@ class StyleSpace:
         self.widths = tuple(layer.width for layer in layers)
         self.size = sum(self.widths)
         self.num_ws = 2 * len(resolutions)
-        self._offsets = [layer.offset for layer in layers]
 
     def split(self, styles: Tensor) -> list[Tensor]:
         """Cut flat styles into one view per layer.
@@ -114,26 +129,8 @@ class StyleSpace:
         """
         if not 0 <= flat < self.size:
             raise IndexError(f"style channel {flat} of {self.size}")
-        layer = self.layers[bisect_right(self._offsets, flat) - 1]
+        layer = next(layer for layer in reversed(self.layers) if layer.offset <= flat)
         return layer, flat - layer.offset
-
-    def flat(self, layer: int, channel: int) -> int:
-        """Flat index of a layer's channel.
-
-        Args:
-            layer: Place in StyleSpace order.
-            channel: Index inside the layer.
-
-        Returns:
-            From 0 to size - 1.
-
-        Raises:
-            IndexError: If there is no such layer or channel.
-        """
-        found = self.layers[layer]
-        if not 0 <= channel < found.width:
-            raise IndexError(f"channel {channel} of {found.width} in {found.name}")
-        return found.offset + channel
 
     def editable(self, layers: LayerChoice = "fs3") -> list[StyleLayer]:
         """Layers that edits may move.

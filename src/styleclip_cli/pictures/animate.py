@@ -46,13 +46,12 @@ def check_animation(path: Path) -> None:
         _av()
 
 
-def save_animation(path: Path, frames: Sequence[Image.Image], *, mark: Mark | None = None) -> None:
+def save_animation(path: Path, frames: Sequence[Image.Image]) -> None:
     """Write frames, atomically; the last one stays for a second.
 
     Args:
         path: .gif, .webp or .mp4 (H.264, needs the extra [video]).
         frames: RGB, all of one size; larger ones than 512 pixels are scaled down.
-        mark: Whether a network edited or generated them, written inside.
 
     Raises:
         OutputError: If it cannot be written.
@@ -62,7 +61,7 @@ def save_animation(path: Path, frames: Sequence[Image.Image], *, mark: Mark | No
     if not frames:
         raise UsageError("an animation needs frames", "more steps")
     times = [1] * (len(frames) - 1) + [_LAST]
-    _write(path, [_small(frame) for frame in frames], range(len(frames)), times, _MILLISECONDS, mark)
+    _write(path, [_small(frame) for frame in frames], range(len(frames)), times, _MILLISECONDS, None)
 
 
 def eased(alpha: float, frames: int = 24) -> list[float]:

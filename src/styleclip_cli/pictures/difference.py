@@ -69,17 +69,15 @@ class Difference:
         """The numbers in a few words."""
         return f"mean Delta E {self.mean:.2g}, {share(self.changed)} of the pixels visibly changed"
 
-    def heat_map(self, *, legend: bool = True, top: float | None = None) -> Image.Image:
+    def heat_map(self, *, legend: bool = True) -> Image.Image:
         """Draw where they differ: colours over a dimmed grey photo, by Delta E.
 
         What an eye would not notice stays grey.
 
         Args:
             legend: With the scale, its unit and the numbers below.
-            top: Delta E of the hottest colour; None: what all but one in 500 pixels stay below, rounded up
-                to one of a few numbers, so that maps can be compared.
         """
-        top = self.top() if top is None else top
+        top = self._top()
         grey = np.asarray(self.photo.convert("L"), np.float32) * 0.55 + 52.0
         picture = Image.fromarray(_laid_over(grey, self.delta_e, top))
         if not legend:
@@ -89,8 +87,11 @@ class Difference:
             picture = picture.resize((times * picture.width, times * picture.height))
         return self._with_legend(picture, top)
 
-    def top(self) -> float:
-        """Where the scale of the heat map ends."""
+    def _top(self) -> float:
+        """Delta E of the hottest colour: all but one in 500 pixels stay below.
+
+        It is rounded up to one of a few numbers, so that maps can be compared.
+        """
         high = float(np.quantile(self.delta_e, 0.998))
         return next((float(level) for level in _LEVELS if level >= high), float(_LEVELS[-1]))
 
@@ -144,11 +145,6 @@ def difference(before: Image.Image | Tensor, after: Image.Image | Tensor) -> Dif
     first, second = thumbnail(first, _SIDE), thumbnail(second, _SIDE)
     apart = lab(first) - lab(second)
     return Difference(np.sqrt(np.square(apart).sum(axis=0)), first)
-
-
-def heat_map(before: Image.Image | Tensor, after: Image.Image | Tensor) -> Image.Image:
-    """Draw where two pictures of one size differ; see `Difference.heat_map`."""
-    return difference(before, after).heat_map()
 
 
 def lab(image: Image.Image) -> Plane:

@@ -4,136 +4,96 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
-from html import escape
+from functools import cache
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from PIL.PngImagePlugin import PngInfo
 
 from styleclip_cli.machine.atomic import atomic
 from styleclip_cli.pictures.drawing import as_image, plain
-from styleclip_cli.pictures.sheets import thumbnail
 from styleclip_cli.save import PROGRAM, Mark, xmp_packet
 
 if TYPE_CHECKING:
+    from jinja2 import Environment
     from PIL import Image
     from torch import Tensor
 
 _SMALL = 256 * 256
 """Pixels up to which a picture is embedded as PNG, which such small ones need."""
 _QUALITY = 92
-# The browser itself is told to fetch nothing and to run no script but the one that is hashed here.
-_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-style-src 'unsafe-inline'; script-src {scripts}; base-uri 'none'; form-action 'none'">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="generator" content="{program}">
-<title>{title}</title>
-<style>
-{style}
-</style>
-</head>
-<body>
-<main>
-"""
-_STYLE = """:root { color-scheme: light; --paper: #faf9f6; --ink: #2e2c2a; --faint: #6f6b65; --rule: #d6d2cb;
-  --accent: #b05c3c; }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", sans-serif; }
-main { max-width: 76rem; margin: 0 auto; padding: 1.5rem clamp(0.75rem, 3vw, 2rem) 3rem; }
-h1 { font-size: 1.5rem; font-weight: 600; line-height: 1.25; margin: 0 0 0.35rem; overflow-wrap: anywhere; }
-h2 { font-size: 1.1rem; font-weight: 600; margin: 2.25rem 0 0.6rem; }
-p { margin: 0 0 1rem; }
-.note { color: var(--faint); max-width: 44rem; }
-img { display: block; max-width: 100%; height: auto; }
-figure { margin: 0; }
-figcaption { margin-top: 0.4rem; overflow-wrap: anywhere; }"""
 
 
-def write_page(path: Path, title: str, blocks: Iterable[str], *, style: str = "", script: str = "") -> None:
-    """Write a page, atomically, block by block.
+def write_page(path: Path, template: str, title: str, **content: Any) -> None:
+    """Write a page, atomically, piece by piece: what is iterated over in `content` is taken one by one.
 
     Args:
         path: The file (.html); missing folders are made.
+        template: Name of a template beside this module that extends `page.html`.
         title: Its title, any text.
-        blocks: HTML, in order; what strangers named must be escaped already.
-        style: More CSS.
-        script: JavaScript that runs when all is there; it alone may run.
+        **content: What the template shows. Texts may be any: they are brought on one line and escaped.
 
     Raises:
         OutputError: If it cannot be written.
     """
-    # The hash is of what stands between the tags, to the letter.
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    head = _HEAD.format(
-        scripts=f"'sha256-{digest}'" if script else "'none'",
-        program=escape(PROGRAM),
-        title=text(title),
-        style=f"{_STYLE}\n{style}".rstrip(),
-    )
+    pieces = _environment().get_template(template).generate(title=title, **content)
     with atomic(path) as temporary, temporary.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(head)
-        file.write(f"<h1>{text(title)}</h1>\n")
-        for block in blocks:
-            file.write(f"{block}\n")
-        file.write("</main>\n")
-        if script:
-            file.write(f"<script>{script}</script>\n")
-        file.write("</body>\n</html>\n")
+        file.writelines(pieces)
 
 
-def text(words: str) -> str:
-    """Any text, made safe to stand in HTML, also between quotes."""
-    return escape(plain(words), quote=True)
+@cache
+def _environment() -> Environment:
+    """Where templates are found, and what all of them can use."""
+    import jinja2
+    from markupsafe import Markup
+
+    def shown(value: Any) -> Any:
+        return plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    def img(picture: Image.Image | Tensor, alt: str, mark: Mark | None = None, name: str = "") -> Markup:
+        """An <img> with the picture inside; what it shows is told to who cannot see it."""
+        image = as_image(picture)
+        named = Markup(' class="{}"').format(name) if name else ""
+        tag = Markup('<img{} src="{}" width="{}" height="{}" alt="{}">')
+        return tag.format(named, data_uri(image, mark), image.width, image.height, plain(alt))
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        finalize=shown,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.globals |= {"img": img, "program": PROGRAM}
+    environment.filters["digest"] = _digest
+    return environment
 
 
-def img(
-    picture: Image.Image | Tensor,
-    alt: str,
-    *,
-    side: int | None = None,
-    mark: Mark | None = None,
-    name: str = "",
-) -> str:
-    """An <img> with the picture inside.
-
-    Args:
-        picture: A picture, or a tensor as `save.to_image` takes.
-        alt: What it shows, for who cannot see it; any text.
-        side: Its longer side is made no longer than this.
-        mark: Whether a network edited or generated it; written inside, as `save.save_image` does.
-        name: Its class.
-    """
-    image = as_image(picture) if side is None else thumbnail(picture, side)
-    size = f'width="{image.width}" height="{image.height}"'
-    named = f' class="{text(name)}"' if name else ""
-    return f'<img{named} src="{data_uri(image, mark)}" {size} alt="{text(alt)}">'
+def _digest(text: str) -> str:
+    """SHA-256 of a script, as a browser is told it."""
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def data_uri(image: Image.Image, mark: Mark | None = None) -> str:
-    """A picture as a data URI: PNG if it is small, else JPEG."""
+    """A picture as a data URI: PNG if it is small, else JPEG.
+
+    Args:
+        image: The picture.
+        mark: Whether a network edited or generated it; written inside, as `save.save_image` does.
+    """
     file = BytesIO()
     image = image.convert("RGB")
     image.info.clear()
+    xmp = None if mark is None else xmp_packet(mark)
     if image.width * image.height <= _SMALL:
-        kind = "png"
-        image.save(file, "PNG", optimize=True, pnginfo=_png_note(mark))
+        kind, info = "png", PngInfo()
+        if xmp is not None:
+            info.add_itxt("XML:com.adobe.xmp", xmp)
+        image.save(file, "PNG", optimize=True, pnginfo=info)
     else:
         kind = "jpeg"
-        extra = {"xmp": xmp_packet(mark).encode()} if mark is not None else {}
+        extra = {} if xmp is None else {"xmp": xmp.encode()}
         image.save(file, "JPEG", quality=_QUALITY, subsampling="4:4:4", optimize=True, **extra)
     return f"data:image/{kind};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def _png_note(mark: Mark | None) -> PngInfo | None:
-    if mark is None:
-        return None
-    info = PngInfo()
-    info.add_itxt("XML:com.adobe.xmp", xmp_packet(mark))
-    return info

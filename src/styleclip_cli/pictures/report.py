@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,7 +26,7 @@ from styleclip_cli.pictures.drawing import (
     shorten,
     stacked,
 )
-from styleclip_cli.pictures.page import img, text, write_page
+from styleclip_cli.pictures.page import write_page
 from styleclip_cli.pictures.sheets import contact_sheet, thumbnail
 from styleclip_cli.save import save_image, to_image
 
@@ -46,29 +46,6 @@ _STDS = 10.0
 """How far a single channel is moved, in its standard deviations: one alone does little."""
 _SIDE = 320
 """Pictures of a report have at most so many pixels a side."""
-_STYLE = """.scroll { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: 0.3rem 0.75rem 0.3rem 0; text-align: right; vertical-align: middle; }
-th { font-weight: 600; color: var(--faint); font-size: 0.85rem; white-space: nowrap; }
-th.name, td.name { text-align: left; white-space: nowrap; }
-.facts { display: grid; grid-template-columns: max-content 1fr; gap: 0.15rem 1.25rem; margin: 1rem 0; }
-.facts dt { color: var(--faint); }
-.facts dd { margin: 0; overflow-wrap: anywhere; }
-.faces td, .faces th { padding: 0 0.3rem 0.3rem 0; text-align: center; }
-.faces img { width: 10.5rem; border-radius: 2px; }
-.layers td { padding-top: 0.1rem; padding-bottom: 0.1rem; }
-.layers td.bar { width: 15rem; }
-.layers .bar span { display: block; height: 0.85rem; background: var(--accent); min-width: 1px; }
-.layers .bar.count span { background: #8d867c; }
-.layers .none td { color: var(--faint); }
-.channels td { border-top: 1px solid var(--rule); }
-.channels td small { color: var(--faint); font-size: 0.8rem; white-space: nowrap; }
-.channels .strip { display: flex; gap: 0.25rem; }
-.channels .strip.second { margin-left: 0.6rem; }
-.channels figure { text-align: center; }
-.channels figcaption { margin: 0; font-size: 0.75rem; color: var(--faint); }
-.channels img { width: 5.7rem; max-width: none; border-radius: 2px; }
-.channels .strips { display: flex; padding: 0.3rem 0; }"""
 
 
 @dataclass(frozen=True)
@@ -129,6 +106,21 @@ class DirectionReport:
     def title(self) -> str:
         """Where the direction leads."""
         return f"Direction: {self.direction.target}"
+
+    @property
+    def strengths(self) -> list[str]:
+        """The strengths of `faces`, in words."""
+        return [f"alpha {alpha:g}" for alpha in self.alphas]
+
+    @property
+    def most(self) -> int:
+        """The most channels of a layer."""
+        return max((part.channels for part in self.layers), default=0) or 1
+
+    @property
+    def largest(self) -> float:
+        """The largest share of a layer."""
+        return max((part.share for part in self.layers), default=0.0) or 1.0
 
     def facts(self) -> list[tuple[str, str]]:
         """What there is to say of it, by name."""
@@ -212,7 +204,7 @@ def layer_parts(direction: Direction, layers: Sequence[StyleLayer]) -> list[Laye
     whole = float(moved.square().sum()) or 1.0
     parts = []
     for layer in layers:
-        own = moved[layer.offset : layer.offset + layer.width]
+        own = moved[layer.place]
         count = int((own != 0).sum())
         if count or not layer.is_rgb:
             parts.append(LayerPart(layer, count, float(own.square().sum()) / whole))
@@ -231,7 +223,7 @@ def save_report(path: Path, report: DirectionReport) -> None:
         UsageError: If the format is unknown.
     """
     if path.suffix.lower() == ".html":
-        write_page(path, report.title, _blocks(report), style=_STYLE)
+        write_page(path, "report.html", report.title, report=report, share=share, labels=_labels)
         return
     notes = {name: value for name, value in report.facts() if name != "channels"}
     save_image(path, report_sheet(report), {**notes, "kind": "direction report"}, mark="generated")
@@ -255,95 +247,9 @@ def _where(strips: Sequence[Sequence[Image.Image]]) -> Difference:
     return Difference(np.mean(found, axis=0, dtype=np.float32), strips[0][1])
 
 
-# --- as a page ---------------------------------------------------------------------------------------------
-
-
-def _blocks(report: DirectionReport) -> Iterator[str]:
-    facts = "".join(f"<dt>{name}</dt><dd>{text(value)}</dd>" for name, value in report.facts())
-    yield f'<dl class="facts">{facts}</dl>'
-    yield "<h2>On faces</h2>"
-    yield from _faces(report)
-    yield "<h2>By layer</h2>"
-    yield (
-        '<p class="note">Low resolutions shape the head and the hair, high ones colour and fine detail. '
-        "The share is that of the squared step.</p>"
-    )
-    yield from _layers(report)
-    yield "<h2>Top channels</h2>"
-    yield (
-        '<p class="note">Relevance is the cosine between what a channel does and where the direction leads, '
-        "as CLIP sees it. The step is what alpha 1 adds, also in the channel's standard deviations (std). "
-        f"The faces have this channel alone moved by {report.stds:g} std, against the direction and along "
-        "it. The last picture shows where that acts; each has its own scale.</p>"
-    )
-    yield from _channels(report)
-
-
-def _faces(report: DirectionReport) -> Iterator[str]:
-    yield '<div class="scroll"><table class="faces"><thead><tr>'
-    yield "".join(f'<th scope="col">{_alpha(alpha)}</th>' for alpha in report.alphas) + "</tr></thead><tbody>"
-    for number, row in enumerate(report.faces, start=1):
-        cells = (
-            f"<td>{img(picture, f'face {number}, {_alpha(alpha)}', mark='generated')}</td>"
-            for alpha, picture in zip(report.alphas, row, strict=True)
-        )
-        yield f"<tr>{''.join(cells)}</tr>"
-    yield "</tbody></table></div>"
-
-
-def _layers(report: DirectionReport) -> Iterator[str]:
-    most = max((part.channels for part in report.layers), default=0) or 1
-    largest = max((part.share for part in report.layers), default=0.0) or 1.0
-    yield '<div class="scroll"><table class="layers"><thead><tr><th class="name" scope="col">layer</th>'
-    yield '<th scope="col">pixels</th><th scope="col">channels</th><th></th>'
-    yield '<th scope="col">share</th><th></th></tr></thead><tbody>'
-    for part in report.layers:
-        cells = [
-            f'<td class="name">{text(part.layer.name)}</td><td>{part.layer.resolution}</td>',
-            f"<td>{part.channels} of {part.layer.width}</td>{_bar('count', part.channels / most)}",
-            f"<td>{share(part.share)}</td>{_bar('part', part.share / largest)}",
-        ]
-        empty = "" if part.channels else ' class="none"'
-        yield f"<tr{empty}>{''.join(cells)}</tr>"
-    yield "</tbody></table></div>"
-
-
-def _bar(name: str, part: float) -> str:
-    inside = f'<span style="width: {100 * part:.1f}%"></span>' if part else ""
-    return f'<td class="bar {name}">{inside}</td>'
-
-
-def _channels(report: DirectionReport) -> Iterator[str]:
-    yield '<div class="scroll"><table class="channels"><thead><tr><th class="name" scope="col">layer</th>'
-    yield '<th scope="col">channel</th><th scope="col">pixels</th><th scope="col">relevance</th>'
-    yield '<th scope="col">step</th><th></th></tr></thead><tbody>'
-    for part in report.channels:
-        row = part.row
-        yield f'<tr><td class="name">{text(row.layer.name)}</td><td>{row.channel}</td>'
-        yield f"<td>{row.layer.resolution}</td><td>{row.relevance:+.3f}</td>"
-        yield f"<td>{row.delta:+.3f}<br><small>{part.steps:+.2f} std</small></td>"
-        yield '<td><div class="strips">'
-        what = f"{row.layer.name}, channel {row.channel}"
-        for number, strip in enumerate(part.strips, start=1):
-            yield f'<div class="strip{" second" if number > 1 else ""}">'
-            for picture, label in zip(strip, _labels(part, report.stds), strict=True):
-                shown = img(picture, f"face {number}, {what}: {label}", mark="generated")
-                yield f"<figure>{shown}<figcaption>{label}</figcaption></figure>"
-            yield "</div>"
-        if part.where is not None:
-            shown = img(part.where.heat_map(legend=False), f"where {what} acts")
-            yield f'<div class="strip second"><figure>{shown}<figcaption>where</figcaption></figure></div>'
-        yield "</div></td></tr>"
-    yield "</tbody></table></div>"
-
-
 def _labels(part: ChannelPart, stds: float) -> tuple[str, str, str]:
     sign = -1 if part.row.delta < 0 else 1
     return f"{-sign * stds:+g} std", "as it is", f"{sign * stds:+g} std"
-
-
-def _alpha(alpha: float) -> str:
-    return f"alpha {alpha:g}"
 
 
 # --- as a picture ------------------------------------------------------------------------------------------
@@ -352,6 +258,7 @@ _CELL = 240
 _WIDTH = 720
 _THUMB = 112
 _LETTERS = 15
+_GREY = (141, 134, 124)
 
 
 def report_sheet(report: DirectionReport) -> Image.Image:
@@ -359,7 +266,7 @@ def report_sheet(report: DirectionReport) -> Image.Image:
     channels = _channel_rows(report)
     count = len(report.alphas)
     cell = min(_CELL, int(channels.width / (count + (count - 1) / 24)))  # with the sheet's own gaps
-    faces = contact_sheet(report.faces, column_labels=[_alpha(alpha) for alpha in report.alphas], cell=cell)
+    faces = contact_sheet(report.faces, column_labels=report.strengths, cell=cell)
     edge = 2 * max(4, cell // 24)
     faces = faces.crop((edge, edge, faces.width - edge, faces.height - edge))
     width = max(faces.width, channels.width, _WIDTH)
@@ -405,21 +312,17 @@ def _layer_bars(report: DirectionReport, width: int) -> Image.Image:
     font = font_for("", _LETTERS)
     half = (width - 190) // 2
     columns = (0, 150, 190, 190 + half)
-    for x, name, anchor in ((0, "layer", "lm"), (150, "pixels", "rm")):
-        draw.text((x, line / 2), name, FAINT, font, anchor=anchor)
-    draw.text((columns[2], line / 2), "channels", FAINT, font, anchor="lm")
-    draw.text((columns[3], line / 2), "share", FAINT, font, anchor="lm")
+    for x, name in zip(columns, ("layer", "pixels", "channels", "share"), strict=True):
+        draw.text((x, line / 2), name, FAINT, font, anchor="rm" if name == "pixels" else "lm")
     room = half - 110
-    most = max((part.channels for part in report.layers), default=0) or 1
-    largest = max((part.share for part in report.layers), default=0.0) or 1.0
     for number, part in enumerate(report.layers, start=1):
         y = number * line + line / 2
         ink = INK if part.channels else FAINT
         draw.text((0, y), part.layer.name, ink, font, anchor="lm")
         draw.text((150, y), f"{part.layer.resolution}", ink, font, anchor="rm")
         told = (
-            (columns[2], part.channels / most, f"{part.channels} of {part.layer.width}", (141, 134, 124)),
-            (columns[3], part.share / largest, share(part.share), ACCENT),
+            (columns[2], part.channels / report.most, f"{part.channels} of {part.layer.width}", _GREY),
+            (columns[3], part.share / report.largest, share(part.share), ACCENT),
         )
         for x, length, words, colour in told:
             end = x + (max(1, round(length * room)) if length else 0)

@@ -92,8 +92,6 @@ def grid(
     y_name: str,
     y_values: Sequence[float | str],
     original: Image.Image | Tensor | None = None,
-    *,
-    cell: int | None = None,
 ) -> Image.Image:
     """Lay pictures out along two axes, with their names and values; the original stands apart.
 
@@ -105,8 +103,10 @@ def grid(
         y_name: Title of the axis at the left.
         y_values: Its ticks.
         original: Shown to the left of the axes, beside the first row.
-        cell: Longer side of a picture on the sheet; that of the first picture, up to 512, by default.
-            Less where the sheet would be more than 6000 pixels wide or high.
+
+    Returns:
+        The sheet. The longer side of a picture on it is that of the first one, up to 512; less where the
+        sheet would be more than 6000 pixels wide or high.
 
     Raises:
         ValueError: If there are not as many pictures as the axes have places.
@@ -118,7 +118,7 @@ def grid(
     model = start if first is None else as_image(first)
     if model is None:
         raise ValueError("a grid needs a picture")
-    side = min(cell or min(max(model.size), _GRID_CELL), 7 * MAX_SIDE // (8 * (len(x_values) + 2)))
+    side = min(max(model.size), _GRID_CELL, 7 * MAX_SIDE // (8 * (len(x_values) + 2)))
     side = max(8, min(side, 7 * MAX_SIDE // (8 * (len(pictures) + 1))))
     width, height = _box(model.width / model.height, side)
     gap = max(4, side // 24)
@@ -167,36 +167,33 @@ def grid(
 def pairs(
     items: Iterable[tuple[str, Image.Image | Tensor, Image.Image | Tensor]],
     columns: int | None = None,
-    *,
-    cell: int = _CELL,
-    labels: tuple[str, str] = ("original", "edited"),
 ) -> Image.Image:
     """Lay originals and their edits out side by side, each pair with its caption, on one page.
 
     Args:
         items: Caption, picture before, picture after; of any shape and size, up to hundreds. Taken one by
-            one, and kept no larger than `cell`; see `pair_side` for what a sheet of many needs.
+            one, and kept no larger than 320 pixels; see `pair_side` for what a sheet of many needs.
         columns: Pairs side by side; None: as many as make a page of about 4 by 3.
-        cell: Longer side of a picture on the sheet, if there is room: it is made smaller until the sheet is
-            at most 6000 pixels wide and high.
-        labels: What stands above the two.
+
+    Returns:
+        The sheet. Pictures are made smaller until it is at most 6000 pixels wide and high.
 
     Raises:
         ValueError: If there are none.
     """
-    found = [(plain(text), thumbnail(before, cell), thumbnail(after, cell)) for text, before, after in items]
+    found = [(plain(text), thumbnail(one, _CELL), thumbnail(other, _CELL)) for text, one, other in items]
     if not found:
         raise ValueError("a sheet needs pictures")
     shapes = [picture.width / picture.height for _, *both in found for picture in both]
     largest = max(max(picture.size) for _, *both in found for picture in both)
-    page = _page(len(found), columns, min(max(0.5, median(shapes)), 2.0), min(cell, largest))
+    page = _page(len(found), columns, min(max(0.5, median(shapes)), 2.0), min(_CELL, largest))
     sheet = Image.new("RGB", page.size, PAPER)
     draw = ImageDraw.Draw(sheet)
     for column in range(page.columns):
-        for side, label in enumerate(labels):
+        for side, label in enumerate(("original", "edited")):
             font = font_for(label, page.letters)
             x = page.left(column) + side * (page.box[0] + page.gap // 2) + page.box[0] / 2
-            text = shorten(plain(label), font, page.box[0])
+            text = shorten(label, font, page.box[0])
             draw.text((x, page.margin + page.line / 2), text, FAINT, font, anchor="mm")
     for index, (text, before, after) in enumerate(found):
         row, column = divmod(index, page.columns)

@@ -7,6 +7,8 @@ import socket
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from styleclip_cli.weights.http_checks import is_loopback
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -25,14 +27,6 @@ _HEADERS = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a name or address is this machine's own, which no other one can reach."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 class Guard:

@@ -21,6 +21,7 @@ from styleclip_cli.edits.directions import Direction
 from styleclip_cli.errors import StyleClipError, one_line
 from styleclip_cli.studio.look import RECIPE, Wish
 from styleclip_cli.studio.session import Resolved, Session, Subject, encoded
+from styleclip_cli.studio.widgets import Compare, Desk, field, icon, section, slider, swap
 
 T = TypeVar("T")
 _STYLE = Path(__file__).parent / "studio.css"
@@ -37,68 +38,21 @@ class Ask(Protocol):
     def __call__(self, work: Callable[..., T], *args: Any) -> Awaitable[T]: ...  # noqa: D102
 
 
-class Compare(Element, component="compare.js"):
-    """A picture before and after.
-
-    Args:
-        name: What it is called.
-        before: Address of the picture before.
-        ratio: Width by height.
-    """
-
-    def __init__(self, name: str, before: str, ratio: float) -> None:
-        super().__init__()
-        self._props.update(name=name, before=before, after="", ratio=ratio, small=False)
-
-    def show(self, after: str) -> None:
-        """Show another picture after."""
-        self._props["after"] = after
-
-    def place(self, small: bool) -> None:
-        """Put it in the middle, or in the row below."""
-        self._props["small"] = small
-        _swap(self, "beside" if small else "main", "beside main")
-
-
-class Desk(Element, component="desk.js"):
-    """What belongs to the window: photos that are dropped or pasted, and keys.
-
-    Args:
-        url: Where photos are sent.
-        limit: Bytes of the largest.
-    """
-
-    def __init__(self, url: str, limit: int) -> None:
-        super().__init__()
-        self._props.update(url=url, limit=limit)
-
-
-class LiveSlider(ui.slider):
-    """A slider that the browser moves by itself: an echo from here would pull it back while it is dragged."""
-
-    LOOPBACK = False
-
-    def reach(self, low: float, high: float) -> None:
-        """Set where it ends."""
-        if (self._props["min"], self._props["max"]) != (low, high):
-            self._props.update(min=low, max=high)
-
-
 @dataclass(eq=False)
 class Tile:
     """A picture on the page.
 
     Attributes:
+        number: What it goes by in addresses.
         subject: What it shows.
         compare: Where.
         pictures: What the browser may fetch, by side.
-        version: Of the look that is shown.
     """
 
+    number: int
     subject: Subject
     compare: Compare
     pictures: dict[str, bytes]
-    version: int = 0
 
 
 class Page:
@@ -174,16 +128,15 @@ class Page:
             ui.html("<b>styleclip</b> studio", sanitize=False, tag="h1")
             pack = self.session.engine.pack
             ui.label(pack.name).classes("pack").tooltip(pack.title)
-            self._speed = (
-                ui.label().classes("speed").tooltip("From the last move to the picture on the screen")
-            )
+            self._speed = ui.label().classes("speed")
+            self._speed.tooltip("From the last move to the picture on the screen")
             ui.space()
-            self._undo = _icon("undo", "Undo (Ctrl-Z)", lambda: self._go(-1))
-            self._redo = _icon("redo", "Redo (Ctrl-Shift-Z)", lambda: self._go(1))
-            self._grid = _icon("grid_view", "All pictures side by side", self._toggle_grid)
-            _icon("add_photo_alternate", "Add photos", self._choose)
-            _icon("casino", "Add a generated face", self._generate)
-            _icon("contrast", "Light or dark", self._toggle_dark)
+            self._undo = icon("undo", "Undo (Ctrl-Z)", lambda: self._go(-1))
+            self._redo = icon("redo", "Redo (Ctrl-Shift-Z)", lambda: self._go(1))
+            self._grid = icon("grid_view", "All pictures side by side", self._toggle_grid)
+            icon("add_photo_alternate", "Add photos", self._choose)
+            icon("casino", "Add a generated face", self._generate)
+            icon("contrast", "Light or dark", self._toggle_dark)
 
     def _build_stage(self) -> None:
         self._message = ui.label().classes("message").props('role="status"').on("click", self._forget)
@@ -191,9 +144,8 @@ class Page:
         with self._empty, ui.element("div"):
             ui.icon("add_photo_alternate")
             ui.label("Drop photos of faces here").classes("title")
-            ui.label("They stay on this computer, and are forgotten when the page is closed.").classes(
-                "quiet"
-            )
+            promise = ui.label("They stay on this computer, and are forgotten when the page is closed.")
+            promise.classes("quiet")
             with ui.element("div").classes("choices"):
                 ui.button("Choose photos", on_click=self._choose).props("unelevated no-caps")
                 ui.button("Try a generated face", on_click=self._generate).props("flat no-caps")
@@ -201,63 +153,55 @@ class Page:
 
     def _build_wish(self) -> None:
         wish = self.session.look.wish
-        with _section("Change"):
+        with section("Change"):
             if self.session.edits.mappers:
-                self._method = (
-                    ui.toggle({"global": "Sentence", "mapper": "Mapper"}, value=wish.method)
-                    .props("no-caps unelevated spread dense")
-                    .on_value_change(lambda e: self._changed(method=e.value))
-                )
+                self._method = ui.toggle({"global": "Sentence", "mapper": "Mapper"}, value=wish.method)
+                self._method.props("no-caps unelevated spread dense")
+                self._method.on_value_change(lambda e: self._changed(method=e.value))
             self._sentence = ui.element("div").classes("stack")
             with self._sentence:
-                self._prompt = _field("What should they become?", "with glasses, smiling, a happy old man …")
+                self._prompt = field("What should they become?", "with glasses, smiling, a happy old man …")
                 self._prompt.on_value_change(lambda e: self._changed(prompt=e.value or ""))
-                self._neutral = _field("Instead of", "face", wish.neutral)
+                self._neutral = field("Instead of", "face", wish.neutral)
                 self._neutral.on_value_change(lambda e: self._changed(neutral=e.value or ""))
-            names = self.session.edits.mappers
-            self._mapper = (
-                ui.select(names, label="Trained for", value=None)
-                .props("outlined dense options-dense")
-                .on_value_change(lambda e: self._changed(mapper=e.value or ""))
-            )
-            self._alpha_label, self._alpha = _slider("Strength (alpha)", -_REACH, _REACH, 0.1, wish.alpha)
+            self._mapper = ui.select(self.session.edits.mappers, label="Trained for", value=None)
+            self._mapper.props("outlined dense options-dense")
+            self._mapper.on_value_change(lambda e: self._changed(mapper=e.value or ""))
+            self._alpha_label, self._alpha = slider("Strength (alpha)", -_REACH, _REACH, 0.1, wish.alpha)
             self._alpha.on_value_change(lambda e: self._changed(alpha=round(float(e.value), 3)))
             self._alpha.on("change", self._settle)
             self._precision = ui.element("div").classes("stack")
             with self._precision:
-                self._beta_label, self._beta = _slider("Precision (beta)", 0.0, 1.0, 0.001, 0.0)
+                self._beta_label, self._beta = slider("Precision (beta)", 0.0, 1.0, 0.001, 0.0)
                 self._beta.on_value_change(lambda e: self._changed(beta=round(float(e.value), 6)))
                 self._beta.on("change", self._settle)
                 with ui.row().classes("between"):
                     self._channels = ui.label().classes("quiet")
                     self._automatic = ui.switch("automatic", value=True).props("dense size=sm")
                     self._automatic.on_value_change(lambda e: self._set_automatic(e.value))
-            self._accept = (
-                ui.button("Keep, and add another", icon="add", on_click=self._keep)
-                .props("unelevated no-caps")
-                .classes("wide")
-            )
+            self._accept = ui.button("Keep, and add another", icon="add", on_click=self._keep)
+            self._accept.props("unelevated no-caps").classes("wide")
 
     def _build_kept(self) -> None:
-        self._kept_section = _section("Kept edits")
+        self._kept_section = section("Kept edits")
         with self._kept_section:
             self._kept = ui.element("ol").classes("kept")
         self._kept_shown: tuple[Wish, ...] = ()
 
     def _build_history(self) -> None:
-        with _section("History"):
+        with section("History"):
             self._history = ui.element("ol").classes("history")
         self._lines: list[tuple[int, Element, ui.label]] = []
 
     def _build_results(self) -> None:
-        with _section("Take it with you").classes("results"):
+        with section("Take it with you").classes("results"):
             with ui.row().classes("buttons"):
                 self._save = ui.button("Save image", on_click=self._save_image).props("unelevated no-caps")
                 self._save_all = ui.button("Save all", on_click=self._save_images).props("outline no-caps")
                 self._recipe = ui.button("Save recipe", on_click=self._save_recipe).props("outline no-caps")
             with ui.element("div").classes("command"):
                 self._command = ui.label().classes("code")
-                _icon("content_copy", "Copy the command", self._copy)
+                icon("content_copy", "Copy the command", self._copy)
 
     # What happens.
 
@@ -292,7 +236,7 @@ class Page:
         ratio = subject.before.width / subject.before.height
         with self._pictures:
             compare = Compare(subject.name, f"{self._url}/{number}/before?v=0", ratio)
-        tile = Tile(subject, compare, {"before": before})
+        tile = Tile(number, subject, compare, {"before": before})
         compare.on("pick", lambda: self._look_at(tile))
         compare.on("drop", lambda: self._drop(number))
         compare.on("shown", lambda e: self._shown(tile, e))
@@ -327,12 +271,12 @@ class Page:
         self._empty.set_visibility(count == 0)
         self._pictures.set_visibility(count > 0)
         self._pictures.style(f"--count: {max(1, count)}; --columns: {math.ceil(math.sqrt(count)) or 1}")
-        _swap(self._pictures, "together" if together else "single", "together single")
-        _swap(self._pictures, "several" if count > 1 else "alone", "several alone")
+        swap(self._pictures, "together" if together else "single", "together single")
+        swap(self._pictures, "several" if count > 1 else "alone", "several alone")
         for tile in self._tiles.values():
             focus = tile is self._focus
             tile.compare.place(small=not together and not focus)
-            _swap(tile.compare, "focus" if focus else "", "focus")
+            swap(tile.compare, "focus" if focus else "", "focus")
         self._grid.set_enabled(count > 1)
         self._save_all.set_visibility(count > 1)
 
@@ -407,11 +351,9 @@ class Page:
                 continue
             if self._closed:
                 return True
-            tile.version = version
             tile.pictures["after"] = content
-            number = next((n for n, one in self._tiles.items() if one is tile), 0)
-            if number:
-                tile.compare.show(f"{self._url}/{number}/after?v={version}")
+            if tile.number in self._tiles:
+                tile.compare.show(f"{self._url}/{tile.number}/after?v={version}")
         return version == self._version
 
     def _shown(self, tile: Tile, event: events.GenericEventArguments) -> None:
@@ -507,7 +449,7 @@ class Page:
                 with ui.element("li"):
                     ui.label(step.title).classes("name")
                     ui.label(f"{step.alpha:g}").classes("number")
-                    _icon("close", "Remove this edit", lambda index=index: self._remove(index))
+                    icon("close", "Remove this edit", lambda index=index: self._remove(index))
 
     def _sync_history(self) -> None:
         """Lines are written over where that will do: a slider that moves changes one of them all the time."""
@@ -525,7 +467,7 @@ class Page:
         for place, line, label in self._lines:
             label.text = history.entries[place].label
             state = "now" if place == history.place else "later" if place > history.place else "earlier"
-            _swap(line, state, "now later earlier")
+            swap(line, state, "now later earlier")
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
@@ -569,36 +511,3 @@ class Page:
 
 def _rendered(subject: Subject, resolved: Resolved) -> bytes:
     return encoded(subject.after(resolved))
-
-
-def _swap(element: Element, chosen: str, choices: str) -> None:
-    """Give an element one of several classes, or none of them."""
-    element.classes(add=chosen, remove=" ".join(one for one in choices.split() if one != chosen))
-
-
-def _icon(name: str, label: str, on_click: Callable[..., Any]) -> ui.button:
-    button = ui.button(icon=name, on_click=on_click, color=None).props(
-        f'flat round dense aria-label="{label}"'
-    )
-    return button.tooltip(label)
-
-
-def _section(title: str) -> Element:
-    section = ui.element("section")
-    with section:
-        ui.label(title).classes("heading")
-    return section
-
-
-def _field(label: str, placeholder: str, value: str = "") -> ui.input:
-    field = ui.input(label, placeholder=placeholder, value=value)
-    return field.props("outlined dense debounce=300 maxlength=300 autocomplete=off spellcheck=false")
-
-
-def _slider(title: str, low: float, high: float, step: float, value: float) -> tuple[ui.label, LiveSlider]:
-    with ui.element("div").classes("slider"):
-        with ui.row().classes("between"):
-            ui.label(title)
-            number = ui.label().classes("number")
-        slider = LiveSlider(min=low, max=high, step=step, value=value).props(f'aria-label="{title}"')
-    return number, slider

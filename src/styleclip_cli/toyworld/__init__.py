@@ -1,6 +1,6 @@
 """The toy world: a procedural face world whose ground truth we own.
 
 It is the offline default of the tool and the laboratory in which edits are judged. The parts, in order:
-`attributes` (what a face is), `landmarks` and `renderer` (attributes -> picture), `scenes` (pictures with
-several faces), `networks` (the judge), `evaluate` (how edits are judged).
+`attributes` (what a face is), `measures` and `renderer` (attributes -> picture), `networks` (the judge),
+`evaluate` (how edits are judged).
 """

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from styleclip_cli.toyworld.attributes import COUNT
-from styleclip_cli.toyworld.landmarks import (
+from styleclip_cli.toyworld.measures import (
     BROW,
     BROW_BEND,
     BROW_TILT,

@@ -100,12 +100,13 @@ def refuse_unsafe(hops: Sequence[str], pinned: bool) -> None:
             scheme, host = "", None
         if scheme not in ("http", "https") or not host:
             raise Refused("not an http or https address")
-        if scheme == "http" and not pinned and (encrypted or not _is_loopback(host)):
+        if scheme == "http" and not pinned and (encrypted or not is_loopback(host)):
             raise Refused("plain http, and no hash is published that would show a change on the way")
         encrypted = encrypted or scheme == "https"
 
 
-def _is_loopback(host: str) -> bool:
+def is_loopback(host: str) -> bool:
+    """Whether a name or address is this machine's own, which no other one can reach."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

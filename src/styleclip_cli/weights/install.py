@@ -7,9 +7,8 @@ starts. Every part is loaded once by the network it is for before it counts as i
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,10 +168,7 @@ def install(fetched: Fetched, source: Source, entries: Sequence[Entry]) -> None:
                 source_sha256=fetched.sha256,
                 url=fetched.url,
                 licence=entry.licence,
-                file=path.name,
-                sha256=_sha256(path),
-                size=0,
-                mtime_ns=0,
+                sha256=store.sha256_of(path),
                 conversion=store.CONVERSION,
             )
             store.write_receipt(path, receipt)
@@ -217,7 +213,7 @@ def source_of(path: Path) -> Source:
     try:
         if path.exists() and not path.is_file():  # reading a pipe could wait for ever
             raise WeightsError(f"{path}: is not a file")
-        return Source(file=without_control(path.name), sha256=_sha256(path), size=path.stat().st_size)
+        return Source(file=without_control(path.name), sha256=store.sha256_of(path), size=path.stat().st_size)
     except FileNotFoundError:
         raise WeightsError(*not_there(path)) from None
     except OSError as error:
@@ -230,32 +226,23 @@ def try_out(part: str, path: Path) -> None:
     Raises:
         WeightsError: If it does not fit.
     """
+    from styleclip_cli.nets import clip, e4e, irse, mapper, stylegan2
     from styleclip_cli.weights.files import load_weights
 
     state, notes = load_weights(path)
-    if part == "generator":
-        from styleclip_cli.nets.stylegan2 import Generator
-
-        Generator.from_state_dict(state)
-    elif part == "clip":
-        from styleclip_cli.nets.clip import Clip
-
-        Clip.from_state_dict(state)
-    elif part == "encoder":
-        from styleclip_cli.nets.e4e import Encoder
-
+    if part == "encoder":
         average = state.pop("latent_avg", None)
         if average is None:  # its generator's will do
             average = next(iter(state.values())).new_zeros(1)
-        Encoder.from_state_dict(state, average, notes)
+        e4e.Encoder.from_state_dict(state, average, notes)
+    elif part == "generator":
+        stylegan2.Generator.from_state_dict(state)
+    elif part == "clip":
+        clip.Clip.from_state_dict(state)
     elif part == "identity":
-        from styleclip_cli.nets.irse import ArcFace
-
-        ArcFace.from_state_dict(state)
+        irse.ArcFace.from_state_dict(state)
     elif part == "mapper":
-        from styleclip_cli.nets.mapper import LatentMapper
-
-        LatentMapper.from_state_dict(state)
+        mapper.LatentMapper.from_state_dict(state)
 
 
 def clean(pack: Pack) -> tuple[int, int]:
@@ -269,10 +256,8 @@ def clean(pack: Pack) -> tuple[int, int]:
     Raises:
         OutputError: If one cannot be removed.
     """
-    others: set[Path] = set()
-    for other in packs.readable():
-        if other.name != pack.name and other.usable:
-            others |= {e.file.path for e in other.all_entries if e.file is not None}
+    others = [other for other in packs.readable() if other.name != pack.name]
+    needed = _files_of(other for other in others if other.usable)
     removed = freed = 0
     for entry in pack.all_entries:
         if entry.source is None:
@@ -280,26 +265,24 @@ def clean(pack: Pack) -> tuple[int, int]:
         with locked(store.downloads_dir(entry.source), "downloading it"):
             shutil.rmtree(store.downloads_dir(entry.source), ignore_errors=True)
             path = store.weights_path(entry.source, entry.part, entry.variant)
-            if path.is_file() and path not in others:  # it may have come while this waited
+            if path.is_file() and path not in needed:  # it may have come while this waited
                 freed += store.delete(path)
                 removed += 1
-    used = {
-        e.file.path
-        for p in packs.readable()
-        if p.name != pack.name
-        for e in p.all_entries
-        if e.file is not None
-    }
-    for path in store.leftovers(used):
+    for path in store.leftovers(_files_of(others)):
         freed += store.delete(path)
         removed += 1
-    named = {store.downloads_dir(e.source) for p in packs.readable() for e in p.all_entries if e.source}
+    named = {store.downloads_dir(e.source) for p in (pack, *others) for e in p.all_entries if e.source}
     for folder in store.begun_downloads():
         if folder not in named:
             freed += store.begun_bytes(folder)
             removed += 1
             shutil.rmtree(folder, ignore_errors=True)
     return removed, freed
+
+
+def _files_of(some: Iterable[Pack]) -> set[Path]:
+    """Installed parts of some packs."""
+    return {entry.file.path for pack in some for entry in pack.all_entries if entry.file is not None}
 
 
 def _write(path: Path, state: Mapping[str, Any], notes: Mapping[str, str]) -> None:
@@ -318,11 +301,6 @@ def _write(path: Path, state: Mapping[str, Any], notes: Mapping[str, str]) -> No
             raise OutputError(f"{path}: cannot be written ({one_line(error)})", "make room first") from None
         except ValueError:
             raise WeightsError(f"{path.name}: not usable (its tensors have too many names)") from None
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def described(entry: Entry) -> dict[str, Any]:

@@ -53,6 +53,16 @@ def config_dir() -> Path:
     return chosen("STYLECLIP_HOME", "config")
 
 
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, in hex.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 @dataclass(frozen=True)
 class PackFile:
     """A file of a pack: where it is, and the SHA-256 it must have.
@@ -95,8 +105,7 @@ class PackFile:
             stat = self.path.stat()
             if not thorough and self.checked == (stat.st_size, stat.st_mtime_ns):
                 return
-            with self.path.open("rb") as file:
-                found = hashlib.file_digest(file, "sha256").hexdigest()
+            found = sha256_of(self.path)
         except OSError as error:
             raise WeightsError(f"{self.path}: cannot be read ({error.strerror})", again) from None
         if found != self.sha256:
@@ -108,7 +117,7 @@ class PackFile:
                     write_receipt(self.path, receipt)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Receipt:
     """What an installed part was made from.
 
@@ -135,10 +144,10 @@ class Receipt:
     source_sha256: str
     url: str
     licence: str
-    file: str
+    file: str = ""
     sha256: str
-    size: int
-    mtime_ns: int
+    size: int = 0
+    mtime_ns: int = 0
     version: str = __version__
     conversion: int = 1
     hashes: Sequence[str] = ()
@@ -231,15 +240,6 @@ def write_receipt(path: Path, receipt: Receipt) -> None:
     stat = path.stat()
     content = asdict(replace(receipt, file=path.name, size=stat.st_size, mtime_ns=stat.st_mtime_ns))
     _write_json(path.with_suffix(".json"), {"format": RECEIPT, **content})
-
-
-def receipts() -> Iterator[tuple[Path, Receipt]]:
-    """All installed parts: their files and receipts."""
-    for path in sorted((home() / "weights").glob("*.json")):
-        receipt = _read_receipt(path)
-        weights = path.with_suffix(".safetensors")
-        if receipt is not None and weights.is_file():
-            yield weights, receipt
 
 
 def leftovers(used: set[Path]) -> Iterator[Path]:

@@ -13,7 +13,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from styleclip_cli.nets.ops import reference
 from styleclip_cli.nets.ops.building import library
-from styleclip_cli.nets.ops.shared import Gradients, dense, numbers, with_gradients
+from styleclip_cli.nets.ops.shared import Gradients, Layer, dense, numbers, packed, with_gradients
 
 _NAMES = {torch.float32: "float", torch.float64: "double"}
 _POINTER, _INT = ctypes.c_void_p, ctypes.c_int
@@ -103,37 +103,18 @@ def _colours(x: Tensor, weight: Tensor) -> Tensor:
     return y
 
 
-def _forward(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulation: Tensor,
-    bias: Tensor,
-    noise: Tensor | None,
-    up: bool,
-    clamp: float | None = None,
-) -> Tensor:
-    prepared = _prepared(weight, up, back=False)
+def _forward(layer: Layer) -> Tensor:
+    x, weight, styles, demodulation, bias, noise, up, clamp = layer
     side = 2 if up else 1
+    prepared = _prepared(weight, up, back=False)
     return _convolve(x, prepared, styles, demodulation, bias, noise, side, weight.shape[0], clamp)
 
 
-def _backward(
-    gradient: Tensor,
-    y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulation: Tensor,
-    bias: Tensor,
-    noise: Tensor | None,
-    up: bool,
-    clamp: float | None,
-) -> Gradients:
-    side = 2 if up else 1
-    before, of_demodulation = _before_activation(gradient, y, demodulation, bias, noise, side, clamp)
-    of_x = _convolve(before, _prepared(weight, up, back=True), None, None, None, None, 1, x.shape[1], None)
-    of_styles = _before_styles(of_x, dense(x), styles)
+def _backward(gradient: Tensor, y: Tensor, layer: Layer) -> Gradients:
+    before, of_demodulation = _before_activation(gradient, y, layer)
+    prepared = _prepared(layer.weight, layer.up, back=True)
+    of_x = _convolve(before, prepared, None, None, None, None, 1, layer.x.shape[1], None)
+    of_styles = _before_styles(of_x, dense(layer.x), layer.styles)
     return of_x, of_styles, of_demodulation
 
 
@@ -155,32 +136,23 @@ def _convolve(
     x = dense(x)
     n, inputs, height, width = x.shape
     y = x.new_empty(n, side * height, side * width, outputs).permute(0, 3, 1, 2)  # [N, O, H', W']
-    arguments: list[Tensor | None] = [x, prepared]
-    arguments += [*(None if t is None else t.contiguous() for t in (styles, demodulation))]
-    arguments += [bias, None if noise is None else noise.contiguous(), y]
+    arguments = [x, prepared, packed(styles), packed(demodulation), bias, packed(noise), y]
     done = _call("layer", x.dtype, arguments, [n, height, width, inputs, outputs, side], numbers(clamp))
     if not done:
         raise MemoryError("cannot allocate memory for a layer")
     return y
 
 
-def _before_activation(
-    gradient: Tensor,
-    y: Tensor,
-    demodulation: Tensor,
-    bias: Tensor,
-    noise: Tensor | None,
-    side: int,
-    clamp: float | None,
-) -> tuple[Tensor, Tensor]:
+def _before_activation(gradient: Tensor, y: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     """Gradients of the convolution's result [N, side^2 O, H, W] and of the demodulation."""
     n, outputs, high, wide = y.shape
+    side = 2 if layer.up else 1
     height, width = high // side, wide // side
     result = y.new_empty(n, height, width, side * side * outputs).permute(0, 3, 1, 2)
     sums = torch.zeros(n, outputs, dtype=torch.float64)
-    arguments: list[Tensor | None] = [dense(gradient), y, demodulation.contiguous(), bias]
-    arguments += [None if noise is None else noise.contiguous(), result, sums]
-    _call("before_activation", y.dtype, arguments, [n, height, width, outputs, side], numbers(clamp))
+    arguments = [dense(gradient), y, layer.demodulation.contiguous(), layer.bias, packed(layer.noise)]
+    sizes = [n, height, width, outputs, side]
+    _call("before_activation", y.dtype, [*arguments, result, sums], sizes, numbers(layer.clamp))
     return result, sums.to(y.dtype)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from styleclip_cli.nets.ops import reference
 from styleclip_cli.nets.ops.building import switched_off, without
-from styleclip_cli.nets.ops.shared import Gradients, dense, numbers, with_gradients
+from styleclip_cli.nets.ops.shared import Gradients, Layer, dense, numbers, packed, with_gradients
 
 # Numbers that one program works on: 8 for each of Triton's usual 128 threads, which a thread reads at once in
 # half precision.
@@ -69,38 +69,16 @@ def to_rgb(
     n, channels, height, width = x.shape
     pixels, wide = _block(channels)
     y = torch.empty(n, 3, height, width, dtype=_accumulator(x), device=x.device)
-    _launch(
-        "to_rgb",
-        (-(-height * width // pixels), n),
-        x,
-        weight.flatten(1).contiguous(),
-        styles.contiguous(),
-        bias,
-        None if image is None else image.contiguous(),
-        y,
-        channels,
-        height,
-        width,
-        0.0 if clamp is None else clamp,
-        IMAGE=image is not None,
-        CLAMP=clamp is not None,
-        BP=pixels,
-        BC=wide,
-        ACC=_name(y.dtype),
-    )
+    grid = (-(-height * width // pixels), n)
+    arguments = (x, weight.flatten(1).contiguous(), styles.contiguous(), bias, packed(image), y)
+    sizes = (channels, height, width, 0.0 if clamp is None else clamp)
+    flags = {"IMAGE": image is not None, "CLAMP": clamp is not None}
+    _launch("to_rgb", grid, *arguments, *sizes, **flags, BP=pixels, BC=wide, ACC=_name(y.dtype))
     return y
 
 
-def _forward(
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulation: Tensor,
-    bias: Tensor,
-    noise: Tensor | None,
-    up: bool,
-    clamp: float | None = None,
-) -> Tensor:
+def _forward(layer: Layer) -> Tensor:
+    x, weight, styles, demodulation, bias, noise, up, clamp = layer
     scaled = _scaled(x, styles, weight.dtype)
     if up:
         z = dense(F.conv_transpose2d(scaled, weight.transpose(0, 1), stride=2))
@@ -109,44 +87,19 @@ def _forward(
     n, channels = z.shape[:2]
     height, width = (side - int(up) for side in z.shape[2:])
     y = _empty(n, channels, height, width, z)
-    _launch(
-        "finish",
-        _grid(y),
-        z,
-        demodulation.contiguous(),
-        bias,
-        None if noise is None else noise.contiguous(),
-        y,
-        channels,
-        height,
-        width,
-        *numbers(clamp),
-        UP=up,
-        NOISE=noise is not None,
-        CLAMP=clamp is not None,
-        **_sizes(y),
-    )
+    arguments = (z, demodulation.contiguous(), bias, packed(noise), y, channels, height, width)
+    flags = {"UP": up, "NOISE": noise is not None, "CLAMP": clamp is not None}
+    _launch("finish", _grid(y), *arguments, *numbers(clamp), **flags, **_sizes(y))
     return y
 
 
-def _backward(
-    gradient: Tensor,
-    y: Tensor,
-    x: Tensor,
-    weight: Tensor,
-    styles: Tensor,
-    demodulation: Tensor,
-    bias: Tensor,
-    noise: Tensor | None,
-    up: bool,
-    clamp: float | None,
-) -> Gradients:
-    of_z, of_demodulation = _before_activation(gradient, y, demodulation, bias, noise, clamp)
-    if up:
-        of_scaled = F.conv2d(_before_low_pass(of_z), weight.transpose(0, 1), stride=2)
+def _backward(gradient: Tensor, y: Tensor, layer: Layer) -> Gradients:
+    of_z, of_demodulation = _before_activation(gradient, y, layer)
+    if layer.up:
+        of_scaled = F.conv2d(_before_low_pass(of_z), layer.weight.transpose(0, 1), stride=2)
     else:
-        of_scaled = F.conv_transpose2d(of_z, weight, padding=1)
-    of_x, of_styles = _before_styles(of_scaled, x, styles)
+        of_scaled = F.conv_transpose2d(of_z, layer.weight, padding=1)
+    of_x, of_styles = _before_styles(of_scaled, layer.x, layer.styles)
     return of_x, of_styles, of_demodulation
 
 
@@ -161,34 +114,14 @@ def _scaled(x: Tensor, styles: Tensor, dtype: torch.dtype) -> Tensor:
     return y
 
 
-def _before_activation(
-    gradient: Tensor,
-    y: Tensor,
-    demodulation: Tensor,
-    bias: Tensor,
-    noise: Tensor | None,
-    clamp: float | None,
-) -> tuple[Tensor, Tensor]:
+def _before_activation(gradient: Tensor, y: Tensor, layer: Layer) -> tuple[Tensor, Tensor]:
     """Gradients of the (filtered) convolution's result and of the demodulation."""
-    of_z = torch.empty_like(y)
-    sums = _sums(y)
-    _launch(
-        "before_activation",
-        _grid(y),
-        dense(gradient),
-        y,
-        demodulation.contiguous(),
-        bias,
-        None if noise is None else noise.contiguous(),
-        of_z,
-        sums,
-        y.shape[1],
-        y.shape[2] * y.shape[3],
-        *numbers(clamp),
-        NOISE=noise is not None,
-        CLAMP=clamp is not None,
-        **_sizes(y),
-    )
+    demodulation, noise, clamp = layer.demodulation, layer.noise, layer.clamp
+    of_z, sums, pixels = torch.empty_like(y), _sums(y), y.shape[2] * y.shape[3]
+    tensors = (dense(gradient), y, demodulation.contiguous(), layer.bias, packed(noise), of_z, sums)
+    flags = {"NOISE": noise is not None, "CLAMP": clamp is not None}
+    settings = (y.shape[1], pixels, *numbers(clamp))
+    _launch("before_activation", _grid(y), *tensors, *settings, **flags, **_sizes(y))
     return of_z, sums.sum(0).to(demodulation.dtype) / demodulation
 
 
@@ -202,29 +135,18 @@ def _before_low_pass(gradient: Tensor) -> Tensor:
 def _before_styles(gradient: Tensor, x: Tensor, styles: Tensor) -> tuple[Tensor, Tensor]:
     """Gradients of features and styles."""
     x = dense(x)
-    of_x = torch.empty_like(x)
-    sums = _sums(x)
-    _launch(
-        "before_styles",
-        _grid(x),
-        dense(gradient),
-        x,
-        styles.contiguous(),
-        of_x,
-        sums,
-        x.shape[1],
-        x.shape[2] * x.shape[3],
-        **_sizes(x),
-    )
+    of_x, sums = torch.empty_like(x), _sums(x)
+    tensors = (dense(gradient), x, styles.contiguous(), of_x, sums)
+    _launch("before_styles", _grid(x), *tensors, x.shape[1], x.shape[2] * x.shape[3], **_sizes(x))
     return of_x, sums.sum(0).to(styles.dtype)
 
 
-def _launch(name: str, grid: tuple[int, ...], first: Tensor, *others: Any, **constants: Any) -> None:
+def _launch(name: str, grid: tuple[int, ...], *arguments: Any, **constants: Any) -> None:
     """Start a kernel on the device of its first argument: Triton itself takes the current one."""
     from styleclip_cli.nets.ops import triton_kernels
 
-    with torch.cuda.device_of(first):
-        getattr(triton_kernels, name)[grid](first, *others, **constants)
+    with torch.cuda.device_of(arguments[0]):
+        getattr(triton_kernels, name)[grid](*arguments, **constants)
 
 
 def _empty(n: int, channels: int, height: int, width: int, like: Tensor) -> Tensor:

@@ -87,20 +87,8 @@ def finish(
     n, p, c, place, inside = _tile(channels, pixels, BP, BC)
     first = n * pixels * channels
     if UP:
-        value = _low_passed(
-            z,
-            n,
-            p // width - 1,
-            p % width - 1,
-            c,
-            inside,
-            height + 1,
-            width + 1,
-            channels,
-            BP,
-            BC,
-            ACC,
-        )
+        row, column = p // width - 1, p % width - 1
+        value = _low_passed(z, n, row, column, c, inside, height + 1, width + 1, channels, BP, BC, ACC)
     else:
         value = tl.load(z + first + place, mask=inside, other=0.0).to(ACC)
     value *= tl.load(demodulation + n * channels + c, mask=c < channels, other=0.0).to(ACC)[None, :]

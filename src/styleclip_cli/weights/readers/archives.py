@@ -36,7 +36,6 @@ from styleclip_cli.weights.readers.torch_files import (
     BARE,
     LEGACY_START,
     PICKLED,
-    MappedStream,
     bfloat16,
     read_legacy,
     read_zip,
@@ -58,6 +57,7 @@ _SAFETENSORS = {
     "I8": "<i1",
     "U8": "<u1",
     "BOOL": "<?",
+    "BF16": "<u2",
 }
 
 
@@ -214,7 +214,7 @@ def _doubt(value: Any, size: int) -> str:
                 doubt = entry.doubt
             elif isinstance(entry, set | frozenset):
                 doubt = _unreadable_key(entry)
-            elif isinstance(entry, Name) and entry.make is None:
+            elif isinstance(entry, Name) and entry.make is InertObject:
                 doubt = _named(entry.name)
             elif isinstance(entry, inert.Dtype) and entry.dtype is None:
                 doubt = inert.NO_NUMBERS
@@ -234,19 +234,19 @@ def _named(name: str) -> str:
 
 
 def _npy(mapped: mmap.mmap) -> np.ndarray:
-    stream = io.BufferedReader(MappedStream(mapped))
+    mapped.seek(0)
     try:
-        version = np.lib.format.read_magic(stream)
+        version = np.lib.format.read_magic(mapped)
         reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         with warnings.catch_warnings():  # of a header that is odd Python
             warnings.simplefilter("ignore")
-            shape, fortran, dtype = reader[version](stream)
+            shape, fortran, dtype = reader[version](mapped)
     except (*BROKEN, SyntaxError, TokenError):
         raise Damaged("broken .npy header") from None
     if dtype.hasobject or dtype.kind not in "fiub":
         raise Refused("it holds arrays of other things than numbers")
     count = checked_count(shape)
-    raw = memoryview(mapped)[stream.tell() :]
+    raw = memoryview(mapped)[mapped.tell() :]
     if count * dtype.itemsize != len(raw):
         raise Damaged(f"an array of {count} numbers in {len(raw)} bytes")
     return np.frombuffer(raw, dtype).reshape(shape, order="F" if fortran else "C")
@@ -264,7 +264,7 @@ def _safetensors(mapped: mmap.mmap) -> Content:
         state: dict[str, np.ndarray] = {}
         used = 0
         for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
-            code = "<u2" if entry["dtype"] == "BF16" else _SAFETENSORS[entry["dtype"]]
+            code = _SAFETENSORS[entry["dtype"]]
             begin, end = entry["data_offsets"]
             count = checked_count(entry["shape"])
             if not used == begin <= end <= len(data) or end - begin != count * np.dtype(code).itemsize:

@@ -87,19 +87,19 @@ class Name:
 
     Attributes:
         name: The name in full.
-        make: What calling it gives; None for an `InertObject`.
+        make: What a call becomes, as in `ALLOWED`; None for an `InertObject`.
         works: Whether a call does anything with its arguments but keep them.
     """
 
     __slots__ = ("make", "name", "works")
 
     def __init__(self, name: str, make: Callable[..., Any] | None) -> None:
-        self.name, self.make = name, make
-        self.works = make is not None and not isinstance(make, _Recorder)
+        self.name, self.make = name, make or InertObject
+        self.works = self.make not in (Record, InertObject)
 
     def __call__(self, args: tuple[Any, ...]) -> Any:
         """What is left of a call."""
-        return InertObject(self.name, args) if self.make is None else self.make(*args)
+        return self.make(*args) if self.works else self.make(self.name, args)
 
 
 class Unreadable:
@@ -230,33 +230,13 @@ def checked_key(key: Any) -> Any:
     return Unreadable("it has keys that are neither texts nor numbers", key)
 
 
-class _Recorder:
-    """A function that keeps a call of a name as a `Record`."""
-
-    __slots__ = ("name",)
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def __call__(self, *args: Any) -> Record:
-        return Record(self.name, args)
-
-
-def record(name: str) -> Callable[..., Record]:
-    """A function for `ALLOWED` that keeps a call of this name as a `Record`."""
-    return _Recorder(name)
-
-
-def _named(*names: str) -> dict[str, Callable[..., Any]]:
-    return {name: record(name) for name in names}
-
-
-# What files may name, and what becomes of it. `torch_files` adds the names of tensors and storages.
+# What files may name, and what a call becomes: what the function makes of its arguments, or a `Record` of it.
+# `torch_files` adds the names of tensors and storages.
 ALLOWED: dict[str, Callable[..., Any]] = {
     "collections.OrderedDict": _dict,
     "dnnlib.util.EasyDict": _dict,
     "_codecs.encode": _encode,
-    **_named("argparse.Namespace", "builtins.set", "__builtin__.set", "numpy.ndarray"),
+    **dict.fromkeys(("argparse.Namespace", "builtins.set", "__builtin__.set", "numpy.ndarray"), Record),
     "numpy.dtype": Dtype,
     **{
         f"{module}.{name}": function
@@ -265,7 +245,8 @@ ALLOWED: dict[str, Callable[..., Any]] = {
     },
     **{f"{module}._frombuffer": _array for module in ("numpy.core.numeric", "numpy._core.numeric")},
     # Networks as objects: NVlabs' PyTorch releases and their TensorFlow ones.
-    **_named("torch_utils.persistence._reconstruct_persistent_obj", "dnnlib.tflib.network.Network"),
+    "torch_utils.persistence._reconstruct_persistent_obj": Record,
+    "dnnlib.tflib.network.Network": Record,
 }
 
 

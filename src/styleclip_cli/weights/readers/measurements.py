@@ -30,7 +30,7 @@ def statistics(value: Any) -> Part | None:
     """S_mean_std: [means, stds], one array per style layer each."""
     if not isinstance(value, list | tuple) or len(value) != 2:
         return None
-    means, stds = (_arrays(half, ndim=1) for half in value)
+    means, stds = (_vectors(half) for half in value)
     if not means or not stds or [a.shape for a in means] != [a.shape for a in stds]:
         return None
     widths = np.array([len(array) for array in means], np.int64)
@@ -42,22 +42,6 @@ def statistics(value: Any) -> Part | None:
         "style statistics (S_mean_std)",
         {"mean": np.concatenate(means), "std": std, "widths": widths},
     )
-
-
-def styles(value: Any) -> np.ndarray | None:
-    """S: [names, one [N, channels] array per style layer], or the same as a list of [N, 1, C, 1, 1].
-
-    Returns:
-        [N, size], or None if it is no such list.
-    """
-    if isinstance(value, list | tuple) and len(value) == 2 and isinstance(value[0], list):
-        value = value[1]
-    if not isinstance(value, list | tuple):
-        return None
-    layers = _arrays(value)
-    if len(layers) < 2 or any(layer.ndim not in (2, 5) or len(layer) != len(layers[0]) for layer in layers):
-        return None
-    return np.concatenate([layer.reshape(len(layer), -1) for layer in layers], axis=1)
 
 
 def latents(value: Any) -> np.ndarray | None:
@@ -78,15 +62,13 @@ def latents(value: Any) -> np.ndarray | None:
     return single(value) if value.ndim == 3 else None
 
 
-def _arrays(values: Any, ndim: int | None = None) -> list[np.ndarray]:
-    """The arrays of a list as float32; empty if one of its entries is something else."""
+def _vectors(values: Any) -> list[np.ndarray]:
+    """The arrays [N] of a list as float32; empty if one of its entries is something else."""
     found: list[np.ndarray] = []
     for value in values if isinstance(values, list | tuple) else ():
         if isinstance(value, Array):
             value = value.values
-        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.size:
-            return []
-        if ndim is not None and value.ndim != ndim:
+        if not isinstance(value, np.ndarray) or value.dtype.kind != "f" or not value.size or value.ndim != 1:
             return []
         found.append(single(value))
     return found

@@ -140,12 +140,11 @@ def unconditional(weight: np.ndarray) -> None:
         )
 
 
-def mean_w(state: Mapping[str, np.ndarray], n: int = 10_000) -> np.ndarray:
-    """Mean of w over random z, for checkpoints that do not hold it.
+def mean_w(state: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mean of w over 10,000 random z (RandomState(0)), for checkpoints that do not hold it.
 
     Args:
         state: Tensors of our generator; `mapping.N.weight` and `mapping.N.bias` are used.
-        n: Number of samples (RandomState(0)).
 
     Returns:
         [w_dim], float32.
@@ -158,14 +157,14 @@ def mean_w(state: Mapping[str, np.ndarray], n: int = 10_000) -> np.ndarray:
     if not layers or max(max(weight.shape) for weight, _ in layers) > _MAX_WIDTH:
         raise Damaged("the mapping network has an impossible shape")
     random, total = np.random.RandomState(0), np.zeros(())
-    for start in range(0, n, 1000):  # few at once: the widths are the file's
-        x = random.randn(min(1000, n - start), layers[0][0].shape[1]).astype(np.float32)
+    for _ in range(10):  # few at once: the widths are the file's
+        x = random.randn(1000, layers[0][0].shape[1]).astype(np.float32)
         x /= np.sqrt((x**2).mean(axis=1, keepdims=True) + 1e-8)
         for weight, bias in layers:
             x = x @ weight.T + bias
             x = np.where(x > 0, x, 0.2 * x) * np.float32(np.sqrt(2))
         total = total + x.sum(axis=0, dtype=np.float64)
-    return (total / n).astype(np.float32)
+    return (total / 10_000).astype(np.float32)
 
 
 def class_notes(class_index: int, classes: int) -> dict[str, str]:

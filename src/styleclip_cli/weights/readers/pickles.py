@@ -15,10 +15,13 @@ functions are given is counted, and nothing here or in the readers recurses with
 
 from __future__ import annotations
 
+import io
+import mmap
 import pickletools
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from functools import partialmethod
+from typing import Any
 
 import numpy as np
 
@@ -38,7 +41,6 @@ from styleclip_cli.weights.readers.inert import (
     checked_key,
     could_run,
     printable,
-    record,
 )
 
 # The largest published checkpoint (e4e with its optimizer) needs some 60,000; an operation makes 216 bytes
@@ -51,28 +53,8 @@ _ENTRY_BYTES = 64
 _MARK = object()
 
 
-class Stream(Protocol):
-    """What a pickle is read from: a file, a memory map or a BytesIO."""
-
-    def read(self, size: int = ..., /) -> bytes:
-        """Read bytes."""
-        ...
-
-    def readline(self) -> bytes:
-        """Read a line."""
-        ...
-
-    def tell(self) -> int:
-        """Current position."""
-        ...
-
-    def seek(self, position: int, /) -> Any:
-        """Go to a position."""
-        ...
-
-
 def load(
-    stream: Stream,
+    stream: io.BytesIO | mmap.mmap,
     allowed: Mapping[str, Callable[..., Any]] = ALLOWED,
     persistent: Callable[[Any], Any] | None = None,
     classes: str | None = None,
@@ -113,7 +95,7 @@ class _Machine:
         self.stack: list[Any] = []
         self.memo: dict[int, Any] = {}
 
-    def run(self, stream: Stream, operations: int) -> Any:
+    def run(self, stream: io.BytesIO | mmap.mmap, operations: int) -> Any:
         try:
             return self._run(stream, operations)
         except (Refused, Damaged, WeightsError):
@@ -124,7 +106,7 @@ class _Machine:
         except (RecursionError, EOFError):
             raise Damaged("broken pickle (cut off, or nested too deeply)") from None
 
-    def _run(self, stream: Stream, operations: int) -> Any:
+    def _run(self, stream: io.BytesIO | mmap.mmap, operations: int) -> Any:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of texts with odd escapes
             for number, (opcode, arg, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
@@ -133,7 +115,11 @@ class _Machine:
                 name = opcode.name
                 if name in _PUSHED:
                     self.stack.append(arg)
-                else:
+                elif name in _CONSTANTS:
+                    self.stack.append(_CONSTANTS[name])
+                elif name in _EMPTY:
+                    self.stack.append(_EMPTY[name]())
+                elif name not in _PASSED_OVER:
                     step = getattr(self, f"_{name.lower()}", None)
                     if step is None:
                         what = f" of {printable(arg.replace(' ', '.', 1))}" if isinstance(arg, str) else ""
@@ -159,15 +145,6 @@ class _Machine:
         if arg > 5:
             raise Refused(f"it asks for pickle protocol {arg}")
 
-    def _frame(self, arg: int) -> None:
-        pass
-
-    def _stop(self, arg: None) -> None:
-        pass
-
-    def _mark(self, arg: None) -> None:
-        self.stack.append(_MARK)
-
     def _pop(self, arg: None) -> None:
         self.stack.pop()
 
@@ -176,18 +153,6 @@ class _Machine:
 
     def _dup(self, arg: None) -> None:
         self.stack.append(self.stack[-1])
-
-    def _none(self, arg: None) -> None:
-        self.stack.append(None)
-
-    def _newtrue(self, arg: None) -> None:
-        self.stack.append(True)
-
-    def _newfalse(self, arg: None) -> None:
-        self.stack.append(False)
-
-    def _empty_list(self, arg: None) -> None:
-        self.stack.append([])
 
     def _list(self, arg: None) -> None:
         self.stack.append(self._marked())
@@ -208,28 +173,17 @@ class _Machine:
             raise Refused("it appends to something that is no list")
         return found
 
-    def _empty_tuple(self, arg: None) -> None:
-        self.stack.append(())
-
     def _tuple(self, arg: None) -> None:
         self.stack.append(tuple(self._marked()))
 
-    def _tuple1(self, arg: None) -> None:
-        self._last(1)
-
-    def _tuple2(self, arg: None) -> None:
-        self._last(2)
-
-    def _tuple3(self, arg: None) -> None:
-        self._last(3)
-
-    def _last(self, count: int) -> None:
+    def _last(self, count: int, arg: None) -> None:
         if len(self.stack) < count:
             raise Damaged("broken pickle (empty stack)")
         self.stack[-count:] = [tuple(self.stack[-count:])]
 
-    def _empty_dict(self, arg: None) -> None:
-        self.stack.append({})
+    _tuple1 = partialmethod(_last, 1)
+    _tuple2 = partialmethod(_last, 2)
+    _tuple3 = partialmethod(_last, 3)
 
     def _dict(self, arg: None) -> None:
         items = self._marked()
@@ -251,9 +205,6 @@ class _Machine:
             raise Refused("it sets items of something that is no dictionary")
         for key, value in zip(items[::2], items[1::2], strict=True):
             found[checked_key(key)] = value
-
-    def _empty_set(self, arg: None) -> None:
-        self.stack.append(set())
 
     def _additems(self, arg: None) -> None:
         items = self._marked()
@@ -295,7 +246,7 @@ class _Machine:
         name = ".".join(names)
         make = self.allowed.get(name)
         if make is None and self.classes is not None and name.startswith(self.classes):
-            make = record(name)
+            make = Record
         if make is None and could_run(name):
             raise Untrusted(f"it asks for {self._caller()}{printable(name)}")
         self.stack.append(Name(name, make))
@@ -311,15 +262,12 @@ class _Machine:
             raise Refused("it calls something that is no function")
         if len(args) > _MAX_ARGUMENTS:
             raise Refused(f"it calls {printable(function.name)} with {len(args)} arguments")
-        if function.make is None:
-            self.stack.append(InertObject(function.name, args))
-            return
         for arg in args if function.works else ():
             if isinstance(arg, str | bytes | bytearray):
                 self._spend(len(arg))
             elif isinstance(arg, list):
                 self._spend(len(arg) * _ENTRY_BYTES)
-        self.stack.append(function.make(*args))
+        self.stack.append(function(args))
 
     def _spend(self, count: int) -> None:
         """Count what functions work on: a file may have them turn the same bytes over again and again."""
@@ -351,26 +299,11 @@ class _Machine:
 
 
 # Opcodes that push the value pickletools has decoded; not STRING, which only text pickles have.
-_PUSHED = frozenset(
-    [
-        "INT",
-        "BININT",
-        "BININT1",
-        "BININT2",
-        "LONG",
-        "LONG1",
-        "LONG4",
-        "FLOAT",
-        "BINFLOAT",
-        "BINSTRING",
-        "SHORT_BINSTRING",
-        "BINBYTES",
-        "SHORT_BINBYTES",
-        "BINBYTES8",
-        "BYTEARRAY8",
-        "UNICODE",
-        "SHORT_BINUNICODE",
-        "BINUNICODE",
-        "BINUNICODE8",
-    ]
-)
+_PUSHED = frozenset((
+    "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "BINSTRING",
+    "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE",
+    "BINUNICODE", "BINUNICODE8",
+))  # fmt: skip
+_CONSTANTS = {"MARK": _MARK, "NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
+_EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
+_PASSED_OVER = ("FRAME", "STOP")

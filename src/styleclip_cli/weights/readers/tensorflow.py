@@ -45,7 +45,11 @@ _FIXED = {
 
 def recognise(value: Any) -> bool:
     """Whether a pickle's content is a TensorFlow network, or several."""
-    return any(_is_network(entry) for entry in (value if isinstance(value, tuple | list) else (value,)))
+    return bool(_networks(value))
+
+
+def _networks(value: Any) -> list[Record]:
+    return [one for one in (value if isinstance(value, tuple | list) else (value,)) if _is_network(one)]
 
 
 def _is_network(entry: Any) -> bool:
@@ -63,11 +67,8 @@ def convert(value: Any, class_index: int = 0) -> Part:
         Damaged: If variables are missing.
         Refused: If it is another kind of network.
     """
-    networks = [
-        entry for entry in (value if isinstance(value, tuple | list) else (value,)) if _is_network(entry)
-    ]
-    found = _variables(networks[-1])
-    settings = _settings(networks[-1])
+    network = _networks(value)[-1]
+    found, settings = _variables(network), _settings(network)
     if any("ToRGB_lod" in name for name in found):
         old = any(name.startswith("mapping/") for name in found)
         kind = "StyleGAN of the first generation" if old else "progressive GAN (ProGAN), older than StyleGAN"

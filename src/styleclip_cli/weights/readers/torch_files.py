@@ -41,6 +41,7 @@ _STORAGES = {
     "QUInt8Storage": "<u1",
     "QInt32Storage": "<i4",
     "UntypedStorage": "<u1",
+    "BFloat16Storage": "<u2",
 }
 # Types that have no kind of storage; their tensors view one of bytes.
 _TYPES = {"torch.uint16": "<u2", "torch.uint32": "<u4", "torch.uint64": "<u8"}
@@ -106,7 +107,7 @@ def _storage(kind: Any, count: Any, raw: memoryview) -> np.ndarray | inert.Unrea
     """The numbers of a storage, as a view of its bytes; `Unreadable` if numpy has no such numbers."""
     if not isinstance(kind, str) or isinstance(count, bool) or not isinstance(count, int) or count < 0:
         raise Damaged("a storage of no known kind")
-    code = "<u2" if kind == "BFloat16Storage" else _STORAGES.get(kind)
+    code = _STORAGES.get(kind)
     if code is None:
         return inert.Unreadable(f"it holds numbers of another kind ({inert.printable(kind, 40)})")
     dtype = np.dtype(code)
@@ -190,7 +191,7 @@ def _members(mapped: mmap.mmap) -> dict[str, Callable[[], memoryview]]:
     _check_directory(mapped)
     found: dict[str, Callable[[], memoryview]] = {}
     try:
-        infos = zipfile.ZipFile(io.BufferedReader(MappedStream(mapped))).infolist()
+        infos = zipfile.ZipFile(mapped).infolist()  # type: ignore[call-overload]
     except (
         zipfile.BadZipFile,
         ValueError,
@@ -207,36 +208,6 @@ def _members(mapped: mmap.mmap) -> dict[str, Callable[[], memoryview]]:
             raise Refused("it has two zip members of one name")
         found[info.filename] = lambda info=info: _member(mapped, info)  # type: ignore[misc]
     return found
-
-
-class MappedStream(io.RawIOBase):
-    """A mapped file as a stream of its own, whose position nobody else moves."""
-
-    def __init__(self, mapped: mmap.mmap) -> None:
-        self.view, self.at = memoryview(mapped), 0
-
-    def readable(self) -> bool:
-        """It can be."""
-        return True
-
-    def seekable(self) -> bool:
-        """It can be."""
-        return True
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to a position; returns it."""
-        base = {io.SEEK_SET: 0, io.SEEK_CUR: self.at, io.SEEK_END: len(self.view)}[whence]
-        if base + offset < 0:
-            raise ValueError("before the beginning")
-        self.at = base + offset
-        return self.at
-
-    def readinto(self, buffer: Any) -> int:
-        """Fill a buffer; returns how far."""
-        part = self.view[self.at : self.at + len(buffer)]
-        buffer[: len(part)] = part
-        self.at += len(part)
-        return len(part)
 
 
 def _check_directory(mapped: mmap.mmap) -> None:
@@ -271,7 +242,7 @@ def _member(mapped: mmap.mmap, info: zipfile.ZipInfo) -> memoryview:
 
 
 def read_legacy(
-    stream: pickles.Stream,
+    stream: io.BytesIO | mmap.mmap,
     view: memoryview,
     allowed: dict[str, Callable[..., Any]],
     operations: int = pickles.MAX_OPERATIONS,
@@ -342,9 +313,9 @@ class _Absent:
 
 
 def _item_bytes(kind: str) -> int:
-    if kind not in _STORAGES and kind != "BFloat16Storage":
+    if kind not in _STORAGES:
         raise Refused(f"it holds numbers of another kind ({inert.printable(kind, 40)})")
-    return 2 if kind == "BFloat16Storage" else np.dtype(_STORAGES[kind]).itemsize
+    return np.dtype(_STORAGES[kind]).itemsize
 
 
 def _storage_from_bytes(raw: Any) -> Any:
