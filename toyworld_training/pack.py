@@ -17,7 +17,7 @@ from styleclip_cli.engine import Engine
 from styleclip_cli.machine.atomic import atomic
 from styleclip_cli.machine.progress import Advance
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, NAMES, shown, visibility
-from styleclip_cli.toyworld.evaluate import load_judge, psnr, read_all
+from styleclip_cli.toyworld.evaluate import CASES, load_judge, psnr, read_all
 from styleclip_cli.toyworld.networks import RESOLUTION
 from styleclip_cli.weights.files import save_weights
 from styleclip_cli.weights.packs import FORMAT, PACK_FILE
@@ -57,6 +57,9 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
         "resolution": RESOLUTION,
         "alignment": "frame",
         "licence": "MIT",
+        "subject": "drawn faces",
+        "floor": 0.3,
+        "words": sorted({case.prompt for case in CASES}),
         "components": {name: _entry(folder / f"{name}.safetensors") for name in sorted(states)},
         "data": {},
         "defaults": DEFAULTS,

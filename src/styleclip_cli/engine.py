@@ -29,6 +29,7 @@ from torch import Tensor
 from styleclip_cli.defaults import adjusted
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.auto import Choice, candidates, choose
+from styleclip_cli.edits.confidence import confidence
 from styleclip_cli.edits.directions import Direction, find_direction
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.edits.judge import Judge
@@ -504,7 +505,7 @@ class Engine:
             literal: Take the prompt as it stands.
 
         Returns:
-            The direction.
+            The direction, with how surely the pack understands the sentence.
 
         Raises:
             UsageError: If the texts say the same, or no channel is left.
@@ -512,7 +513,9 @@ class Engine:
         """
         target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
         along = self.judge.text_direction(target, neutral)
-        return self._direction(along, target, neutral, beta, channels)
+        found = self._direction(along, target, neutral, beta, channels)
+        null = self.judge.null_directions(self.progress)
+        return replace(found, confidence=confidence(self.relevance(), along, null))
 
     def direction_between(
         self,

@@ -201,6 +201,7 @@ class Recipe(_Checked):
         alphas: Strengths; several for a strip.
         beta: Smallest relevance that took part.
         channels: How many style channels took part.
+        confidence: How surely the pack understood the prompt.
         layers: Which style layers might change.
         relevance: How it was found what channels do, if the pack did not say it.
         models: Name of the model pack.
@@ -238,6 +239,7 @@ class Recipe(_Checked):
     alphas: tuple[float, ...] | None = _entry(_alphas)
     beta: float | None = _entry(_number(0, 1))
     channels: int | None = _entry(_whole(0, 10**7))
+    confidence: float | None = _entry(_number(0, 1))
     layers: str | None = _entry(_text(100))
     relevance: str | None = _entry(_text(20))
     models: str | None = _entry(_name)

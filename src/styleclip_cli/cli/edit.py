@@ -148,6 +148,12 @@ def edit(
             help="Say how far CLIP sees the edit going the prompt's way, and how much of the person stays.",
         ),
     ] = False,
+    strict: Annotated[
+        bool,
+        options.of_edit(
+            "--strict", help="Refuse sentences that the model pack hardly knows; else there is a warning."
+        ),
+    ] = False,
     sheet: Annotated[
         Path | None,
         options.of_pictures(

@@ -269,6 +269,25 @@ def add(
 
 
 @models.command(cls=Command)
+def words(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of a pack.", show_default="toy")] = "toy",
+) -> None:
+    """List sentences that a pack understands, a line each.
+
+    Example: styleclip models words toy
+    """
+    from styleclip_cli.weights import packs
+
+    pack = packs.find_pack(name)
+    if not pack.words:
+        raise WeightsError(
+            f"the model pack {pack.name} lists no sentences", "try one: edit warns if it hardly knows it"
+        )
+    for sentence in pack.words:
+        report.data(sentence)
+
+
+@models.command(cls=Command)
 def verify(
     names: Annotated[
         list[str] | None,

@@ -65,6 +65,8 @@ class Direction:
         neutral: The text it starts from.
         widths: Channels of each style layer.
         fingerprint: Hash of the generator it is for ("" if not known).
+        confidence: How surely the pack understands its text, 0 to 1 (`confidence.confidence`); None if that
+            is not known.
     """
 
     delta: Tensor
@@ -75,6 +77,7 @@ class Direction:
     neutral: str
     widths: tuple[int, ...]
     fingerprint: str = ""
+    confidence: float | None = None
 
     def __post_init__(self) -> None:
         size = sum(self.widths)
@@ -95,7 +98,7 @@ class Direction:
 
     def entries(self) -> dict[str, Any]:
         """What a recipe says of it."""
-        return {"beta": self.beta, "channels": self.num_channels}
+        return {"beta": self.beta, "channels": self.num_channels, "confidence": self.confidence}
 
     def summary(self) -> str:
         """Threshold and number of channels."""
@@ -135,6 +138,7 @@ class Direction:
             "neutral": self.neutral,
             "widths": list(self.widths),
             "fingerprint": self.fingerprint,
+            "confidence": self.confidence,
         }
         cache.save_npz(path, arrays, meta, schema=SCHEMA)
 
@@ -166,6 +170,7 @@ class Direction:
                 neutral=str(meta["neutral"]),
                 widths=tuple(int(width) for width in meta["widths"]),
                 fingerprint=str(meta["fingerprint"]),
+                confidence=None if meta.get("confidence") is None else float(meta["confidence"]),
             )
             if not direction.delta.isfinite().all() or not direction.relevance.isfinite().all():
                 raise ValueError("not finite")

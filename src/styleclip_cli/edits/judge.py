@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from styleclip_cli.edits import prompts
+from styleclip_cli.edits.confidence import null_texts
 from styleclip_cli.machine import cache
+from styleclip_cli.machine.progress import Progress, silent
+from styleclip_cli.settings import DEFAULT_NEUTRAL
 
 if TYPE_CHECKING:
     from styleclip_cli.networks import Networks
 
 _BATCH = 16
 _SCHEMA = "styleclip.text-direction/1"
-_TEMPLATES = hashlib.sha256("\n".join(prompts.IMAGENET_TEMPLATES).encode()).hexdigest()[:16]
+_NULL_SCHEMA = "styleclip.null-directions/1"
+_FEW_TEMPLATES = prompts.IMAGENET_TEMPLATES[::8]
+"""Enough for what is only compared."""
 
 
 class Judge:
@@ -81,10 +87,41 @@ class Judge:
             self._directions[key] = self._text_direction(target, neutral)
         return self._directions[key]
 
+    def null_directions(self, progress: Progress = silent) -> Tensor:
+        """Directions of texts that say nothing about a face (`confidence.null_texts`), kept in the cache.
+
+        Args:
+            progress: Reports how far it is, the first time.
+
+        Returns:
+            [N, D], rows of unit length, on the CPU.
+        """
+        texts = null_texts()
+
+        def compute() -> tuple[cache.Arrays, cache.Json]:
+            found = []
+            with progress("learning what means nothing") as advance:
+                for done, text in enumerate(texts, start=1):
+                    found.append(
+                        prompts.text_direction(self._networks.clip, text, DEFAULT_NEUTRAL, _FEW_TEMPLATES)
+                    )
+                    advance(done, len(texts))
+            return {"directions": torch.stack(found).numpy()}, {}
+
+        clip = self._networks.pack.fingerprint_of("clip")
+        few = _hash(_FEW_TEMPLATES)
+        key = {"clip": clip, "texts": _hash(texts), "neutral": DEFAULT_NEUTRAL, "templates": few}
+        return torch.from_numpy(cache.cached("texts", key, _NULL_SCHEMA, compute)[0]["directions"])
+
     def _text_direction(self, target: str, neutral: str) -> Tensor:
         def compute() -> tuple[cache.Arrays, cache.Json]:
             return {"direction": prompts.text_direction(self._networks.clip, target, neutral).numpy()}, {}
 
         clip = self._networks.pack.fingerprint_of("clip")
-        key = {"clip": clip, "target": target, "neutral": neutral, "templates": _TEMPLATES}
+        templates = _hash(prompts.IMAGENET_TEMPLATES)
+        key = {"clip": clip, "target": target, "neutral": neutral, "templates": templates}
         return torch.from_numpy(cache.cached("texts", key, _SCHEMA, compute)[0]["direction"])
+
+
+def _hash(texts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]

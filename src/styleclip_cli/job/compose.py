@@ -15,6 +15,7 @@ from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.scores import clip_direction, scores
 from styleclip_cli.errors import shortened
 from styleclip_cli.inversion import FaceLatent
+from styleclip_cli.job.doubts import confidence_of, doubts, unlike
 from styleclip_cli.job.result import EditResult, FaceResult
 from styleclip_cli.photo.portrait import AlignedCrop, put_back, shown
 from styleclip_cli.pictures.sheets import contact_sheet, grid
@@ -63,8 +64,10 @@ def _result(one: WorkItem, pictures: Tensor, tools: Tools) -> EditResult:
         method=one.request.method_in_recipe,
         prompt=one.edits[0].target,
         neutral=one.edits[0].neutral or None,
+        confidence=confidence_of(one.edits),
+        edit_warnings=doubts(one.edits, tools.engine.pack),
         summary=_summary(one),
-        warnings=[SPILL] if spilled else [],
+        warnings=[*one.warnings, *_unlike(one, pictures, tools), *([SPILL] if spilled else [])],
     )
     if photo is not None and photo.alpha is not None:
         if photo.image.size == image.size:
@@ -73,6 +76,18 @@ def _result(one: WorkItem, pictures: Tensor, tools: Tools) -> EditResult:
             where = one.item.name if one.path is None else one.path
             result.notes.append(f"{where}: the face alone; the photo's transparency is not kept")
     return result
+
+
+def _unlike(one: WorkItem, pictures: Tensor, tools: Tools) -> list[str]:
+    """Whether the generator's image of a photo's face is too far from it, where both are there."""
+    if not one.is_one_picture or one.photo is None:
+        return []
+    drawn, found = iter(pictures), []
+    for each in one.found:
+        next(drawn)
+        if not each.portrait.aligned:
+            found += unlike(each.portrait.image[0], next(drawn), tools.engine.pack)
+    return found[:1]
 
 
 def _draws_originals(one: WorkItem, tools: Tools) -> bool:

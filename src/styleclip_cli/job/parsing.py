@@ -120,7 +120,7 @@ def edit_request(options: Mapping[str, Any]) -> EditRequest:
             "recipe": recipe,
             "rows": _row_defaults(given),
             **{name: given[name] for name in ("manifest", "models", "seed", "sheet", "slider")},
-            **{name: bool(given[name]) for name in ("scores", "diff")},
+            **{name: bool(given[name]) for name in ("scores", "diff", "strict")},
             "animation": None if given["animation"] is None else Path(given["animation"]),
             **_photo_options(given),
         }

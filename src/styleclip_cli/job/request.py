@@ -201,6 +201,7 @@ class EditRequest:
     fail_fast: bool = False
     shard: Shard = field(default_factory=Shard)
     scores: bool = False
+    strict: bool = False
     sheet: Path | None = None
     slider: Path | None = None
     diff: bool = False

@@ -62,8 +62,10 @@ class EditResult:
         method: In the words of recipes.
         prompt: As it was resolved.
         neutral: As it was resolved.
+        confidence: How surely the pack understands the sentence, 0 to 1; None where that is not known.
         summary: Strengths, thresholds and scores, in a few words.
-        warnings: What may be wrong with it, a sentence each.
+        edit_warnings: What may be wrong with the edit itself, a sentence each: the same for all inputs.
+        warnings: What may be wrong with this result, a sentence each.
         notes: What else a person should know of the files, a line each.
         latent_path: Where the edited latents were written; None if they were not.
         beside: What else was written.
@@ -83,7 +85,9 @@ class EditResult:
     method: str | None = None
     prompt: str | None = None
     neutral: str | None = None
+    confidence: float | None = None
     summary: str = ""
+    edit_warnings: Sequence[str] = ()
     warnings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     latent_path: Path | None = None
@@ -174,6 +178,7 @@ class EditResult:
             "channels": first.get("channels"),
             "scores": first.get("scores"),
             "seconds": None if self.seconds is None else round(self.seconds, 4),
-            "warnings": list(self.warnings),
+            "confidence": None if self.confidence is None else round(self.confidence, 4),
+            "warnings": [*self.edit_warnings, *self.warnings],
             "error": failure,
         }

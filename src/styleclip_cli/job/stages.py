@@ -16,6 +16,7 @@ from styleclip_cli.edits.scores import Scores
 from styleclip_cli.errors import BadInputError, DeviceError, StyleClipError, WeightsError
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job import compose
+from styleclip_cli.job.doubts import doubts, other_faces, refuse_doubtful
 from styleclip_cli.job.edits import EditMaker
 from styleclip_cli.job.faces import latent_of, quality_line, read_item, source_name
 from styleclip_cli.job.inputs import Item
@@ -70,6 +71,8 @@ class Tools:
         """The edits of a request; what is wrong with a row's own concerns no other input."""
         try:
             edits = self.edits.of(request)
+            if self.plan.request.strict:
+                refuse_doubtful(edits, self.engine.pack)
         except (WeightsError, DeviceError) as error:
             raise StopBatch(error) from error
         except StyleClipError as error:
@@ -80,6 +83,8 @@ class Tools:
             self._announced.add(id(edits[0]))
             if told := self.edits.describe(edits[0]):
                 self.tell(told)
+            for doubt in doubts(edits, self.engine.pack):
+                self.tell(f"warning: {doubt}")
         return edits
 
 
@@ -101,6 +106,7 @@ class WorkItem:
         frames: Pictures of the way there, by step.
         pair: What is kept of it for a sheet or page.
         result: What became of it; None while it has not been edited.
+        warnings: What may be wrong with what becomes of it, a sentence each.
         seconds: Work for it so far.
     """
 
@@ -117,6 +123,7 @@ class WorkItem:
     frames: Mapping[int, Image.Image] = field(default_factory=dict)
     pair: Pair | None = None
     result: EditResult | None = None
+    warnings: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -198,6 +205,8 @@ def find_faces(one: WorkItem, tools: Tools) -> None:
             engine, photo.image, which, request.align, tools.inversion
         )
         one.faces = [found.face for found in one.found]
+        if which == "largest":
+            one.warnings += other_faces(one.found[0].portrait)
         for face in one.faces if tools.inversion.inverter != "encoder" else ():
             tools.tell(f"{tools.inversion.inverter}: {quality_line(face)}")
 

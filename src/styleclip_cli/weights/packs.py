@@ -108,6 +108,10 @@ class Pack:
         mappers: Latent mappers that are published for it, by name; no edit but theirs needs them.
         defaults: Settings that suit it, by name (alpha, channels, steps, ...).
         quality: What was measured when it was made.
+        subject: What it draws, in a few words, for warnings about photos of something else.
+        floor: Likeness (`portrait.likeness`) that inversions of such photos hardly ever fall under; None if
+            unknown.
+        words: Sentences that it understands, to choose from; empty if nobody listed them.
     """
 
     name: str
@@ -121,6 +125,9 @@ class Pack:
     mappers: Mapping[str, Entry] = field(default_factory=dict)
     defaults: Mapping[str, Any] = field(default_factory=dict)
     quality: Mapping[str, Any] = field(default_factory=dict)
+    subject: str = ""
+    floor: float | None = None
+    words: tuple[str, ...] = ()
 
     @property
     def folder(self) -> Path:
@@ -363,6 +370,9 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
         mappers=mappers,
         defaults=dict(content.get("defaults", {})),
         quality=dict(content.get("quality", {})),
+        subject=checked.said(content, "subject") if "subject" in content else "",
+        floor=float(content["floor"]) if "floor" in content else None,
+        words=tuple(shortened(str(word), 100) for word in content.get("words", ())),
     )
 
 

@@ -1,0 +1,223 @@
+"""How surely a model pack understands a sentence.
+
+Every text has a direction in CLIP space, and some style channel always answers to it a little: a text that
+means nothing to CLIP, or to the generator, ends as an edit all the same. So the largest |relevance| that a
+sentence reaches is held against a null distribution: what texts reach that say nothing about a face.
+"""
+
+from __future__ import annotations
+
+import random
+import string
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from torch import Tensor
+
+from styleclip_cli.measure.relevance import Relevance
+
+UNSURE = 0.5
+"""A confidence under this one is doubted."""
+_RANDOM = 100
+"""Null texts of random letters."""
+_NOUNS = [
+    "acid",
+    "acre",
+    "aisle",
+    "alloy",
+    "anvil",
+    "apricot",
+    "asphalt",
+    "atlas",
+    "axle",
+    "bamboo",
+    "banner",
+    "barge",
+    "barley",
+    "basin",
+    "beacon",
+    "boulder",
+    "brick",
+    "bronze",
+    "bucket",
+    "buoy",
+    "cabin",
+    "cable",
+    "canal",
+    "canoe",
+    "cargo",
+    "cathedral",
+    "cellar",
+    "chalk",
+    "chapel",
+    "cliff",
+    "clutch",
+    "coal",
+    "comet",
+    "compass",
+    "concrete",
+    "copper",
+    "corridor",
+    "crane",
+    "crate",
+    "creek",
+    "dam",
+    "delta",
+    "desk",
+    "diesel",
+    "dock",
+    "drain",
+    "dune",
+    "factory",
+    "fence",
+    "ferry",
+    "fjord",
+    "forge",
+    "foundry",
+    "fuse",
+    "garage",
+    "garden",
+    "gear",
+    "granite",
+    "gravel",
+    "grid",
+    "gutter",
+    "hangar",
+    "harvest",
+    "hinge",
+    "hotel",
+    "inlet",
+    "iron",
+    "kayak",
+    "keel",
+    "kiosk",
+    "lagoon",
+    "lawn",
+    "lever",
+    "library",
+    "lighthouse",
+    "lime",
+    "lock",
+    "loom",
+    "lumber",
+    "marsh",
+    "mast",
+    "meadow",
+    "meteor",
+    "mill",
+    "mine",
+    "moat",
+    "motor",
+    "nickel",
+    "oasis",
+    "orchard",
+    "orbit",
+    "pasture",
+    "pebble",
+    "pier",
+    "pipeline",
+    "piston",
+    "planet",
+    "plaza",
+    "plough",
+    "pond",
+    "prairie",
+    "pulley",
+    "pump",
+    "quarry",
+    "quay",
+    "radar",
+    "raft",
+    "rail",
+    "rake",
+    "reef",
+    "rope",
+    "rudder",
+    "runway",
+    "sail",
+    "sand",
+    "satellite",
+    "sewer",
+    "shed",
+    "shelf",
+    "silo",
+    "slate",
+    "socket",
+    "soil",
+    "spade",
+    "stable",
+    "steam",
+    "steel",
+    "stove",
+    "street",
+    "swamp",
+    "tar",
+    "tile",
+    "timber",
+    "tin",
+    "tower",
+    "trailer",
+    "trench",
+    "tunnel",
+    "turbine",
+    "valve",
+    "vault",
+    "vineyard",
+    "volcano",
+    "wagon",
+    "warehouse",
+    "well",
+    "wharf",
+    "wheat",
+    "winch",
+    "yard",
+    "zinc",
+]
+
+
+def null_texts() -> list[str]:
+    """Texts that say nothing about a face: random letters, and nouns of things that no portrait shows.
+
+    Returns:
+        The same ones every time.
+    """
+    rng = random.Random(0)
+    words = ["".join(rng.choices(string.ascii_lowercase, k=rng.randint(3, 9))) for _ in range(3 * _RANDOM)]
+    strings = [" ".join(words[3 * n : 3 * n + rng.randint(1, 3)]) for n in range(_RANDOM)]
+    return [*strings, *(f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}" for noun in _NOUNS)]
+
+
+def confidence(relevance: Relevance, text_direction: Tensor, null: Tensor) -> float:
+    """How far a text's largest |relevance| is above what texts reach that mean nothing.
+
+    With m the median and q the 99th percentile of the null texts' largest |relevance|, a text that reaches r
+    has (r - m) / 2 (q - m): 0 at the median, 0.5 where one null text in a hundred is, 1 as far again above.
+
+    Args:
+        relevance: What each channel does in CLIP space.
+        text_direction: [D], unit length.
+        null: Directions of the null texts, [N, D], rows of unit length.
+
+    Returns:
+        From 0 to 1; under `UNSURE` the pack may not know the text.
+    """
+    matrix = relevance.matrix.float()
+    reached = float((matrix @ text_direction.detach().cpu().float()).abs().max())
+    others = (matrix @ null.float().T).abs().amax(dim=0)
+    median, high = float(others.median()), float(others.quantile(0.99))
+    return min(max((reached - median) / (2 * max(high - median, 1e-6)), 0.0), 1.0)
+
+
+def similar_words(target: str, neutral: str, words: Sequence[str]) -> list[str]:
+    """What a sentence may have meant, of those that a pack says it knows.
+
+    Args:
+        target: As it was resolved.
+        neutral: The text it starts from, which may be part of it.
+        words: The pack's.
+
+    Returns:
+        The closest first; empty if none is close.
+    """
+    bare = " ".join(target.casefold().replace(neutral.casefold(), " ").split())
+    return get_close_matches(bare, words, n=2, cutoff=0.75)

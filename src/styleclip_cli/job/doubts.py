@@ -1,0 +1,100 @@
+"""What a run doubts, and says: sentences that a model pack hardly knows, photos that it cannot draw."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from styleclip_cli.edits.chain import Chain
+from styleclip_cli.edits.confidence import UNSURE, similar_words
+from styleclip_cli.edits.directions import Direction
+from styleclip_cli.errors import BadInputError, shortened
+from styleclip_cli.photo.portrait import likeness
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from styleclip_cli.edits.edit import Edit
+    from styleclip_cli.photo.portrait import AlignedCrop
+    from styleclip_cli.weights.packs import Pack
+
+_DOUBT = ": the result may show anything; "
+
+
+def _directions(edits: Sequence[Edit]) -> Iterator[Direction]:
+    """The directions of which it is known how surely they are understood."""
+    for edit in edits[:1]:  # others differ in their thresholds alone
+        for part in [step for step, _ in edit.steps] if isinstance(edit, Chain) else [edit]:
+            if isinstance(part, Direction) and part.confidence is not None:
+                yield part
+
+
+def confidence_of(edits: Sequence[Edit]) -> float | None:
+    """How surely a pack understands an edit: the least of its sentences; None where that is not known."""
+    return min((one.confidence for one in _directions(edits) if one.confidence is not None), default=None)
+
+
+def doubts(edits: Sequence[Edit], pack: Pack) -> list[str]:
+    """What may be wrong with an edit, a sentence each.
+
+    Args:
+        edits: Of one request.
+        pack: Whose networks are to understand it.
+    """
+    return [
+        f'{pack.name} hardly knows "{shortened(one.target, 60)}" (confidence {one.confidence:.2f})'
+        f"{_DOUBT}{_instead(one, pack)}"
+        for one in _directions(edits)
+        if one.confidence is not None and one.confidence < UNSURE
+    ]
+
+
+def refuse_doubtful(edits: Sequence[Edit], pack: Pack) -> None:
+    """Refuse an edit by a sentence that the pack hardly knows (--strict).
+
+    Raises:
+        BadInputError: If there is one.
+    """
+    for doubt in doubts(edits, pack):
+        message, _, hint = doubt.partition(_DOUBT)
+        raise BadInputError(message, hint)
+
+
+def other_faces(portrait: AlignedCrop) -> list[str]:
+    """Which of several faces is edited, where nobody chose one.
+
+    Args:
+        portrait: The largest.
+    """
+    if portrait.count < 2:
+        return []
+    return [
+        f"{portrait.count} faces were found; the largest, number {portrait.number} from the left, is edited; "
+        "--face NUMBER or all chooses (styleclip invert PHOTO --faces FILE numbers them)"
+    ]
+
+
+def unlike(crop: Tensor, before: Tensor, pack: Pack) -> list[str]:
+    """Whether a photo's face is none that a pack can draw.
+
+    Args:
+        crop: The face, [3, R, R] in [-1, 1].
+        before: The generator's image of its latent.
+        pack: Whose generator it is.
+    """
+    if pack.floor is None or not pack.subject:
+        return []
+    close = likeness(crop, before)
+    if close >= pack.floor:
+        return []
+    return [
+        f"{pack.name} knows {pack.subject}; what it draws for this face hardly looks like it (likeness {close:.2f} "
+        f"of 1): it may be something else, such as a photograph"
+    ]
+
+
+def _instead(one: Direction, pack: Pack) -> str:
+    similar = similar_words(one.target, one.neutral, pack.words)
+    if similar:
+        return "did you mean " + " or ".join(f'"{words}"' for words in similar) + "?"
+    return "other words" + (f", or one of: styleclip models words {pack.name}" if pack.words else "")
