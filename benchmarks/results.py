@@ -209,6 +209,38 @@ def paste_back(found: Mapping[str, Any]) -> str:
     )
 
 
+def clean_edits(found: Mapping[str, Any]) -> str:
+    """clean_edits.py."""
+    columns = {
+        "prompt": ("prompt", text),
+        "success": ("success", number(2)),
+        "clean": ("clean", number(2)),
+        "broken": ("broken", number(2)),
+        "ceiling": ("ceiling", number(2)),
+        "most": ("what else moved most", text),
+    }
+    rows = [{**row, "most": ", ".join(row["worst"]) or None} for row in found["rows"]]
+    return (
+        f"{found['n']} faces for each prompt, from seed {found['first']:,}; what the columns say is at the "
+        f"head of the script.\n\n{table([*rows, {'prompt': 'all', **found['mean']}], columns)}"
+    )
+
+
+def disentanglement(found: Mapping[str, Any]) -> str:
+    """disentanglement.py."""
+    columns = {
+        "space": ("space", text),
+        "disentanglement": ("disentanglement", number(2)),
+        "completeness": ("completeness", number(2)),
+        "fit": ("linear fit", number(2)),
+        "dimensions": ("dimensions", text),
+    }
+    return (
+        f"The pack {found['pack']}, {found['n']} faces, {found['attributes']} of {found['of']} attributes; "
+        f"what the columns say is at the head of the script.\n\n{table(found['rows'], columns)}"
+    )
+
+
 def commands(found: Mapping[str, Any]) -> str:
     """commands.py."""
     columns = {
@@ -228,6 +260,9 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "paste_back_2x": ("Edits put back into photos of faces twice as large as the generator's", paste_back),
     "paste_back_4x": ("Edits put back into photos of faces four times as large", paste_back),
     "paste_back_pivotal": ("Edits put back into photos, pivotal tuning", paste_back),
+    "clean_edits": ("Do edits change one thing only? Global directions", clean_edits),
+    "clean_edits_mapper": ("Do edits change one thing only? Mappers", clean_edits),
+    "disentanglement": ("How entangled the toy generator is", disentanglement),
     "studio": ("The studio", studio),
     "auto": ("Strength chosen for each face", auto),
     "commands": ("Whole commands", commands),

@@ -1,12 +1,22 @@
-"""Every test has its own cache and one thread, and none reads the person's settings."""
+"""Every test has its own cache, one thread and the same random numbers, and none reads the person's settings.
+
+They pass in any order: each run has another one, whose seed is its first line. `--randomly-seed=SEED` repeats
+it, `--randomly-dont-reorganize` takes the order of the files.
+"""
 
 from __future__ import annotations
 
+import importlib
 import logging
 import os
 import signal
+import subprocess
+import sys
 import tempfile
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -22,6 +32,35 @@ if "PYTHONPATH" in os.environ:
     )
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Say the seed of the order: with -q pytest leaves out the header that has it."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    seed = session.config.getoption("randomly_seed", None)
+    if reporter is not None and seed is not None and session.config.get_verbosity() < 0:
+        reporter.write_line(f"order of the tests: --randomly-seed={seed}")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Generator[None, Any, Any]:
+    """What several tests share is the same, whichever of them comes first, and leaves no trace in it."""
+    if fixturedef.scope == "function":
+        return (yield)
+    import torch
+
+    torch.set_num_threads(1)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return (yield)
+
+
+class _NoPython(subprocess.Popen):
+    """Starts no Python."""
+
+    def __init__(self, args: Any, *others: Any, **named: Any) -> None:
+        assert sys.executable not in str(args), "a test that starts Python has the marker `subprocess`"
+        super().__init__(args, *others, **named)
+
+
 @pytest.fixture(scope="session")
 def _kernels(tmp_path_factory):
     """Where kernels are built: once for all tests and the processes they start, in parallel or not."""
@@ -29,6 +68,24 @@ def _kernels(tmp_path_factory):
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "kernels"
     folder.mkdir(mode=0o700, exist_ok=True)
     return folder
+
+
+def _at_home(patch, tmp_path_factory, kernels):
+    """A cache and a home of its own, for a test or what several share."""
+    for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
+        patch.delenv(name)
+    cache = tmp_path_factory.mktemp("cache")
+    (cache / "kernels").symlink_to(kernels)
+    patch.setenv("STYLECLIP_CACHE_DIR", str(cache))
+    patch.setenv("STYLECLIP_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nobody(tmp_path_factory, _kernels) -> Iterator[None]:
+    """What several tests share is made before any test has a home."""
+    with pytest.MonkeyPatch.context() as patch:
+        _at_home(patch, tmp_path_factory, _kernels)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -40,25 +97,26 @@ def pack(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _alone(tmp_path_factory, monkeypatch, _kernels):
+def _alone(request, tmp_path_factory, monkeypatch, _kernels):
     import torch
 
     from styleclip_cli.machine import process
 
     torch.set_num_threads(1)
-    for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
-        monkeypatch.delenv(name)
+    torch.manual_seed(0)
+    if request.node.get_closest_marker("subprocess") is None:
+        monkeypatch.setattr(subprocess, "Popen", _NoPython)
+    _at_home(monkeypatch, tmp_path_factory, _kernels)
     # Where nothing can be kept in the cache, kernels lie there, and `cache prune` removes them.
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
     monkeypatch.setattr(process, "chosen", process.Choices())
+    # Commands keep warnings from people; here they are errors.
+    command = importlib.import_module("styleclip_cli.cli.main")
+    monkeypatch.setattr(command, "warnings", SimpleNamespace(simplefilter=lambda action: None))
     logger = logging.getLogger("styleclip_cli")  # --quiet, in a test before this one, left it silent
     monkeypatch.setattr(logger, "handlers", [])
     monkeypatch.setattr(logger, "propagate", True)
     logger.setLevel(logging.NOTSET)
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "kernels").symlink_to(_kernels)
-    monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(cache))
-    monkeypatch.setenv("STYLECLIP_HOME", str(tmp_path_factory.mktemp("home")))
 
 
 @pytest.fixture

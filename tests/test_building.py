@@ -203,6 +203,7 @@ def test_a_damaged_library_is_built_again_and_never_loaded(
     assert len(built) == 41
 
 
+@pytest.mark.subprocess
 @pytest.mark.usefixtures("nothing_built")
 def test_a_library_overwritten_in_place_does_not_end_the_process_that_has_it() -> None:
     """What is mapped from a file changes with it."""
@@ -234,6 +235,7 @@ def test_folders_and_compilers_may_have_any_name(
     assert list((folder / "cache" / "kernels").glob("*.so"))
 
 
+@pytest.mark.subprocess
 def test_torchs_own_builder_and_its_remarks_about_cuda_are_left_out() -> None:
     program = "import sys, styleclip_cli.nets.ops.building; print('torch.utils.cpp_extension' in sys.modules)"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
@@ -370,6 +372,8 @@ def test_where_nothing_can_be_kept_it_says_why(
     assert "/proc/" not in caplog.text
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.usefixtures("quick", "temporary")
 def test_what_a_killed_build_leaves_goes_with_the_next_one_or_when_the_cache_is_pruned(
     nothing_built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stub: Callable[[str], Path]

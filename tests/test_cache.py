@@ -183,6 +183,7 @@ def test_a_failed_computation_leaves_nothing_and_can_be_repeated():
     assert cache.cached("kind", {"n": 1}, SCHEMA, Counter())[1] == {"calls": 1}
 
 
+@pytest.mark.subprocess
 def test_several_processes_compute_once(tmp_path):
     script = (
         "import sys, time, pathlib, numpy as np\n"

@@ -313,6 +313,8 @@ def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_piped_output_is_plain(here: Path) -> None:
     done = run("edit", "seed:1", "-p", "smiling", "-o", "o.png", FORCE_COLOR="1")
     assert done.returncode == 0, done.stderr
@@ -320,6 +322,8 @@ def test_piped_output_is_plain(here: Path) -> None:
     assert "\r" not in done.stdout + done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_nothing_behind(here: Path, number: signal.Signals, code: int) -> None:
     face(here / "a.png")

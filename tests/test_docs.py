@@ -45,6 +45,7 @@ EXCUSED = {
     r"\bstyleclip bench\b": "measures for a while; tests/test_batch.py does on tiny networks",
     r"^\.ci/run": "runs these tests",
     r"^python benchmarks/": "measures for minutes",
+    r"^python -m pytest\b": "runs these tests",
     r"^python docs/": "makes the docs themselves, in minutes",
     r"^(sudo )?(apt|apt-get|brew) ": "installs packages",
     r"\bstyleclip (studio|serve)\b": "waits for a browser; it has tests of its own",
@@ -66,6 +67,8 @@ FOREIGN = {
     "--cpus-per-task": "sbatch",
     "--requeue": "sbatch",
     "--check": "docs/generate.py, ruff",
+    "--randomly-seed": "pytest-randomly",
+    "--randomly-dont-reorganize": "pytest-randomly",
     "--help": "every command",
 }
 # Names with dots that are not ours.
@@ -204,6 +207,7 @@ def shell(program: Path, script: str, name: str = "bash", **extra: str) -> subpr
     )
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(shutil.which("bash") is None, reason="no bash")
 def test_bash_completes(program: Path) -> None:
     script = ROOT / "share/bash-completion/completions/styleclip"
@@ -222,6 +226,7 @@ def test_bash_completes(program: Path) -> None:
     assert done.stdout.splitlines()[1:] == ["edit", "pull"], done.stderr
 
 
+@pytest.mark.subprocess
 @pytest.mark.skipif(shutil.which("fish") is None, reason="no fish")
 def test_fish_completes(program: Path) -> None:
     script = ROOT / "share/fish/vendor_completions.d/styleclip.fish"
@@ -234,6 +239,7 @@ def test_zsh_reads_its_completion(program: Path) -> None:
     assert shell(program, f"zsh -n {ROOT / 'share/zsh/site-functions/_styleclip'}", "zsh").returncode == 0
 
 
+@pytest.mark.subprocess
 def test_completion_loads_nothing_heavy() -> None:
     probe = (
         "import sys; from styleclip_cli.cli import main; main([]);"
@@ -597,6 +603,8 @@ def run(line: str, program: Path, capsys: pytest.CaptureFixture[str]) -> tuple[i
     return done.returncode, done.stderr
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.parametrize("block", of("sh"))
 def test_commands_work(
     block: Block, place: Path, faces: Path, program: Path, capsys: pytest.CaptureFixture[str]

@@ -162,6 +162,7 @@ def test_other_weights_are_refused(detector: State) -> None:
         FanLandmarker({"conv1.weight": torch.zeros(1)}, detector)
 
 
+@pytest.mark.subprocess
 def test_the_package_itself_is_not_loaded(tmp_path: Path) -> None:
     """OpenCV's usual build needs a desktop's libraries, and numba half a gigabyte."""
     program = """
@@ -217,6 +218,7 @@ def test_boxes_are_the_packages(package, seed: int) -> None:
     np.testing.assert_allclose(boxes_of(outputs), wanted, rtol=1e-4, atol=1e-3)
 
 
+@pytest.mark.slow
 def test_points_are_the_packages(package) -> None:
     from face_alignment.utils import get_preds_fromhm
 
@@ -231,6 +233,7 @@ def test_a_mirrored_face_has_its_points_where_the_package_says(package) -> None:
     np.testing.assert_array_equal(shuffle_lr(torch.arange(68)[:, None, None])[:, 0, 0], fan._MIRRORED)
 
 
+@pytest.mark.slow
 def test_whole_answers_are_the_packages(
     package, landmarks: State, detector: State, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -283,6 +283,7 @@ def test_a_name_of_200_characters(server, tmp_path):
     assert_whole(tmp_path, file=file)
 
 
+@pytest.mark.subprocess
 def test_nothing_heavy_is_imported():
     script = (
         "import sys, styleclip_cli.weights.fetch\n"
@@ -369,6 +370,7 @@ def start_process(source, folder, limit=0):
     return subprocess.Popen([sys.executable, "-c", script, arguments], stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize("sha256", [SHA256, None])
 def test_a_killed_process_is_continued_by_another(server, tmp_path, sha256):
     server.script = [publish(pause=0.02)]
@@ -940,6 +942,7 @@ def test_too_little_space_is_told_before_loading(server, tmp_path, monkeypatch):
     assert_whole(tmp_path)
 
 
+@pytest.mark.subprocess
 def test_a_full_disk_keeps_what_was_loaded(server, tmp_path):
     process = start_process(published(server), tmp_path, limit=100_000)
     output, _ = process.communicate(timeout=20)

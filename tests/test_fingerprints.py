@@ -106,6 +106,8 @@ def generator_before(pack: Pack) -> str:
     return hashlib.sha256(f"generator={sha256(pack.entries['generator'].file.path)}\n".encode()).hexdigest()
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_the_same_files_give_the_same_bytes_and_fingerprint_in_every_process(
     files: Path, tmp_path: Path
 ) -> None:

@@ -594,6 +594,7 @@ def test_flat_indices_and_layers_agree() -> None:
         space.locate(space.size)
 
 
+@pytest.mark.slow
 def test_parity_is_measured_whatever_the_files_are_called(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

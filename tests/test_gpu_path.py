@@ -147,6 +147,7 @@ print("compiled")
 """
 
 
+@pytest.mark.subprocess
 @needs_triton
 def test_kernels_compile_for_an_h100(tmp_path: Path) -> None:
     """The interpreter takes any Python; the compiler does not, and needs no GPU."""
@@ -308,6 +309,8 @@ def test_a_benchmark_says_what_is_wrong_and_goes_on(monkeypatch: pytest.MonkeyPa
     assert "ZeroDivisionError" in table.rows[-1]["error"]
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.timeout(240)
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "gpu.py"

@@ -820,6 +820,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, An
     return _measured(tmp_path_factory.mktemp("bombs"), BOMBS)
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.skipif(sys.platform != "linux", reason="counts memory by /proc")
 @pytest.mark.parametrize("kind", BOMBS)
 def test_small_files_do_not_cost_much(kind: str, measured: dict[str, dict[str, Any]]) -> None:

@@ -279,6 +279,7 @@ def test_a_picture_without_a_suffix_is_known_by_its_content(
     assert told(capsys, tmp_path / "a")["format"] == "JPEG"
 
 
+@pytest.mark.subprocess
 def test_it_starts_light_and_reads_pictures_without_torch(tmp_path: Path) -> None:
     code = (
         "import sys\n"

@@ -57,6 +57,7 @@ def unchanged(engine: Engine, before: dict[str, Tensor]) -> bool:
     return all(torch.equal(tensor, before[name]) for name, tensor in engine.generator.state_dict().items())
 
 
+@pytest.mark.slow
 def test_each_rung_comes_closer(toy: Engine, photo: Tensor) -> None:
     before = weights(toy)
     found = {}
@@ -117,6 +118,7 @@ def test_an_interrupted_tuning_leaves_the_generator_as_it_was(tiny: Engine, monk
     assert unchanged(tiny, before)
 
 
+@pytest.mark.slow
 def test_locality_keeps_other_faces_as_they_were(toy: Engine, photo: Tensor) -> None:
     others = toy.styles(toy.sample(range(100, 108), 0.5))
     plain = toy.synthesize(others)

@@ -179,6 +179,8 @@ def test_no_compiler(
     assert "no C++ compiler is installed" in caplog.text
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.parametrize(("mode", "bytes_"), [(0o722, None), (0o700, b"not to be loaded")])
 def test_a_library_that_others_may_write_or_have_damaged_is_built_again(
     nothing_built: Path, mode: int, bytes_: bytes | None
@@ -195,6 +197,8 @@ def test_a_library_that_others_may_write_or_have_damaged_is_built_again(
     assert path.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_processes_that_build_at_once(nothing_built: Path) -> None:
     code = "from styleclip_cli.nets.ops.building import library; assert library() is not None"
     running = [subprocess.Popen([sys.executable, "-c", code], stderr=subprocess.PIPE) for _ in range(3)]

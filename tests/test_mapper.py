@@ -189,6 +189,7 @@ def test_official_training_has_a_fixed_set_of_faces_near_the_average(tiny: Engin
     torch.testing.assert_close(rounds[0].sum(dim=0), near.sum(dim=0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["levels", "single", "styles"])
 def test_a_mapper_learns(tiny: Engine, kind: MapperKind) -> None:
     settings = TrainingSettings(kind=kind, steps=40, batch=4, lambda_l2=0.01, n_validation=8)
@@ -293,6 +294,8 @@ def command(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "styleclip_cli", "train-mapper", *arguments]
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_a_killed_run_goes_on_bit_for_bit(here: Path) -> None:
     """200 steps straight are 100, a SIGKILL at any time after that, and the rest."""
     whole = subprocess.Popen(command(*TRAIN, "--out", "whole"), stderr=subprocess.PIPE, env=os.environ)
@@ -307,7 +310,8 @@ def test_a_killed_run_goes_on_bit_for_bit(here: Path) -> None:
     again = subprocess.run(command("--resume", "killed"), capture_output=True, text=True, env=os.environ)
     assert again.returncode == 0, again.stderr
     assert f"going on after {saved} steps" in again.stderr
-    assert whole.wait(timeout=120) == 0
+    _, told = whole.communicate(timeout=120)
+    assert whole.returncode == 0, told
     for name in ("checkpoint.safetensors", "mapper.safetensors"):
         one, other = (load_file(here / folder / name) for folder in ("whole", "killed"))
         assert set(one) == set(other)
@@ -317,6 +321,8 @@ def test_a_killed_run_goes_on_bit_for_bit(here: Path) -> None:
     assert pictures[0] == pictures[1] == [f"{step:06d}.png" for step in range(0, 201, 50)]
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_an_interrupt_saves_and_says_how_to_go_on(here: Path) -> None:
     process = subprocess.Popen(
         command("--prompt", "old", "--steps", "100000", "--out", "o"),
@@ -337,6 +343,8 @@ def test_an_interrupt_saves_and_says_how_to_go_on(here: Path) -> None:
     assert Checkpoint.load(here / "o").values["step"] == done + 3
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_two_processes_train_as_one(here: Path) -> None:
     """torchrun with two processes, gloo: the loss curve of one process with the doubled batch."""
     options = ("--prompt", "old", "--steps", "30", "--batch", "4", "--validate-every", "10")
@@ -513,6 +521,7 @@ def toy() -> Engine:
     return Engine("toy", device="cpu")
 
 
+@pytest.mark.slow
 def test_built_in_mappers_do_what_they_say(toy: Engine) -> None:
     cases = [case for case in CASES if has_mapper(toy, case)]
     assert len(cases) >= 6
@@ -529,6 +538,7 @@ def test_a_bad_run_still_leaves_a_mapper(here: Path) -> None:
     assert (here / "o" / "mapper.safetensors").is_file()
 
 
+@pytest.mark.slow
 def test_the_official_switch_takes_the_prompt_as_it_stands(here: Path) -> None:
     assert train("--out", "ours") == 0
     assert train("--out", "theirs", "--official", "--optimizer", "adam") == 0
@@ -546,6 +556,7 @@ def test_one_run_for_a_folder(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "another run" in capsys.readouterr().err
 
 
+@pytest.mark.subprocess
 def test_odd_words_are_listed(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["train-mapper", "--literal", "--steps", "1", "--batch", "2", "--prompt", "[/b] face"]
     assert main(command) == 0

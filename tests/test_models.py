@@ -204,6 +204,8 @@ def test_a_licence_is_shown_and_accepted_once(
     assert main(["models", "pull", "tiny", "--quiet"]) == 0  # accepted before
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_killed_half_way_it_goes_on_where_it_was(here: Path, server, published: Path) -> None:
     define(server, published)
     server.pause = 0.05
@@ -234,6 +236,8 @@ def test_killed_half_way_it_goes_on_where_it_was(here: Path, server, published: 
     assert main([*EDIT, "--models", "tiny", "--quiet"]) == 0
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_two_processes_fetch_once(here: Path, server, published: Path) -> None:
     define(server, published)
     server.pause = 0.005
@@ -564,6 +568,7 @@ def test_a_broken_pack_does_not_stand_in_the_way(here: Path, server, published: 
     assert "broken" not in packs.names()
 
 
+@pytest.mark.subprocess
 def test_a_full_disk_while_converting_is_an_output_error(here: Path, published: Path) -> None:
     import resource
 
@@ -655,6 +660,7 @@ def test_the_list_and_the_places(here: Path, capsys: pytest.CaptureFixture[str])
     assert "pack/generator.safetensors" in capsys.readouterr().out
 
 
+@pytest.mark.subprocess
 def test_listing_needs_no_torch() -> None:
     code = "import sys; from styleclip_cli.cli import main; main(['models']); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -720,6 +726,7 @@ def test_at_a_terminal_one_is_asked(
     assert bool(server.seen) == (answer == "d")
 
 
+@pytest.mark.subprocess
 def test_a_real_terminal_is_asked(here: Path) -> None:
     command = [sys.executable, "-m", "styleclip_cli", *EDIT]
     leader, follower = pty.openpty()
@@ -730,6 +737,7 @@ def test_a_real_terminal_is_asked(here: Path) -> None:
     with contextlib.suppress(OSError):
         while chunk := os.read(leader, 4096):
             seen += chunk
+    os.close(leader)
     assert child.wait(timeout=60) == 0, seen
     assert b"Download ffhq (d), use toy this time (t), or quit (q)?" in seen
     assert (here / "o.png").exists()

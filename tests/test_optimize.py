@@ -19,7 +19,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from checkpoints import arrays, state, tensors
+from checkpoints import arrays, state
 from styleclip_cli import latents
 from styleclip_cli.cli import main
 from styleclip_cli.edits.losses import IdentityLoss, TextLoss, cropped
@@ -113,7 +113,7 @@ def test_the_official_trajectory(tiny: Engine, space: str, lambda_id: float) -> 
 def test_the_official_clip_loss() -> None:
     """1 - logits / 100, with the numbers of the official implementation."""
     found = arrays("clip")
-    clip = Clip.from_state_dict(tensors(state(found)))
+    clip = Clip.from_state_dict(state(found))
     wanted = 1 - torch.from_numpy(found["logits_per_image"]) / 100
     for k, prompt in enumerate(json.loads(str(found["prompts"]))):
         # At the size that CLIP reads, the official x7 and average change nothing, and nothing is normalised.
@@ -243,6 +243,7 @@ def test_a_plateau_ends_it(tiny: Engine) -> None:
     assert 5 <= len(told) < 12
 
 
+@pytest.mark.slow
 def test_it_makes_a_drawn_face_smile() -> None:
     """Judged by a network that is not the CLIP that was optimized."""
     engine = Engine("toy", device="cpu")
@@ -305,6 +306,8 @@ def test_the_official_settings_are_a_switch(here: Path) -> None:
     assert read_metadata(here / "again.png")["prompt"] == "old"
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:
     command = [sys.executable, "-m", "styleclip_cli", "edit", "seed:1", "seed:2", "--method", "optimize"]
     command += ["--prompt", "old", "--iterations", "100000", "--batch", "1", "--out", "o"]

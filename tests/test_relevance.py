@@ -240,6 +240,8 @@ def relevance_of(folder: Path) -> Tensor:
     return Relevance.load(folder / "relevance.npz").matrix
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_processes_share_the_work_and_a_killed_one_loses_only_its_piece(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -266,6 +268,7 @@ def test_processes_share_the_work_and_a_killed_one_loses_only_its_piece(
     assert torch.equal(relevance_of(tmp_path / "together"), relevance_of(tmp_path / "alone"))
 
 
+@pytest.mark.slow
 def test_machines_without_a_common_cache_merge_theirs(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -292,6 +295,7 @@ def test_machines_without_a_common_cache_merge_theirs(
     assert torch.equal(relevance_of(tmp_path / "merged"), relevance_of(tmp_path / "alone"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["exact", "gradient"])
 def test_machines_that_round_otherwise_merge_theirs(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], mode: str

@@ -189,6 +189,7 @@ def compared(landmarker: SmallLandmarker, scene: Scene) -> list[tuple[float, flo
     return result
 
 
+@pytest.mark.slow
 def test_faces_are_found_and_measured(landmarker: SmallLandmarker) -> None:
     found = [
         compared(landmarker, make_scene(SEED + i, count=1 + i % 4, size=(0.1, 0.9), out_of_frame=False))

@@ -95,6 +95,8 @@ def test_lists_patterns_and_folders_in_folders(here: Path, monkeypatch: pytest.M
         found("-", "-")
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_a_pipe(here: Path) -> None:
     command = [sys.executable, "-m", "styleclip_cli", "edit", "-", "--prompt", "smiling", "--out", "-"]
     command += ["--format", "webp"]
@@ -212,6 +214,7 @@ def test_results_as_json_lines(here: Path, capsys: pytest.CaptureFixture[str]) -
     assert row["latent"] == "strip.npz"
 
 
+@pytest.mark.subprocess
 def test_a_dry_run(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     command = ["edit", "photos", "--prompt", "smiling", "--out", "out", "--dry-run"]
     before = names(here)
@@ -487,6 +490,8 @@ def test_a_signal_that_comes_while_python_clears_up_is_heard() -> None:
     assert caught.value.number == signal.SIGTERM
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 def test_an_interruption_says_how_to_go_on(here: Path) -> None:
     for number in range(40):
         picture(here / "many" / f"{number:02d}.png", number)
@@ -649,6 +654,8 @@ def test_recipes_of_chains_say_how_they_were_found(here: Path) -> None:
             assert np.array_equal(np.asarray(first), np.asarray(second)), one
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("command", "code"),
     [

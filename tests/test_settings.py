@@ -118,6 +118,7 @@ def complete(*words: str) -> list[str]:
     return done.stdout.split()
 
 
+@pytest.mark.subprocess
 def test_the_shell_completes_names(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert complete("ed") == ["edit"]
     assert "toy" in complete("edit", "--models", "t")

@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -376,7 +377,8 @@ def answered(host: str, headers: dict[str, str], kind: str = "http") -> bool:
         return {}
 
     scope = {"type": kind, "headers": [(k.encode(), v.encode()) for k, v in headers.items()]}
-    asyncio.run(Guard(app, host)(scope, receive, send))
+    with ThreadPoolExecutor(1) as apart:  # while a browser is driven, this thread has a loop already
+        apart.submit(asyncio.run, Guard(app, host)(scope, receive, send)).result()
     return sent[0].get("status") == 200
 
 
@@ -551,6 +553,7 @@ def running(tmp_path_factory: pytest.TempPathFactory, kernels: Path) -> Iterator
         studio.process.communicate()
 
 
+@pytest.mark.subprocess
 def test_it_listens_on_this_machine_alone(running: Running) -> None:
     status, page = running.request("GET", "/")
     assert status == 200
@@ -560,6 +563,7 @@ def test_it_listens_on_this_machine_alone(running: Running) -> None:
     assert running.request("GET", "/docs")[0] == 404
 
 
+@pytest.mark.subprocess
 def test_a_flood_of_requests_does_not_lock_it(running: Running) -> None:
     flood = {name: value for name, value in asked_by("cross-site").items() if name != "host"}
     assert {running.request("GET", "/", headers=flood)[0] for _ in range(20)} == {403}
@@ -569,6 +573,7 @@ def test_a_flood_of_requests_does_not_lock_it(running: Running) -> None:
     assert running.request("POST", target, FACE.read_bytes(), named) == (200, '{"problem":""}')
 
 
+@pytest.mark.subprocess
 @pytest.mark.parametrize(
     ("origin", "status"), [("http://evil.example", 403), ("null", 403), ("http://{netloc}", 101)]
 )
@@ -588,6 +593,7 @@ def test_foreign_pages_get_no_web_socket(running: Running, origin: str, status: 
         assert connection.recv(1024).split()[1] == str(status).encode()
 
 
+@pytest.mark.subprocess
 def test_uploads_are_limited_and_nothing_of_them_is_left(running: Running) -> None:
     target = f"/studio/{running.key()}/pictures"
     named = {"X-Name": "..%2F..%2Fholiday.png"}
@@ -611,6 +617,8 @@ def test_uploads_are_limited_and_nothing_of_them_is_left(running: Running) -> No
     assert folder.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
+@pytest.mark.subprocess
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_it_and_nothing_is_left(
     tmp_path: Path, kernels: Path, number: signal.Signals, code: int
@@ -750,6 +758,9 @@ def dropped(page: Any, name: str, content: bytes) -> None:
     page.dispatch_event("main", "drop", {"dataTransfer": data})
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.subprocess
 def test_a_person_edits_a_photo_and_takes_it_away(
     hand: Hand, tmp_path: Path, record_property: pytest.RecordProperty
 ) -> None:
@@ -799,6 +810,8 @@ def test_a_person_edits_a_photo_and_takes_it_away(
     assert [step["alpha"] for step in tomllib.loads(recipe.read_text())["edit"]] == [float(alpha), 4.0]
 
 
+@pytest.mark.browser
+@pytest.mark.subprocess
 def test_the_line_between_before_and_after_is_dragged(hand: Hand) -> None:
     page = hand.page
     page.set_input_files("input[type=file]", FACE)
@@ -821,6 +834,8 @@ def test_the_line_between_before_and_after_is_dragged(hand: Hand) -> None:
     assert np.abs(pixels(before) - pixels(after)).mean() > 5
 
 
+@pytest.mark.browser
+@pytest.mark.subprocess
 def test_problems_are_said_and_several_photos_share_the_edit(hand: Hand) -> None:
     page = hand.page
     dropped(page, "notes.txt", b"no picture")

@@ -53,6 +53,7 @@ def test_pictures_survive_inversion(engine: Engine, faces: tuple[torch.Tensor, t
     assert float(psnr(inverted, pictures[:N]).mean()) > 22
 
 
+@pytest.mark.slow
 def test_refining_an_inversion_brings_it_closer(
     engine: Engine, faces: tuple[torch.Tensor, torch.Tensor]
 ) -> None:
@@ -69,6 +70,7 @@ def test_refining_an_inversion_brings_it_closer(
     assert errors[1] > errors[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "prompt", ["with glasses", "with a beard", "smiling", "without a hat", "with red hair"]
 )

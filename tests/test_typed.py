@@ -135,6 +135,7 @@ class Terminal(io.TextIOWrapper):
         return True
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp437", "cp850"])
 def test_help_and_tables_fit_narrow_streams_of_any_encoding(
     encoding: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -154,6 +155,7 @@ def test_help_and_tables_fit_narrow_streams_of_any_encoding(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.subprocess
 def test_help_does_not_need_docstrings(tmp_path: Path) -> None:
     """Python leaves them out under -OO."""
     code = (

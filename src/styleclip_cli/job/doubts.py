@@ -88,8 +88,8 @@ def unlike(crop: Tensor, before: Tensor, pack: Pack) -> list[str]:
     if close >= pack.floor:
         return []
     return [
-        f"{pack.name} knows {pack.subject}; what it draws for this face hardly looks like it (likeness {close:.2f} "
-        f"of 1): it may be something else, such as a photograph"
+        f"{pack.name} knows {pack.subject}, and what it draws for this face hardly looks like it (likeness "
+        f"{close:.2f} of 1): it may be something else, such as a photograph"
     ]
 
 

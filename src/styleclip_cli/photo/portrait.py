@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
+import torch
 from PIL import Image
 from torch import Tensor
 
@@ -276,10 +277,8 @@ def likeness(crop: Tensor, drawn: Tensor) -> float:
     grey = grey - (grey * middle).sum(dim=(1, 2, 3), keepdim=True)
     found = []
     for one, other in (grey, fine):
-        shared, first, second = (
-            (x * y * middle).sum() for x, y in ((one, other), (one, one), (other, other))
-        )
-        found.append(float(shared / (first * second).sqrt().clamp(min=1e-9)))
+        energy = (one * one * middle).sum() * (other * other * middle).sum()
+        found.append(float((one * other * middle).sum() / energy.sqrt().clamp(min=1e-9)))
     return sum(found) / 2
 
 
