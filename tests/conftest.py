@@ -67,6 +67,7 @@ def _kernels(tmp_path_factory):
     folder = tmp_path_factory.getbasetemp()
     folder = (folder.parent if "PYTEST_XDIST_WORKER" in os.environ else folder) / "kernels"
     folder.mkdir(mode=0o700, exist_ok=True)
+    (folder.parent / "texts").mkdir(exist_ok=True)  # beside them: what CLIPs say of texts that mean nothing
     return folder
 
 
@@ -76,6 +77,7 @@ def _at_home(patch, tmp_path_factory, kernels):
         patch.delenv(name)
     cache = tmp_path_factory.mktemp("cache")
     (cache / "kernels").symlink_to(kernels)
+    (cache / "texts").symlink_to(kernels.parent / "texts")
     patch.setenv("STYLECLIP_CACHE_DIR", str(cache))
     patch.setenv("STYLECLIP_HOME", str(tmp_path_factory.mktemp("home")))
 

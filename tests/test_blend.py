@@ -155,3 +155,21 @@ def test_pictures_of_any_size_may_be_pasted(side: int) -> None:
     rng = np.random.default_rng(1)
     before, after = rng.uniform(-1, 1, (2, 3, side, side)).astype(np.float32)
     pasted(photo_of(drawn(head(90))), before, after)
+
+
+@pytest.mark.parametrize("side", [SIDE, 4 * SIDE])
+def test_what_is_recoloured_gets_no_rim_of_its_old_colour(side: int) -> None:
+    """Hair that is sharper and wider in the photo than the generator draws it."""
+    soft = ellipse(0.5, 0.4, 0.3, 0.3, soft=4.0)
+    brown, blond = (-0.5, -0.7, -0.9), (0.6, 0.4, -0.6)
+    before, after = (drawn((soft, colour), head()) for colour in (brown, blond))
+    shape = ellipse(0.5, 0.4, 0.32, 0.3, side)
+    photo, true = (drawn((shape, colour), head(side)) for colour in (brown, blond))
+    near = (ellipse(0.5, 0.4, 0.36, 0.34, side) - ellipse(0.5, 0.4, 0.28, 0.26, side)) > 0.5
+    near &= head(side)[0] < 0.01
+    result, added = (pasted(photo_of(photo), before, after, mode) for mode in ("adaptive", "residual"))
+
+    def off(made: np.ndarray) -> float:
+        return float(np.abs(made - true).mean(axis=0)[near].mean())
+
+    assert off(result) < 0.75 * off(added)

@@ -355,7 +355,8 @@ def test_the_cache_is_listed_and_pruned(here: Path, capsys: pytest.CaptureFixtur
     assert main(["cache", "where"]) == 0
     folder = Path(capsys.readouterr().out.strip())
     kernels = folder / "kernels"
-    kernels.unlink()  # the tests' own, for all of them
+    (folder / "texts").unlink()  # the tests' own, for all of them
+    kernels.unlink()
     kernels.mkdir()
     (kernels / "a.so").touch()
     assert main(["cache", "prune", "--kind", "kernels"]) == 0

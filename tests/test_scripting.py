@@ -30,7 +30,7 @@ from styleclip_cli.recipe import Recipe, Step
 PAGES = ("whole", "again", "third")
 KEYS = [
     *("schema", "status", "input", "output", "latent", "faces", "method", "prompt", "neutral", "alpha"),
-    *("beta", "channels", "scores", "seconds", "warnings", "error"),
+    *("beta", "channels", "scores", "seconds", "confidence", "warnings", "error"),
 ]
 
 

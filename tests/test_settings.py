@@ -136,6 +136,7 @@ def test_the_shell_completes_names(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert complete("edit", "--mapper", "w") == []
 
 
+@pytest.mark.subprocess
 def test_the_shell_completes_choices(here: Path) -> None:
     assert complete("edit", "--composite", "") == ["adaptive", "residual", "replace"]
     assert complete("edit", "--method", "o") == ["optimize"]

@@ -208,7 +208,7 @@ def confidence(relevance: Relevance, text_direction: Tensor, null: Tensor) -> fl
     return min(max((reached - median) / (2 * max(high - median, 1e-6)), 0.0), 1.0)
 
 
-def similar_words(target: str, neutral: str, words: Sequence[str]) -> list[str]:
+def similar_sentence(target: str, neutral: str, words: Sequence[str]) -> str | None:
     """What a sentence may have meant, of those that a pack says it knows.
 
     Args:
@@ -217,7 +217,7 @@ def similar_words(target: str, neutral: str, words: Sequence[str]) -> list[str]:
         words: The pack's.
 
     Returns:
-        The closest first; empty if none is close.
+        The closest; None if none is close.
     """
     bare = " ".join(target.casefold().replace(neutral.casefold(), " ").split())
-    return get_close_matches(bare, words, n=2, cutoff=0.75)
+    return next(iter(get_close_matches(bare, words, n=1, cutoff=0.75)), None)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from styleclip_cli.edits.chain import Chain
-from styleclip_cli.edits.confidence import UNSURE, similar_words
+from styleclip_cli.edits.confidence import UNSURE, similar_sentence
 from styleclip_cli.edits.directions import Direction
 from styleclip_cli.errors import BadInputError, shortened
 from styleclip_cli.photo.portrait import likeness
@@ -94,7 +94,7 @@ def unlike(crop: Tensor, before: Tensor, pack: Pack) -> list[str]:
 
 
 def _instead(one: Direction, pack: Pack) -> str:
-    similar = similar_words(one.target, one.neutral, pack.words)
-    if similar:
-        return "did you mean " + " or ".join(f'"{words}"' for words in similar) + "?"
+    similar = similar_sentence(one.target, one.neutral, pack.words)
+    if similar is not None:
+        return f'did you mean "{similar}"?'
     return "other words" + (f", or one of: styleclip models words {pack.name}" if pack.words else "")

@@ -1,0 +1,180 @@
+"""What a run doubts: sentences that a pack hardly knows, photos that it cannot draw, other faces."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from styleclip_cli.cli import main
+from styleclip_cli.edits.confidence import UNSURE, confidence, null_texts, similar_sentence
+from styleclip_cli.engine import Engine
+from styleclip_cli.job.doubts import unlike
+from styleclip_cli.machine import cache
+from styleclip_cli.measure.relevance import Relevance
+from styleclip_cli.photo.portrait import likeness
+from styleclip_cli.save import to_image
+from styleclip_cli.toyworld.evaluate import CASES
+from styleclip_cli.weights.packs import find_pack
+from toyworld_training.scenes import draw, make_scene
+
+# None of these is a null text; the constants were chosen on others.
+MEANINGLESS = (
+    *("qwertz", "zzz yyy", "lorem ipsum dolor", "blorft", "with a snarkle", "xkcd 1234", "foo bar baz"),
+    *("a trombone", "a windmill", "a calculator", "with a keyboard", "a submarine", "an accordion"),
+    *("smilling", "with glases", "Mohawk", "con gafas de sol", "戴眼镜", "a zombie", "freckles"),
+)
+KNOWN = (
+    *("wearing glasses", "ginger hair", "a smiling face", "has a beard", "bearded", "bald man", "red lips"),
+    *("wearing a hat", "lipstick", "grey haired", "with spectacles", "no hair", "long-haired", "brown eyed"),
+)
+
+
+@pytest.fixture(scope="module")
+def toy() -> Engine:
+    return Engine("toy")
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def axes(n: int, relevant: int) -> Relevance:
+    """Channels that each answer to one axis of CLIP space, of the first ones alone."""
+    return Relevance(torch.eye(n)[:relevant], torch.arange(relevant), relevant)
+
+
+def test_confidence_is_how_far_a_text_is_above_what_means_nothing() -> None:
+    relevance = axes(8, 4)
+    null = torch.zeros(200, 8)
+    null[:, 0] = torch.linspace(0.1, 0.3, 200)  # median 0.2, 99th percentile 0.298
+    null[:, 7] = (1 - null[:, 0].square()).sqrt()
+    for reached, expected in ((0.1, 0.0), (0.2, 0.0), (0.298, 0.5), (0.396, 1.0), (0.9, 1.0)):
+        direction = torch.zeros(8)
+        direction[2], direction[7] = -reached, (1 - reached**2) ** 0.5
+        assert confidence(relevance, direction, null) == pytest.approx(expected, abs=0.01)
+
+
+def test_null_texts_are_the_same_every_time_and_none_is_asked_elsewhere() -> None:
+    texts = null_texts()
+    assert texts == null_texts()
+    assert len(set(texts)) == len(texts) > 200
+    words = {word for text in texts for word in text.split()} - {"a", "an"}
+    others = (*MEANINGLESS, *KNOWN, *(case.prompt for case in CASES))
+    assert not words & {word for text in others for word in text.split()}
+
+
+def test_what_means_nothing_is_doubted_and_what_is_known_is_not(toy: Engine) -> None:
+    doubted = [text for text in MEANINGLESS if sure(toy, text) < UNSURE]
+    assert len(doubted) >= 0.95 * len(MEANINGLESS), set(MEANINGLESS) - set(doubted)
+    assert not [text for text in KNOWN if sure(toy, text) < UNSURE]
+    assert not [case.prompt for case in CASES if sure(toy, case.prompt, case.neutral) < UNSURE]
+
+
+def sure(engine: Engine, prompt: str, neutral: str = "face") -> float:
+    found = engine.direction(prompt, neutral).confidence
+    assert found is not None
+    return found
+
+
+def test_a_direction_keeps_its_confidence(toy: Engine, tmp_path: Path) -> None:
+    found = toy.direction("with glasses")
+    found.save(tmp_path / "d.npz")
+    assert toy.load_direction(tmp_path / "d.npz").confidence == found.confidence == 1.0
+    arrays, meta = cache.load_npz(tmp_path / "d.npz", schema="styleclip.direction/1")
+    del meta["confidence"]  # an earlier version's
+    cache.save_npz(tmp_path / "old.npz", arrays, meta, schema="styleclip.direction/1")
+    assert toy.load_direction(tmp_path / "old.npz").confidence is None
+
+
+def test_a_known_sentence_needs_no_clip(toy: Engine) -> None:
+    wanted = toy.direction("with a hat")
+    again = Engine("toy")
+    assert torch.equal(again.direction("with a hat").delta, wanted.delta)
+    assert "clip" not in vars(again.networks)["_kept"]
+
+
+def test_a_similar_sentence() -> None:
+    words = find_pack("toy").words
+    assert similar_sentence("smilling face", "face", words) == "smiling"
+    assert similar_sentence("face with glases", "face", words) == "with glasses"
+    assert similar_sentence("a trombone", "face", words) is None
+
+
+def test_a_doubtful_sentence_is_said_once_and_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["edit", "seed:1-2", "-p", "with glases", "--models", "toy", "--json"]) == 0
+    out, err = capsys.readouterr()
+    doubt = 'toy hardly knows "face with glases" (confidence 0.00): the result may show anything; '
+    doubt += 'did you mean "with glasses"?'
+    assert err.count("hardly knows") == err.count(f"warning: {doubt}\n") == 1
+    for line in map(json.loads, out.splitlines()):
+        assert (line["confidence"], line["warnings"]) == (0.0, [doubt])
+    assert main(["info", "--json", "seed1_with-glases.png"]) == 0
+    assert json.loads(capsys.readouterr().out)["recipe"]["confidence"] == 0.0
+
+
+def test_from_python_too(here: Path, toy: Engine) -> None:
+    photo = to_image(draw(make_scene(3, count=1, out_of_frame=False)))
+    result = toy.edit_photo(photo, toy.direction("with a trombone"), 4.0)
+    assert result.confidence is not None
+    assert result.confidence < UNSURE
+    assert "hardly knows" in result.edit_warnings[0]
+    assert toy.edit_photo(photo, toy.direction("smiling"), 4.0).edit_warnings == []
+
+
+def test_strict_refuses_doubtful_sentences(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    edit = ["edit", "seed:1", "--models", "toy", "--strict", "-q"]
+    assert main([*edit, "-p", "a trombone"]) == 3
+    told = 'styleclip: error: toy hardly knows "a trombone" (confidence 0.02)\n'
+    assert capsys.readouterr().err == told + "  try: other words, or one of: styleclip models words toy\n"
+    assert not list(here.glob("*.png"))
+    assert main([*edit, "-p", "with glasses"]) == 0
+    (here / "rows.csv").write_text("input,prompt\nseed:1,with a hat\nseed:2,a trombone\n")
+    assert main(["edit", "--manifest", "rows.csv", "--models", "toy", "--strict", "-q"]) == 7
+    assert [path.name for path in here.glob("*.png")] == ["seed1_with-glasses.png", "seed1_with-a-hat.png"]
+
+
+def test_a_pack_lists_what_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "words", "toy"]) == 0
+    assert set(capsys.readouterr().out.splitlines()) == {case.prompt for case in CASES}
+    assert main(["models", "words", "ffhq"]) == 4
+
+
+def test_a_face_is_like_itself_and_unlike_others() -> None:
+    rng = np.random.default_rng(0)
+    noise = torch.from_numpy(rng.uniform(-1, 1, (2, 3, 64, 64)).astype(np.float32))
+    smooth = torch.nn.functional.avg_pool2d(noise, 9, 1, 4)
+    assert likeness(smooth[0], smooth[0]) == pytest.approx(1.0)
+    assert likeness(smooth[0], 0.5 * smooth[0] + 0.2) == pytest.approx(1.0), "light is no other face"
+    assert abs(likeness(smooth[0], smooth[1])) < 0.3
+    assert likeness(smooth[0], torch.zeros(3, 64, 64)) == pytest.approx(0.0)
+    toy = find_pack("toy")
+    assert unlike(smooth[0], smooth[0], toy) == []
+    assert "toy knows drawn faces" in unlike(smooth[0], smooth[1], toy)[0]
+    assert unlike(smooth[0], smooth[1], find_pack("ffhq")) == []
+
+
+def test_other_faces_are_told_of(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    to_image(draw(make_scene(31, count=3, sides=(600, 700), out_of_frame=False))).save("three.png")
+    edit = ["edit", "three.png", "-p", "with glasses", "--models", "toy", "--json", "--overwrite"]
+    assert main(edit) == 0
+    out, err = capsys.readouterr()
+    (told,) = [text for text in json.loads(out)["warnings"] if "faces" in text and "found" in text]
+    assert told.startswith("3 faces were found; the largest, number 2 from the left, is edited")
+    assert f"three.png: {told}" in err
+    assert main([*edit, "--face", "1"]) == 0
+    assert "faces were found" not in "".join(capsys.readouterr())
+
+
+def test_a_real_photo_is_no_drawn_face(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from skimage import data
+
+    Image.fromarray(data.astronaut()).save("astronaut.png")
+    assert main(["edit", "astronaut.png", "-p", "with glasses", "--models", "toy"]) == 0
+    assert "astronaut.png: toy knows drawn faces" in capsys.readouterr().err
