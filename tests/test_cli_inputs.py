@@ -9,6 +9,9 @@ from PIL import Image
 
 from styleclip_cli.errors import BadInputError, DeviceError, OutputError, UsageError
 from styleclip_cli.job import inputs, outputs, values
+from styleclip_cli.job.outputs import output_path
+from styleclip_cli.job.parsing import edit_request
+from styleclip_cli.job.plan import plan as planned
 from styleclip_cli.job.request import EditRequest
 from styleclip_cli.recipe import Step
 
@@ -156,3 +159,39 @@ def test_a_file_in_the_way_is_refused(here: Path) -> None:
 def test_an_unwritable_place_is_refused() -> None:
     with pytest.raises(OutputError, match="cannot be written"):
         plan(seeds(1), "/proc/self/a.png")
+
+
+@pytest.mark.parametrize("out", ["2024.06.01", "2024.06.01/", "results.png/", "v1.2/"])
+def test_a_folder_may_have_dots_and_a_slash_makes_one(out: str, here: Path) -> None:
+    arguments = {"inputs": ["seed:1"], "prompt": ["smiling"], "alpha": ["4"], "out": output_path(out)}
+    assert [one.path for one in planned(edit_request(arguments)).work] == [Path(out) / "seed1_smiling.png"]
+
+
+@pytest.mark.parametrize("out", ["face.gif", "face.bmp", "face.p"])
+def test_a_suffix_that_is_no_picture_is_refused(out: str, here: Path) -> None:
+    arguments = {"inputs": ["seed:1"], "prompt": ["smiling"], "alpha": ["4"], "out": output_path(out)}
+    with pytest.raises(UsageError, match="cannot write this picture format"):
+        planned(edit_request(arguments))
+
+
+@pytest.mark.parametrize(
+    "text", ["input;prompt;alpha\nseed:1;smiling;2,5\n", "input\tprompt\talpha\nseed:1\tsmiling\t2.5\n"]
+)
+def test_manifests_of_spreadsheets(text: str, here: Path) -> None:
+    (here / "rows.csv").write_text(text)
+    (one,) = planned(edit_request({"manifest": "rows.csv", "alpha": ["4"]})).work
+    assert (one.item.name, one.request.alphas) == ("seed:1", (2.5,))
+
+
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("smiling,abc,", "row 2, alpha: 'abc' is not a number"),
+        ("smiling,,maybe", "row 2, literal: 'maybe' is not true or false"),
+    ],
+)
+def test_a_cell_that_makes_no_sense_is_named(row: str, told: str, here: Path) -> None:
+    (here / "rows.csv").write_text(f"input,prompt,alpha,literal\nseed:1,{row}\n")
+    with pytest.raises(BadInputError) as caught:
+        planned(edit_request({"manifest": "rows.csv", "alpha": ["4"]}))
+    assert told in caught.value.message

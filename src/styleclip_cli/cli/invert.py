@@ -24,6 +24,8 @@ def invert(
         options.of_output(
             "--out",
             "-o",
+            parser=options.output_path,
+            metavar="PATH",
             help="Latent file to write (.npz), which holds all inputs; or a folder, for a file of each.",
         ),
     ] = Path("latents.npz"),

@@ -12,6 +12,7 @@ import typer
 
 from styleclip_cli import settings
 from styleclip_cli.cli import completion
+from styleclip_cli.job.outputs import output_path
 from styleclip_cli.machine import process
 from styleclip_cli.recipe import MethodName
 from styleclip_cli.settings import DEFAULT_NEUTRAL
@@ -184,6 +185,8 @@ Pictures = Annotated[
     of_output(
         "--out",
         "-o",
+        parser=output_path,
+        metavar="PATH",
         help="A file for one input (.png, .jpg, .webp, .avif, .tif), a folder for several.",
         show_default="the current folder",
     ),

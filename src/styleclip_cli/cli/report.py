@@ -148,7 +148,7 @@ class Reporter:
             return Text(_printable(text, sys.stdout))
 
         terminal = _is_terminal(sys.stdout)
-        width = None if terminal else 160
+        width = None if terminal or "COLUMNS" in os.environ else 160
         table = Table(title=cell(title) if title else None)
         if not terminal:
             table.box = box.ASCII

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +16,14 @@ from styleclip_cli.job.request import EditRequest
 from styleclip_cli.recipe import Step, parse_json
 
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_COLUMNS: dict[str, tuple[Callable[[str], Any], str]] = {
+    "alpha": (float, "a number"),
+    "beta": (float, "a number"),
+    "channels": (int, "a whole number"),
+    "literal": (lambda text: _TRUTHS[text.lower()], "true or false"),
+    "edits": (json.loads, "a list in JSON"),
+}
+"""What cells hold that is no text."""
 _ROW = ("input", "output", *(name for name in Step.__dataclass_fields__), "edits")
 
 
@@ -138,14 +146,17 @@ def _rows(path: str, where: str) -> list[tuple[int, dict[str, Any]]]:
         if text.lstrip().startswith("{"):
             lines = [(n, line) for n, line in enumerate(text.split("\n"), start=1) if line.strip()]
             return [(n, _plain(parse_json(line))) for n, line in lines]
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+        header = text.partition("\n")[0]
+        delimiter = max(",;\t", key=header.count)  # Excel writes semicolons where the comma is in numbers
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         if reader.fieldnames is None or "input" not in reader.fieldnames:
             raise ValueError("no column is called input")
         rows = []
         for row in reader:
             if None in row:
                 raise ValueError(f"row {reader.line_num} has more cells than the header")
-            rows.append((reader.line_num, _typed({k: v for k, v in row.items() if v not in (None, "")})))
+            cells = {k: v for k, v in row.items() if v not in (None, "")}
+            rows.append((reader.line_num, _typed(cells, reader.line_num, delimiter != ",")))
         return rows
     except FileNotFoundError:
         raise BadInputError(*not_there(where)) from None
@@ -158,19 +169,18 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in row.items() if value is not None}
 
 
-def _typed(row: dict[str, str]) -> dict[str, Any]:
-    """Cells as what their columns hold."""
+def _typed(row: dict[str, str], number: int, commas: bool) -> dict[str, Any]:
+    """Cells as what their columns hold; numbers with a decimal comma, where that separates no cells.
+
+    Raises:
+        ValueError: Of a cell that holds something else.
+    """
     found: dict[str, Any] = dict(row)
-    for name in ("alpha", "beta"):
+    for name, (read, wanted) in _COLUMNS.items():
         if name in row:
-            found[name] = float(row[name])
-    if "channels" in row:
-        found["channels"] = int(row["channels"])
-    if "literal" in row:
-        word = row["literal"].strip().lower()
-        if word not in _TRUTHS:
-            raise ValueError(f"literal must be true or false, not {word!r}")
-        found["literal"] = _TRUTHS[word]
-    if "edits" in row:
-        found["edits"] = json.loads(row["edits"])
+            text = row[name].strip()
+            try:
+                found[name] = read(text.replace(",", ".") if commas and read is float else text)
+            except (KeyError, ValueError):
+                raise ValueError(f"row {number}, {name}: {one_line(text, 40)!r} is not {wanted}") from None
     return found

@@ -251,12 +251,22 @@ def _is_ours(path: Path) -> bool:
         return False
 
 
+class Folder(type(Path())):  # type: ignore[misc]
+    """A path that was typed as a folder's, with a slash at its end."""
+
+
+def output_path(text: str) -> Path:
+    """A path as it was typed; a `Folder` where it ends in a slash."""
+    return Folder(text) if text.endswith(("/", os.sep)) else Path(text)
+
+
 def is_file_name(out: Path) -> bool:
-    """Whether an output names a file and not a folder."""
+    """Whether an output names a file and not a folder: it has a suffix; a number is none (2024.06.01)."""
+    named = not isinstance(out, Folder) and out.suffix.lstrip(".")[:1].isalpha()
     try:
-        return bool(out.suffix) and not out.is_dir()
+        return named and not out.is_dir()
     except OSError:  # a name too long: told when the output is checked
-        return bool(out.suffix)
+        return named
 
 
 def distinct(names: Iterable[str]) -> list[str]:
