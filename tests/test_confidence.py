@@ -178,3 +178,19 @@ def test_a_real_photo_is_no_drawn_face(here: Path, capsys: pytest.CaptureFixture
     Image.fromarray(data.astronaut()).save("astronaut.png")
     assert main(["edit", "astronaut.png", "-p", "with glasses", "--models", "toy"]) == 0
     assert "astronaut.png: toy knows drawn faces" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("turn", ["ROTATE_90", "ROTATE_180", "ROTATE_270"])
+def test_a_photo_on_its_side_is_edited_as_it_lies(turn: str, toy: Engine) -> None:
+    how = Image.Transpose[turn]
+    upright = to_image(draw(make_scene(80_000_002, count=1, out_of_frame=False)))
+    edit = toy.direction("with glasses")
+    wanted = toy.edit_photo(upright, edit, 4.0)
+    made = toy.edit_photo(upright.transpose(how), edit, 4.0)
+    assert any("lies on its side" in warning for warning in made.warnings)
+    assert not any("lies on its side" in warning for warning in wanted.warnings)
+    assert made.image is not None
+    assert wanted.image is not None
+    difference = np.abs(np.asarray(made.image, float) - np.asarray(wanted.image.transpose(how), float))
+    changed = np.abs(np.asarray(wanted.image, float) - np.asarray(upright, float)).mean()
+    assert difference.mean() < 0.1 * changed

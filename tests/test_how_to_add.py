@@ -169,7 +169,6 @@ def test_a_method(copy_for) -> None:
     )
     new.change("recipe.py", r'^(MethodName = .*)"mapper"\]', r'\1"mapper", "lift"]')
     new.change("recipe.py", r'^    "mapper": "latent mapper",$', r'\g<0>\n    "lift": "a lift",')
-    new.change("cli/options.py", r'"global\|optimize\|mapper"', '"global|optimize|mapper|lift"')
     new.change(
         "job/edits.py", r"^from .*import MapperEdit$", "from styleclip_cli.edits.lift import Lift\n\\g<0>"
     )
@@ -230,7 +229,6 @@ def test_an_inverter(copy_for, pack: Path) -> None:
     )
     new.change("settings.py", r'^(Inverter = .*)"pivotal"\]', r'\1"pivotal", "mean"]')
     new.change("settings.py", r'if self.inverter == "encoder":', 'if self.inverter in ("encoder", "mean"):')
-    new.change("cli/options.py", r'"encoder\|refine\|pivotal"', '"encoder|refine|pivotal|mean"')
     new.change(
         "inversion/__init__.py",
         r"^    assert perceptual is not None$",

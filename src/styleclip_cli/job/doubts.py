@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
@@ -72,6 +73,18 @@ def other_faces(portrait: AlignedCrop) -> list[str]:
         f"{portrait.count} faces were found; the largest, number {portrait.number} from the left, is edited; "
         "--face NUMBER or all chooses (styleclip invert PHOTO --faces FILE numbers them)"
     ]
+
+
+def on_its_side(portrait: AlignedCrop) -> list[str]:
+    """Whether a face does not stand upright in its photo, as where the camera did not note how it was held.
+
+    Args:
+        portrait: The face.
+    """
+    east = portrait.quad[3] - portrait.quad[0]
+    if east[0] > abs(east[1]) / math.sqrt(3):  # turned by less than 60 degrees
+        return []
+    return ["the face lies on its side: it is edited as it lies; turn the photo if it should stand"]
 
 
 def unlike(crop: Tensor, before: Tensor, pack: Pack) -> list[str]:

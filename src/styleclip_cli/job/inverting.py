@@ -11,7 +11,7 @@ from styleclip_cli.job.compose import corners_of
 from styleclip_cli.job.faces import latent_of, quality_line, source_name
 from styleclip_cli.job.result import EditResult, FaceResult
 from styleclip_cli.job.stages import Tools, WorkItem
-from styleclip_cli.photo.portrait import numbered, portraits
+from styleclip_cli.photo.portrait import faces_of, numbered, portraits
 from styleclip_cli.save import save_image
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def find_faces(one: WorkItem, tools: Tools) -> None:
         tools.tell(f"{name}: {note}")
     engine.check_photos(request.align)
     if box := tools.plan.boxes.get(name):
-        save_image(box, numbered(one.photo.image, engine.landmarker.find(one.photo.image)))
+        save_image(box, numbered(one.photo.image, faces_of(engine, one.photo.image)))
         result.beside = [box]
     cut_out = portraits(engine, one.photo.image, request.face, request.align)
     many = request.face == "all"

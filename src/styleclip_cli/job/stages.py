@@ -16,7 +16,7 @@ from styleclip_cli.edits.scores import Scores
 from styleclip_cli.errors import BadInputError, DeviceError, StyleClipError, WeightsError
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job import compose
-from styleclip_cli.job.doubts import doubts, other_faces, refuse_doubtful
+from styleclip_cli.job.doubts import doubts, on_its_side, other_faces, refuse_doubtful
 from styleclip_cli.job.edits import EditMaker
 from styleclip_cli.job.faces import latent_of, quality_line, read_item, source_name
 from styleclip_cli.job.inputs import Item
@@ -207,6 +207,7 @@ def find_faces(one: WorkItem, tools: Tools) -> None:
         one.faces = [found.face for found in one.found]
         if which == "largest":
             one.warnings += other_faces(one.found[0].portrait)
+        one.warnings += on_its_side(one.found[0].portrait)
         for face in one.faces if tools.inversion.inverter != "encoder" else ():
             tools.tell(f"{tools.inversion.inverter}: {quality_line(face)}")
 

@@ -37,8 +37,11 @@ from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode, InversionSe
 if TYPE_CHECKING:
     from styleclip_cli.weights.packs import Pack
 
+_TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
 # A square this close to the whole picture, in parts of its side, is the whole picture.
 _ALIGNED = 0.06
+# How far above the pack's floor the likeness of a face has to be for which the photo is turned.
+_SURER = 0.2
 # Crops are cut from this many pixels a side at the most, and scaled down: four times as many as they have.
 _FINEST = 2048
 
@@ -137,7 +140,7 @@ def portraits(
         return [_whole(engine, photo)]
     if alignment not in OF_FACES:
         return [_portrait(engine, photo, quad_for(alignment, photo))]
-    faces = engine.landmarker.find(photo)
+    faces = faces_of(engine, photo)
     if not faces:
         raise no_face()
     numbers = {id(face): number for number, face in enumerate(left_to_right(faces), start=1)}
@@ -151,6 +154,54 @@ def portraits(
     ]
     # One of several faces is not the photo, even if its square is nearly all of it.
     return found if len(found) == 1 else [replace(portrait, aligned=False) for portrait in found]
+
+
+def faces_of(engine: FaceModel, photo: Image.Image) -> list[Face]:
+    """Find the faces of a photo, also where they lie on their side or on their head.
+
+    The photo is turned where none is found, or where the generator's image of the largest is under the
+    pack's floor: finders take some chins for foreheads.
+
+    Args:
+        engine: Finds upright faces.
+        photo: Mode RGB.
+
+    Returns:
+        Largest first, in coordinates of the photo as it is; empty if there is none.
+    """
+    first: list[Face] = []
+    floor = engine.pack.floor
+    for turn in (None, *_TURNS):
+        turned = photo if turn is None else photo.transpose(turn)
+        found = [_turned_back(face, turn, photo) for face in engine.landmarker.find(turned)]
+        if found and (floor is None or _likeness(engine, photo, found[0]) >= floor + (_SURER if turn else 0)):
+            return found
+        first = first or found
+    return first
+
+
+def _likeness(engine: FaceModel, photo: Image.Image, face: Face) -> float:
+    """How much what the generator draws for a face looks like it."""
+    crop = _portrait(engine, photo, quad_for(engine.pack.alignment, photo, face))
+    drawn = engine.render([engine.invert(crop.image, encoder_input=crop.encoder_input)])
+    return likeness(crop.image[0], drawn[0])
+
+
+def _turned_back(face: Face, turn: Image.Transpose | None, photo: Image.Image) -> Face:
+    """A face of a turned photo where it is in the photo; pixels are counted from their middles."""
+    right, bottom = photo.width - 1, photo.height - 1
+
+    def back(points: Points) -> Points:
+        x, y = points[:, 0], points[:, 1]
+        if turn is Image.Transpose.ROTATE_90:
+            return np.stack([right - y, x], axis=1)
+        if turn is Image.Transpose.ROTATE_270:
+            return np.stack([y, bottom - x], axis=1)
+        return np.stack([right - x, bottom - y], axis=1)
+
+    if turn is None:
+        return face
+    return Face(back(face.points), face.score, None if face.frame is None else back(face.frame))
 
 
 def _whole(engine: FaceModel, photo: Image.Image) -> AlignedCrop:
