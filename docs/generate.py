@@ -36,32 +36,32 @@ _KINDS = {int: "INTEGER", float: "NUMBER", str: "TEXT", Path: "PATH"}
 # First words of a command line: an example that goes on in the next line begins with none of them.
 _FIRST_WORDS = re.compile(r"(\w+=\S+ )*(styleclip|torchrun|cat|find|ls|python)\b")
 _CODES = {
-    ExitCode.OK: "All is well.",
-    ExitCode.BUG: "A bug: something that should not have happened.",
+    ExitCode.OK: "Success.",
+    ExitCode.BUG: "A bug in styleclip.",
     ExitCode.INTERRUPTED: "Interrupted (Ctrl-C).",
     ExitCode.TERMINATED: "Terminated (SIGTERM).",
 }
 # Variables that no option stands for.
 _VARIABLES = {
-    "STYLECLIP_HOME": "Folder of the weights, of config.toml and of people's own packs, in the place of the "
+    "STYLECLIP_HOME": "Folder of the weights, of config.toml and of your own packs, instead of the "
     "platform's data and config folders.",
-    "STYLECLIP_CACHE_DIR": "Folder of what is measured, inverted and built, in the place of the platform's "
-    "cache folder.",
-    "STYLECLIP_MIRROR": "Address that is asked for weights before the published ones.",
-    "STYLECLIP_TIMEOUT": "Longest silence of a server, in seconds; 30 if it is not set.",
+    "STYLECLIP_CACHE_DIR": "Cache folder (measurements, inversions, built kernels), instead of the "
+    "platform's cache folder.",
+    "STYLECLIP_MIRROR": "Address to try before the published ones when weights are downloaded.",
+    "STYLECLIP_TIMEOUT": "Timeout of a server's response, in seconds; 30 by default.",
     "STYLECLIP_DEBUG": "Show tracebacks and warnings.",
-    "HF_HUB_OFFLINE": "As STYLECLIP_OFFLINE.",
-    "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "Proxies of downloads.",
-    "CXX": "C++ compiler that builds the kernels for CPUs.",
-    "OMP_NUM_THREADS": "Threads of one process; give each of several its share of the cores.",
-    "STYLECLIP_KEEP_FREED": "0: give freed memory back to the system; rendering on a CPU is slower then.",
+    "HF_HUB_OFFLINE": "Same as STYLECLIP_OFFLINE.",
+    "HTTPS_PROXY, HTTP_PROXY, NO_PROXY": "Proxies for downloads.",
+    "CXX": "C++ compiler that builds the CPU kernels.",
+    "OMP_NUM_THREADS": "Threads per process; with several processes, give each its share of the cores.",
+    "STYLECLIP_KEEP_FREED": "0: return freed memory to the system, which makes rendering on a CPU slower.",
     "NO_COLOR": "No colours.",
 }
 _FILES = {
-    "config.toml": 'The usual model pack: models = "NAME"; and defaults of options: [edit] alpha = 3. In the '
-    "config folder, which styleclip doctor tells.",
-    "packs/NAME.toml": "Packs of your own, beside config.toml.",
-    "pack.toml": "The pack of a folder that is given to --models.",
+    "config.toml": 'The default model pack (models = "NAME") and defaults of options ([edit] alpha = 3). In '
+    "the config folder, which styleclip doctor shows.",
+    "packs/NAME.toml": "Your own packs, next to config.toml.",
+    "pack.toml": "Description of the pack in a folder that is given to --models.",
 }
 
 
@@ -261,7 +261,9 @@ def _variables(found: Sequence[Page]) -> dict[str, str]:
     for page in found:
         for one in (option for options in page.panels.values() for option in options):
             if one.variable:
-                named.setdefault(one.variable, f"As {one.names[0]}: {one.text[:1].lower()}{one.text[1:]}")
+                named.setdefault(
+                    one.variable, f"Same as {one.names[0]}: {one.text[:1].lower()}{one.text[1:]}"
+                )
     return {**dict(sorted(named.items())), **_VARIABLES}
 
 
@@ -271,8 +273,8 @@ def reference() -> str:
     lines = [
         "# Command reference",
         "",
-        "Made from the program by `python docs/generate.py`: change the program, not this file. "
-        "`styleclip COMMAND --help` says the same at a terminal.",
+        "Generated from the program by `python docs/generate.py`: change the program, not this file. "
+        "`styleclip COMMAND --help` shows the same in a terminal.",
         "",
         "| command | what it does |",
         "|---|---|",
@@ -293,10 +295,10 @@ def reference() -> str:
             lines += ["", f"**{panel}**", "", "| option | default | what it does |", "|---|---|---|"]
             lines += map(_row, options)
         if page.name == PROGRAM:
-            lines += ["", "Every command takes `-h` and `--help`."]
+            lines += ["", "Every command accepts `-h` and `--help`."]
     lines += ["", "## Exit codes", "", "| code | meaning |", "|---|---|"]
     lines += (f"| {int(code)} | {_cell(text)} |" for code, text in _exit_codes().items())
-    lines += ["", "## Environment variables", "", "An option that is given on the command line comes first."]
+    lines += ["", "## Environment variables", "", "An option on the command line takes precedence."]
     lines += ["", "| variable | meaning |", "|---|---|"]
     for names, text in _variables(found).items():
         code = ", ".join(f"`{name}`" for name in names.split(", "))
@@ -350,12 +352,12 @@ def man_page() -> str:
         ".SH DESCRIPTION",
         *_paragraphs(root.paragraphs),
         ".PP",
-        r"\fBstyleclip\fR \fICOMMAND\fR \fB\-\-help\fR says what is said here.",
+        r"\fBstyleclip\fR \fICOMMAND\fR \fB\-\-help\fR shows the same.",
         ".SH OPTIONS",
         *(line for options in root.panels.values() for one in options for line in _item(one)),
         r".TP",
         r"\fB\-h\fR, \fB\-\-help\fR",
-        "Show help; every command takes it.",
+        "Show help; every command accepts it.",
         ".SH COMMANDS",
     ]
     for page in commands:

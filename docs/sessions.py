@@ -110,16 +110,16 @@ def main() -> None:
         shell = Shell(folder)
         shell.heading(
             f"{COUNT} photos, {BROKEN} of them broken",
-            "One bad photo does not stop the rest; the exit code tells (7: some failed).",
+            "One bad photo does not stop the rest; the exit code is 7 (some inputs failed).",
         )
         shell.run('time styleclip edit photos/ --prompt "with glasses" --out edited/ --sheet sheet.png')
         shell.run("ls edited | wc -l")
         shutil.rmtree(folder / "work" / "edited")
-        shell.heading("Ctrl-C in the middle, and going on", "Every file that is there is whole.")
+        shell.heading("Ctrl-C and resuming", "Every file that exists is complete.")
         shell.run("styleclip edit photos/ --prompt smiling --out edited/", 100)
         shell.run("find edited -name '.*' | wc -l; file edited/*.png | grep -c 'PNG image data'")
         shell.run("styleclip edit photos/ --prompt smiling --out edited/ --skip-existing")
-        shell.heading("A pipe", "A picture comes in on standard input and goes out on standard output.")
+        shell.heading("A pipe", "An image is read from standard input and written to standard output.")
         shell.run(
             'cat photos/IMG_0001.jpg | styleclip edit - --prompt "with a hat" --out - | file -',
         )
@@ -127,7 +127,7 @@ def main() -> None:
             'find photos -name "IMG_000[0-4]*" -print0 | styleclip edit @- --prompt smiling --out piped/ '
             "--json --scores | jq -c '{input, status, scores}'"
         )
-        shell.heading("A manifest", "Rows of inputs, each with its own edit.")
+        shell.heading("A manifest", "A table of inputs, each with its own edit.")
         (folder / "work" / "orders.csv").write_text(
             "input,output,prompt,neutral,alpha\n"
             "IMG_0001.jpg,first.jpg,with glasses,,3\n"
@@ -138,7 +138,7 @@ def main() -> None:
         shell.run("cat orders.csv")
         shell.run("cd photos && styleclip edit --manifest ../orders.csv --out ../orders/ --dry-run")
         shell.run("cd photos && styleclip edit --manifest ../orders.csv --out ../orders/")
-        shell.heading("Strength chosen for each photo", "`--auto`, with what was chosen for each.")
+        shell.heading("Strength chosen for each photo", "`--auto`, and its choice for each photo.")
         shell.run('styleclip edit photos/IMG_000[1-6].jpg --prompt "with a beard" --auto --out auto/')
         (HERE / "sessions.md").write_text("\n".join(shell.text), encoding="utf-8")
 

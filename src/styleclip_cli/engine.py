@@ -1,4 +1,4 @@
-"""The engine: every stage of an edit, on one set of networks. What the commands do, Python can do here.
+"""The engine: the Python interface to every stage of an edit, with the networks of one model pack.
 
 Example:
     >>> from styleclip_cli import Engine
@@ -9,7 +9,7 @@ Example:
     >>> result = engine.edit_photo("examples/face.png", direction, 4.0)
     >>> result.image.size
     (256, 256)
-    >>> engine.choose(w_plus, "with glasses").alpha > 0  # as strong as it pays
+    >>> engine.choose(w_plus, "with glasses").alpha > 0  # strength and threshold for this face
     True
 """
 
@@ -78,22 +78,22 @@ class Engine:
     """One model pack on one device. Networks are loaded, and measurements made, when first needed.
 
     Args:
-        models: Name of a model pack, or a folder with one; None takes the person's default.
+        models: Name of a model pack, or a folder with one; None takes the user's default.
         device: auto, cpu, cuda, cuda:N or mps.
         seed: Seed of the measurements; None takes the one the pack was measured with.
-        layers: Which style layers edits may move: "fs3", "conv" or "all"; None takes the pack's choice.
+        layers: Which style layers edits may change: "fs3", "conv" or "all"; None takes the pack's choice.
         progress: Reports long steps.
-        relevance: How it is found what style channels do: "exact", "preview" or "gradient"; None takes what
-            the pack ships, else what has been measured exactly, else an estimate from derivatives.
-        precision: What images are rendered in; all else is float32.
+        relevance: How the relevance of the style channels is measured: "exact", "preview" or "gradient"; None
+            takes the pack's, else the exact one if it was measured, else an estimate from derivatives.
+        precision: Precision of rendering; everything else is float32.
 
     Attributes:
-        pack: Where the networks are, and what suits them.
-        device: Where they run.
+        pack: The networks' files and default settings.
+        device: The device that the networks run on.
         networks: Generator, CLIP, encoder, identity network and landmarker.
         renderer: Renders faces.
         inverter: Finds the latents of images.
-        judge: Looks at images by CLIP and the identity network.
+        judge: Embeds images by CLIP and the identity network.
         measurements: Statistics and relevance of the style channels.
 
     Raises:
@@ -155,13 +155,13 @@ class Engine:
         return self.networks.encoder_input
 
     def check_photos(self, align: bool = True) -> None:
-        """Make sure, without loading anything, that the pack has what photos need.
+        """Check, without loading anything, that the pack has the networks that photos need.
 
         Args:
-            align: Whether faces are to be found in them.
+            align: Whether faces are to be detected.
 
         Raises:
-            WeightsError: If it has no encoder, or no face finder where one is needed.
+            WeightsError: If it has no encoder, or no face detector although one is needed.
         """
         self.networks.check_photos(align)
 
@@ -175,7 +175,7 @@ class Engine:
         """Strength of an edit when none is given."""
         return self.direction_settings.alpha
 
-    # --- what is measured; see `Measurements` ---------------------------------------------------------
+    # --- measurements; see `Measurements` -------------------------------------------------------------
 
     @property
     def seed(self) -> int:
@@ -189,11 +189,11 @@ class Engine:
 
     @property
     def relevance_mode(self) -> RelevanceMode | None:
-        """How the relevance is found; None where the pack's own is used."""
+        """How the relevance is measured; None if the pack's own is used."""
         return self.measurements.relevance_mode
 
     def statistics(self) -> StyleStatistics:
-        """Mean and spread of every style channel: the pack's own, from the cache, or measured now.
+        """Mean and standard deviation of every style channel: from the pack, from the cache, or measured.
 
         Raises:
             WeightsError: If the pack's own cannot be used.
@@ -201,7 +201,7 @@ class Engine:
         return self.measurements.statistics
 
     def relevance(self) -> Relevance:
-        """What every style channel does in CLIP space: the pack's own, from the cache, or measured now.
+        """Relevance of every style channel in CLIP space: the pack's own, from the cache, or measured now.
 
         Raises:
             WeightsError: If the pack's own cannot be used.
@@ -209,30 +209,30 @@ class Engine:
         return self.measurements.relevance
 
     def measure(self, part: Shard | None = None, world: World | None = None) -> None:
-        """Measure what edits need and the pack does not ship, or a part of it; see `Measurements.measure`.
+        """Measure the statistics and relevance that the pack lacks, or a part; see `Measurements.measure`.
 
         Args:
             part: Which part; None for all.
-            world: Processes that divide it among them and share the cache; None for this one alone.
+            world: Processes that share the work and the cache; None for this process alone.
 
         Raises:
-            WeightsError: If what the pack ships cannot be used.
+            WeightsError: If the pack's measurements cannot be used.
         """
         self.measurements.measure(part, world)
 
     def left(self) -> dict[str, tuple[int, int]]:
-        """What is still to be measured; see `Measurements.missing`.
+        """How much is still to be measured; see `Measurements.missing`.
 
         Returns:
-            (pieces that are missing, pieces in all), by kind.
+            (missing pieces, total pieces), by kind.
         """
         return self.measurements.missing()
 
     def publish(self, folder: Path) -> None:
-        """Write statistics.npz and relevance.npz, in the form that a pack ships them.
+        """Write statistics.npz and relevance.npz, in the format of a pack.
 
         Args:
-            folder: Where to.
+            folder: The output folder.
 
         Raises:
             OutputError: If they cannot be written.
@@ -242,10 +242,10 @@ class Engine:
     # --- faces --------------------------------------------------------------------------------------
 
     def sample(self, seeds: Sequence[int], truncation_psi: float | None = None) -> Tensor:
-        """Generate faces; each depends on its own seed alone, not on the others or on the device.
+        """Generate faces; each depends only on its own seed, not on the others or on the device.
 
         Args:
-            seeds: One per face; z comes from numpy's RandomState(seed), as is the custom for StyleGAN.
+            seeds: One per face; z comes from numpy's RandomState(seed), as usual for StyleGAN.
             truncation_psi: w = w_avg + psi (w - w_avg); None: as the statistics are measured.
 
         Returns:
@@ -259,7 +259,7 @@ class Engine:
             return self.generator.w_plus(torch.from_numpy(z).to(self.device), truncation_psi=truncation_psi)
 
     def average(self) -> Tensor:
-        """The mean latent: a face like many.
+        """The mean latent.
 
         Returns:
             W+ [1, num_ws, w_dim].
@@ -273,13 +273,13 @@ class Engine:
         noise: bool | None = None,
         budget: float | None = None,
     ) -> InversionSettings:
-        """The pack's settings of inversion with a person's choices laid over them.
+        """The pack's inversion settings, with the given ones in place of its own.
 
         Args:
-            inverter: Which method; None: the pack's, or "refine" if there are steps.
-            steps: Steps of moving W+; 0 keeps the encoder's answer.
-            noise: Whether the noise is moved too.
-            budget: Seconds for each image.
+            inverter: The method; None takes the pack's, or "refine" if steps are given.
+            steps: Steps of optimizing W+; 0 keeps the encoder's output.
+            noise: Whether the noise is optimized too.
+            budget: Time limit for each image, in seconds.
 
         Returns:
             The settings.
@@ -289,13 +289,14 @@ class Engine:
     def invert_w_plus(
         self, images: Tensor, steps: int | None = None, keep: bool = True, inverter: Inverter | None = None
     ) -> Tensor:
-        """Find the latents of images; what was found once is kept in the cache.
+        """Invert images; inversions are cached.
 
         Args:
             images: [N, 3, H, W] in [-1, 1].
-            steps: Refinement steps after the encoder's answer; None takes the pack's default.
+            steps: Steps of optimizing W+ after the encoder; None takes the pack's default.
             keep: Use the cache.
-            inverter: How; None takes the pack's. "pivotal" gives the pivots: `invert` gives the rest.
+            inverter: The method; None takes the pack's. For "pivotal", only the pivots are returned;
+                `invert` also returns the changes of the generator.
 
         Returns:
             W+ [N, num_ws, w_dim].
@@ -310,17 +311,17 @@ class Engine:
         encoder_input: Tensor | None = None,
         measure: bool = False,
     ) -> FaceLatent:
-        """Find the latent of one image, and what the generator gains for it.
+        """Invert one image: its latent, and the changes of the generator's weights for it.
 
         Args:
             image: [1, 3, H, W] in [-1, 1].
-            settings: How; None takes the pack's.
+            settings: Settings of the inversion; None takes the pack's.
             keep: Use the cache.
-            encoder_input: The same image as the encoder is to see it; None: `image`.
-            measure: Also measure how close the encoder's answer comes; of the others it is always measured.
+            encoder_input: The same image, resized for the encoder; None: `image`.
+            measure: Also measure the error of the encoder's inversion; that of the others is always measured.
 
         Returns:
-            W+ [1, num_ws, w_dim] on the device, with how close it comes.
+            W+ [1, num_ws, w_dim] on the device, with its reconstruction error.
         """
         return self.inverter.invert(image, settings, keep, encoder_input, measure)
 
@@ -340,7 +341,7 @@ class Engine:
 
         Args:
             styles: [N, size].
-            weight_deltas: What is added to the generator's tensors meanwhile (`FaceLatent.weight_deltas`).
+            weight_deltas: Temporarily added to the generator's weights (`FaceLatent.weight_deltas`).
 
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
@@ -348,7 +349,7 @@ class Engine:
         return self.renderer.synthesize(styles, weight_deltas)
 
     def render(self, faces: Sequence[FaceLatent]) -> Tensor:
-        """Render faces, at once unless the generator is tuned for one of them.
+        """Render faces, in one batch unless the generator is tuned for one of them.
 
         Args:
             faces: At least one.
@@ -359,10 +360,10 @@ class Engine:
         return self.renderer.render(faces)
 
     def edit(self, face: FaceLatent | Tensor, edit: Edit, alphas: Sequence[float]) -> Tensor:
-        """Edit faces, by each of some strengths, and render them.
+        """Edit faces with each of the given strengths, and render them.
 
         Args:
-            face: What was found for a face; or W+ [N, num_ws, w_dim].
+            face: Latents of faces, or their W+ [N, num_ws, w_dim].
             edit: A direction, or another method's edit.
             alphas: Strengths.
 
@@ -384,20 +385,20 @@ class Engine:
         inverter: Inverter | None = None,
         mode: CompositeMode = DEFAULT_COMPOSITE,
     ) -> EditResult:
-        """Edit faces of a photo, and put them back where they were: what `styleclip edit` does.
+        """Edit faces of a photo, and put them back into it, as `styleclip edit` does.
 
         Args:
-            photo: A file; a picture of Pillow's, with its orientation, colour profile and transparency; or
-                bytes [H, W, 3].
+            photo: A file; a Pillow image, whose orientation, colour profile and transparency are used; or an
+                array [H, W, 3] of bytes.
             edit: A direction, or another method's edit; several are an `edits.chain.Chain`.
             alpha: Strength.
             which: Which face: "largest", "all", or a number from left to right.
-            align: Look for faces; else the middle square is taken.
-            inverter: How latents are found; None takes the pack's.
+            align: Detect faces; otherwise the central square is taken as the face.
+            inverter: The inversion method; None takes the pack's.
             mode: How the edit is put back; see `paste_back.paste`.
 
         Returns:
-            The picture (`image`), its recipe, the edited latents; `save` writes all that belongs to it.
+            The image (`image`), its recipe and the edited latents; `save` writes it with its metadata.
 
         Raises:
             BadInputError: If the photo cannot be read, or there is no such face.
@@ -419,7 +420,7 @@ class Engine:
         inverter: Inverter | None = None,
         mode: CompositeMode = DEFAULT_COMPOSITE,
     ) -> Run:
-        """Edit faces of photos as `edit_photo` does: the next ones are read while some are computed.
+        """Edit faces of several photos as `edit_photo` does; the next ones are read in the background.
 
         Args:
             photos: As in `edit_photo`.
@@ -431,8 +432,8 @@ class Engine:
             mode: As in `edit_photo`.
 
         Returns:
-            A result for each photo, in order, made while they are asked for; its length is known. A photo
-            that cannot be edited says why in its result's `error`.
+            An iterable over the results, in order, computed lazily; its length is known. If a photo cannot be
+            edited, the `error` of its result tells why.
         """
         from styleclip_cli.job.edits import GivenEdit, request_of
         from styleclip_cli.job.plan import Plan
@@ -444,7 +445,7 @@ class Engine:
         return run(Plan.of_pictures(request, photos), self, edits=GivenEdit(edit, alpha))
 
     def save_latents(self, path: Path, w_plus: Tensor, sources: Sequence[str]) -> None:
-        """Write W+ latents, with where they come from.
+        """Write W+ latents, with their sources.
 
         Args:
             path: File to write (.npz).
@@ -457,11 +458,11 @@ class Engine:
         self.save_inversions(path, [FaceLatent(w_plus)], sources)
 
     def save_inversions(self, path: Path, found: Sequence[FaceLatent], sources: Sequence[str]) -> None:
-        """Write latents, with what belongs to each, and where they come from.
+        """Write latents with their style offsets and weight changes, and their sources.
 
         Args:
             path: File to write (.npz).
-            found: One after the other.
+            found: The latents.
             sources: One for each face.
 
         Raises:
@@ -470,10 +471,10 @@ class Engine:
         files.save(path, found, sources, self.pack)
 
     def load_inversions(self, path: Path) -> list[FaceLatent]:
-        """Read latents and what belongs to each, and make sure that they are this generator's.
+        """Read latents with their style offsets and weight changes, and check that they fit this generator.
 
         Args:
-            path: A latent file, ours or StyleCLIP's.
+            path: A latent file of this program or of StyleCLIP.
 
         Returns:
             One for each face, on the device.
@@ -495,14 +496,14 @@ class Engine:
         channels: int | None = None,
         literal: bool = False,
     ) -> Direction:
-        """Find the step in style space that a sentence describes.
+        """Find the direction in style space for a prompt.
 
         Args:
             prompt: What the face should become, or only what changes ("with glasses").
-            neutral: What it is now.
-            beta: Smallest |relevance| of a channel that takes part; None chooses it.
-            channels: How many channels take part when beta is chosen; None takes the pack's default.
-            literal: Take the prompt as it stands.
+            neutral: What the face is now.
+            beta: Smallest |relevance| of a channel that is shifted; None chooses it.
+            channels: How many channels are shifted if beta is chosen; None takes the pack's default.
+            literal: Use the prompt as it is.
 
         Returns:
             The direction, with how surely the pack understands the sentence.
@@ -527,15 +528,15 @@ class Engine:
         target: str = "after",
         neutral: str = "before",
     ) -> Direction:
-        """Find the step in style space that leads from one set of images to another.
+        """Find the direction in style space between two sets of images.
 
         Args:
-            before: Images [N, 3, H, W] in [-1, 1], without what the step is to add.
-            after: Images [M, 3, H', W'] with it.
+            before: Images [N, 3, H, W] in [-1, 1], without the attribute.
+            after: Images [M, 3, H', W'] with the attribute.
             beta: As in `direction`.
             channels: As in `direction`.
-            target: What to call the images after.
-            neutral: What to call those before.
+            target: Name of the images after.
+            neutral: Name of the images before.
 
         Returns:
             The direction.
@@ -549,7 +550,7 @@ class Engine:
     def _direction(
         self, along: Tensor, target: str, neutral: str, beta: float | None, channels: int | None
     ) -> Direction:
-        """The step in style space that follows a direction in CLIP space, [D] of unit length."""
+        """The direction in style space for a direction in CLIP space, [D] of unit length."""
         settings = self.direction_settings
         return find_direction(
             self.relevance(),
@@ -574,16 +575,16 @@ class Engine:
         channels: int | None = None,
         literal: bool = False,
     ) -> Transfer:
-        """The edit that gives faces something of another one.
+        """The edit that transfers a part of another face.
 
         Args:
             reference: The other face.
-            prompt: What of it: a part ("hair", see `edits.parts`), a thing ("glasses"), or several, separated
-                by commas.
-            neutral: What faces are in words without it.
+            prompt: What to transfer: a part ("hair", see `edits.parts`), a thing ("glasses"), or several,
+                separated by commas.
+            neutral: A text for faces without it.
             beta: Smallest |relevance| of a channel that is taken; None chooses it.
             channels: How many channels each phrase keeps when beta is chosen; None takes `parts.CHANNELS`.
-            literal: Take the prompt as it stands.
+            literal: Use the prompt as it is.
 
         Returns:
             The edit.
@@ -620,7 +621,7 @@ class Engine:
         return Transfer(self.generator, styles, weight, words, layers=numbers)
 
     def load_direction(self, path: Path) -> Direction:
-        """Read a direction and make sure that it is for this generator.
+        """Read a direction and check that it is for this generator.
 
         Args:
             path: A file that `Direction.save` wrote.
@@ -642,13 +643,13 @@ class Engine:
         literal: bool = False,
         watch: Watch | None = None,
     ) -> Optimization:
-        """The edit that looks for each face's latent anew, by gradient descent toward a sentence.
+        """The edit that optimizes the latent of each face for a prompt.
 
         Args:
             prompt: What the face should become, or only what changes.
-            neutral: What it is now.
-            settings: How; None takes the pack's.
-            literal: Take the prompt as it stands.
+            neutral: What the face is now.
+            settings: Settings of the optimization; None takes the pack's.
+            literal: Use the prompt as it is.
             watch: Callbacks.
 
         Returns:
@@ -693,15 +694,15 @@ class Engine:
         *,
         literal: bool = False,
     ) -> MapperEdit:
-        """Train a mapper in this process; `styleclip train-mapper` can do it in several, and go on later.
+        """Train a mapper in this process; `styleclip train-mapper` can use several, and resume a run.
 
         Args:
             prompt: What faces should become, or only what changes.
-            folder: Where the run is kept.
+            folder: Folder of the run.
             neutral: What they are now.
-            settings: How; None takes the pack's.
-            latents: W+ [N, num_ws, w_dim] of faces to learn from; None samples them.
-            literal: Take the prompt as it stands.
+            settings: Settings of the training; None takes the pack's.
+            latents: W+ [N, num_ws, w_dim] of the training faces; None samples them.
+            literal: Use the prompt as it is.
 
         Returns:
             The trained mapper's edit.
@@ -731,17 +732,17 @@ class Engine:
         *,
         literal: bool = False,
     ) -> Choice:
-        """Choose strength and threshold for one face: what `styleclip edit --auto` does.
+        """Choose strength and threshold for one face, as `styleclip edit --auto` does.
 
         Args:
-            face: What was found for a face; or its W+ [1, num_ws, w_dim].
+            face: Latent of a face, or its W+ [1, num_ws, w_dim].
             prompt: What the face should become, or only what changes.
-            neutral: What it is now.
-            keep_identity: Least cosine of the face embeddings before and after.
-            literal: Take the prompt as it stands.
+            neutral: What the face is now.
+            keep_identity: Minimum cosine of the face embeddings before and after.
+            literal: Use the prompt as it is.
 
         Returns:
-            The edit and its strength, with the face after it and its scores.
+            The edit and its strength, with the edited face and its scores.
 
         Raises:
             UsageError: As `direction`.

@@ -1,4 +1,4 @@
-"""Errors a person can act on, each carrying the process exit code it ends in.
+"""Errors that the user can act on, each with the exit code of the process.
 
 This module imports nothing heavy: the command line maps these to one line of text and a code.
 """
@@ -30,7 +30,7 @@ class StyleClipError(Exception):
 
     Args:
         message: One line: what is wrong, and where.
-        hint: One line: what the person can do about it (may be empty).
+        hint: One line: what the user can do about it (may be empty).
     """
 
     exit_code: ClassVar[ExitCode] = ExitCode.BUG
@@ -42,7 +42,7 @@ class StyleClipError(Exception):
 
 
 class UsageError(StyleClipError):
-    """The command was asked for something that makes no sense."""
+    """The arguments or options of the command are invalid."""
 
     exit_code = ExitCode.USAGE
 

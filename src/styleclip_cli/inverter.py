@@ -1,4 +1,4 @@
-"""Images -> latents, by a pack's networks; what was found once is kept in the cache."""
+"""Images -> latents, by a pack's networks; inversions are cached."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class ImageInverter:
 
     Args:
         networks: Of the pack.
-        default: How, where nothing else is said.
+        default: The default settings.
         progress: Reports long steps.
     """
 
@@ -39,7 +39,7 @@ class ImageInverter:
         noise: bool | None = None,
         budget: float | None = None,
     ) -> InversionSettings:
-        """The default, with a person's choices; see `Engine.settings_for_inversion`."""
+        """The default settings with some replaced; see `Engine.settings_for_inversion`."""
         if inverter is None and steps is not None:
             usual = self.default.inverter
             inverter = "encoder" if steps == 0 else "refine" if usual == "encoder" else usual
@@ -51,7 +51,7 @@ class ImageInverter:
 
         Args:
             images: [N, 3, H, W] in [-1, 1].
-            settings: How.
+            settings: Settings of the inversion.
             keep: Use the cache.
 
         Returns:
@@ -70,17 +70,17 @@ class ImageInverter:
         encoder_input: Tensor | None = None,
         measure: bool = False,
     ) -> FaceLatent:
-        """Find the latent of one image, and what the generator gains for it.
+        """Invert one image: its latent, and the changes of the generator's weights for it.
 
         Args:
             image: [1, 3, H, W] in [-1, 1].
-            settings: How; None takes the default.
+            settings: Settings of the inversion; None takes the default.
             keep: Use the cache.
-            encoder_input: The same image as the encoder is to see it; None: `image`.
-            measure: Also measure how close the encoder's answer comes; of the others it is always measured.
+            encoder_input: The same image, resized for the encoder; None: `image`.
+            measure: Also measure the error of the encoder's inversion; that of the others is always measured.
 
         Returns:
-            W+ [1, num_ws, w_dim] on the device, with how close it comes.
+            W+ [1, num_ws, w_dim] on the device, with its reconstruction error.
         """
         settings = self.default if settings is None else settings
         networks = self._networks

@@ -1,4 +1,4 @@
-"""What makes an edit replayable: a few texts and numbers, written into the picture and read back.
+"""What makes an edit replayable: a few texts and numbers, written into the image and read back.
 
 A recipe comes out of files from strangers, so everything in it is checked. This module imports nothing heavy.
 """
@@ -190,7 +190,7 @@ def _edits(value: Any) -> tuple[Step, ...]:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(_Checked):
-    """How a picture was made. What does not apply is None.
+    """How an image was made. What does not apply is None.
 
     A later method adds its own entries here, each with its check; older versions skip what they do not know.
 

@@ -14,11 +14,11 @@ from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
 
 
 class Renderer:
-    """Renders faces. Several threads may share one: they take turns.
+    """Renders faces. Threads may share a renderer; they take turns.
 
     Args:
         generator: The generator.
-        precision: What images are rendered in; styles are computed in float32.
+        precision: Precision of rendering; styles are computed in float32.
 
     Raises:
         ValueError: If there is no such precision.
@@ -44,7 +44,7 @@ class Renderer:
 
         Args:
             styles: [N, size].
-            weight_deltas: What is added to the generator's tensors meanwhile (`FaceLatent.weight_deltas`).
+            weight_deltas: Temporarily added to the generator's weights (`FaceLatent.weight_deltas`).
 
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
@@ -53,7 +53,7 @@ class Renderer:
             return synthesize(self._renders, styles)
 
     def render(self, faces: Sequence[FaceLatent]) -> Tensor:
-        """Render faces, at once unless the generator is tuned for one of them.
+        """Render faces, in one batch unless the generator is tuned for one of them.
 
         Args:
             faces: At least one; each may be several (`FaceLatent.joined`).

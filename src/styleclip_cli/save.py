@@ -1,4 +1,4 @@
-"""Write pictures: whole or not at all, with what made them written inside, and read that back."""
+"""Write images: whole or not at all, with what made them written inside, and read that back."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ FORMATS = {
 }
 PROGRAM = f"styleclip {__version__}"
 Mark = Literal["edited", "generated"]
-"""What was done by a network: a photo was edited, or the whole picture generated."""
+"""What was done by a network: a photo was edited, or the whole image generated."""
 
 _NOTES = "styleclip.notes/1"
 _KEYWORD = "styleclip"
@@ -63,7 +63,7 @@ _XMP_SOURCE = """
 
 
 def to_image(tensor: Tensor) -> Image.Image:
-    """Turn a generator's picture into 8-bit RGB, by round((x + 1) * 127.5).
+    """Turn a generator's image into 8-bit RGB, by round((x + 1) * 127.5).
 
     Args:
         tensor: [3, H, W] or [1, 3, H, W], nominal range [-1, 1]; what lies outside is clipped.
@@ -86,7 +86,7 @@ def to_image(tensor: Tensor) -> Image.Image:
 
 
 def picture_of(image: Image.Image | Tensor) -> Image.Image:
-    """A picture, or what `to_image` makes of a tensor."""
+    """An image, or what `to_image` makes of a tensor."""
     return image if isinstance(image, Image.Image) else to_image(image)
 
 
@@ -106,7 +106,7 @@ def format_of(path: Path, format: str | None = None) -> str:
 
 
 def keeps_alpha(path: Path, format: str | None = None) -> bool:
-    """Whether a picture's transparency can be written (in JPEG it is laid on white)."""
+    """Whether an image's transparency can be written (in JPEG it is laid on white)."""
     return format_of(path, format) != "JPEG"
 
 
@@ -122,11 +122,11 @@ def save_image(
     alpha: Image.Image | None = None,
     exif: bytes | None = None,
 ) -> None:
-    """Write an sRGB picture, atomically, with the profile of sRGB.
+    """Write an sRGB image, atomically, with the profile of sRGB.
 
     Args:
         path: The file; missing folders are made.
-        image: A picture, or a tensor as `to_image` takes.
+        image: An image, or a tensor as `to_image` takes.
         metadata: What made it: a recipe, or notes by name (into PNG files they go as texts too).
         mark: Whether a network edited or generated it; written as IPTC's DigitalSourceType.
         quality: Of JPEG, WebP and AVIF, up to 100.
@@ -157,21 +157,21 @@ def save_image(
 
 
 def read_metadata(path: Path, max_pixels: int = MAX_PIXELS) -> dict[str, Any] | None:
-    """What `save_image` wrote into a picture about its making.
+    """What `save_image` wrote into an image about its making.
 
     Returns:
         The entries of a recipe or the notes, unchecked but for their size, with their "schema"; None if
         there are none.
 
     Raises:
-        BadInputError: If the picture cannot be opened.
+        BadInputError: If the image cannot be opened.
     """
     with opened(path, max_pixels) as image:
         return metadata_of(image)
 
 
 def metadata_of(image: Image.Image) -> dict[str, Any] | None:
-    """As `read_metadata`, of an opened picture."""
+    """As `read_metadata`, of an opened image."""
     for text in _texts(image):
         try:
             values = parse_json(text)
@@ -183,7 +183,7 @@ def metadata_of(image: Image.Image) -> dict[str, Any] | None:
 
 
 def mark_of(image: Image.Image) -> str | None:
-    """The DigitalSourceType in an opened picture's XMP ("trainedAlgorithmicMedia"), whoever wrote it."""
+    """The DigitalSourceType in an opened image's XMP ("trainedAlgorithmicMedia"), whoever wrote it."""
     xmp = image.info.get("xmp") or image.info.get("XML:com.adobe.xmp") or b""
     text = (xmp.encode(errors="replace") if isinstance(xmp, str) else bytes(xmp))[:_MAX_XMP]
     found = re.search(rb"digitalsourcetype/([A-Za-z]{1,60})", text)  # never parsed: it may be anything

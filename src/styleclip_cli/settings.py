@@ -19,7 +19,7 @@ CompositeMode = Literal["adaptive", "residual", "replace"]
 """How an edited crop returns to its photo; see `paste_back.paste`."""
 DEFAULT_COMPOSITE: CompositeMode = "adaptive"
 PictureFormat = Literal["png", "jpg", "jpeg", "webp", "avif", "tif", "tiff"]
-"""What pictures are written in, as their names end."""
+"""What images are written in, as their names end."""
 
 
 def key_of(setting: Field[Any]) -> str:
@@ -30,7 +30,7 @@ def key_of(setting: Field[Any]) -> str:
 
 @dataclass(frozen=True)
 class StatisticsSettings:
-    """How the style channels' mean and spread are measured.
+    """How the mean and standard deviation of the style channels are measured.
 
     Defaults are those of the official TensorFlow preprocessing.
 
@@ -47,18 +47,18 @@ class StatisticsSettings:
 
 @dataclass(frozen=True)
 class RelevanceSettings:
-    """How the effect of each style channel in CLIP space is measured.
+    """How the relevance of each style channel in CLIP space is measured.
 
     Defaults are the paper's and those of the published relevance files.
 
     Attributes:
-        n_images: Pairs of pictures per channel.
-        sigma: How far a channel is pushed to both sides of its mean, in standard deviations.
-        layers: Which style layers take part: "fs3" (all but toRGB, up to 128 pixels, as published), "conv"
+        n_images: Pairs of images per channel.
+        sigma: How far a channel is shifted to both sides of its mean, in standard deviations.
+        layers: Which style layers are measured: "fs3" (all but toRGB, up to 128 pixels, as published), "conv"
             (all but toRGB) or "all".
-        seed: Seed of the pictures.
-        stop_at: Render the pictures at this lower resolution only; None renders in full, or as `mode` says.
-        mode: "exact": as the paper does; "preview": the same on smaller pictures; "gradient": estimated from
+        seed: Seed of the images.
+        stop_at: Render the images at this lower resolution only; None renders in full, or as `mode` says.
+        mode: "exact": as the paper does; "preview": the same on smaller images; "gradient": estimated from
             derivatives. None: what the pack ships, else what has been measured exactly, else an estimate.
     """
 
@@ -72,11 +72,11 @@ class RelevanceSettings:
 
 @dataclass(frozen=True)
 class DirectionSettings:
-    """How a sentence becomes a step in style space.
+    """How a prompt becomes a direction in style space.
 
     Attributes:
-        alpha: Strength: displacement of the strongest channel in standard deviations.
-        beta: Smallest |relevance| of a channel that takes part; None chooses it by `rule`.
+        alpha: Strength: shift of the most relevant channel in standard deviations.
+        beta: Smallest |relevance| of a channel that is shifted; None chooses it by `rule`.
         rule: "channels": keep a number of channels; "gui": the official interface's rule.
         channels: Channels kept by the rule "channels".
         gui_threshold: The rule "gui" wants more channels than this (officially 20 for FFHQ, else 100).
@@ -94,26 +94,26 @@ Inverter = Literal["encoder", "refine", "pivotal"]
 
 @dataclass(frozen=True)
 class InversionSettings:
-    """How the latent of a picture is found.
+    """How the latent of an image is found.
 
     Attributes:
-        inverter: "encoder": the encoder's answer; "refine": W+ moved on from there; "pivotal": the generator
-            tuned around that as well.
-        steps: Steps of moving W+ (refine and pivotal).
+        inverter: "encoder": the encoder alone; "refine": W+ is optimized from there; "pivotal": the generator
+            is then tuned as well.
+        steps: Steps of optimizing W+ (refine and pivotal).
         learning_rate: Step size, in units of the code's distance from the mean latent.
         lambda_pixel: Weight of the pixel difference (L1 + L2).
         lambda_perceptual: Weight of the perceptual distance.
         lambda_identity: Weight of the difference in face embeddings.
         lambda_code: Weight of the squared distance to the encoder's code.
-        noise: Whether the noise is moved too.
+        noise: Whether the noise is optimized too.
         lambda_noise: Weight of the noise's regulariser (StyleGAN2's projector has 1e5 for another sum).
         pivotal_steps: Steps of tuning the generator.
         pivotal_rate: Step size of an equalised weight (published: 3e-4, with 350 steps); of a kernel in
             proportion to its size.
-        lambda_locality: Weight of leaving pictures near the pivot as they were.
-        locality_reach: How far from the pivot to a random latent those lie, 0 to 1.
+        lambda_locality: Weight of keeping images of latents near the pivot unchanged.
+        locality_reach: Where those latents lie between the pivot and a random latent, 0 to 1.
         seed: Seed of the random latents of locality.
-        budget: Seconds for each picture; None for no limit.
+        budget: Seconds for each image; None for no limit.
     """
 
     inverter: Inverter = "encoder"
@@ -148,10 +148,10 @@ MapperNorm = Literal["layers", "channels"]
 
 
 Compare = Literal["text", "direction"]
-"""How pictures are compared with a text: by their cosine to the target text, as officially; or by how far
+"""How images are compared with a text: by their cosine to the target text, as officially; or by how far
 their embedding went from the neutral to the target text."""
 Preprocessing = Literal["clip", "styleclip"]
-"""How CLIP sees pictures: as it was trained to; or as the official losses show them."""
+"""How CLIP sees images: as it was trained to; or as the official losses show them."""
 
 
 Space = Literal["w+", "s"]
@@ -167,15 +167,15 @@ class OptimizeSettings:
         learning_rate: The largest step size; it rises over the first twentieth and falls in the last quarter.
         lambda_l2: Weight of the squared distance to the start, a sum over the latent.
         lambda_id: Weight of the identity loss.
-        compare: How pictures are compared with the text.
-        preprocessing: How CLIP sees pictures.
-        crops: Random crops of each picture that CLIP sees in the place of the whole; 0 for the whole.
-        neighbourhood_radius: How far from this face others lie that the edit is tried on at first: 1 is any
-            face, 0 is this one alone, as officially.
-        layers: W+ vectors that may move; None for all. In "s" the style layers that they feed.
+        compare: How images are compared with the text.
+        preprocessing: How CLIP sees images.
+        crops: Random crops of each image that CLIP sees in the place of the whole; 0 for the whole.
+        neighbourhood_radius: How far from this face the other faces lie that the first steps use: 1 is any
+            face, 0 is this one alone, as in the official code.
+        layers: W+ vectors that may change; None for all. In "s" the style layers that they feed.
         keep: Whether the latent with the lowest loss is kept, or the last one.
-        patience: This many steps without a gain end it early; 0 for never.
-        batch: Faces moved at once.
+        patience: Stop after this many steps without an improvement; 0 for never.
+        batch: Faces optimized at once.
         seed: Seed of crops and of the other faces.
     """
 
@@ -218,19 +218,19 @@ class TrainingSettings:
         kind: What is mapped: "levels" of W+, W+ by a "single" network, or "styles".
         levels: The levels that "levels" has; the others are left as they are.
         norm: Which axis the mappers normalise: "channels", or "layers" as the published ones.
-        zero_init: Start from no offset; officially from a random one.
-        strength: The offset is so many times what the networks say.
-        compare: How pictures are compared with the text.
-        preprocessing: How CLIP sees pictures.
-        lambda_clip: Weight of that.
+        zero_init: Start from an offset near 0; in the official code, from a random one.
+        strength: Factor between the networks' output and the offset.
+        compare: How images are compared with the text.
+        preprocessing: How CLIP sees images.
+        lambda_clip: Weight of the CLIP loss.
         lambda_id: Weight of the identity loss.
         lambda_l2: Weight of the offset's mean square.
-        optimizer: Which.
-        learning_rate: Its step size; the networks keep their weights a hundred times too large.
-        decay: Whether the step size falls to nothing over the last quarter; officially it does not.
+        optimizer: The optimizer.
+        learning_rate: Its learning rate; the networks store their weights multiplied by 100.
+        decay: Whether the learning rate decays to 0 over the last quarter; in the official code it does not.
         batch: Faces a step.
         steps: Steps in all.
-        crops: Random crops of each picture that CLIP sees in the place of the whole; 0 for the whole.
+        crops: Random crops of each image that CLIP sees in the place of the whole; 0 for the whole.
         truncation_psi: Of sampled faces.
         faces: How many sampled faces there are; 0 for new ones in every step.
         seed: Of everything random.

@@ -50,7 +50,7 @@ def root(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Edit pictures of faces from a sentence."""
+    """Edit faces in photos with text prompts."""
 
 
 app.command("edit", cls=Command, rich_help_panel=_FACES)(edit)

@@ -36,10 +36,10 @@ def bench(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Measure the stages of an edit on this machine: seconds, pictures a second, memory.
+    """Benchmark the stages of an edit on this machine: time, images per second, memory.
 
-    Medians of five, after a warm-up. GFLOP/s are those of direct convolutions, beside the best that the
-    machine does with a matrix product and with convolutions.
+    Times are medians of five runs after a warm-up. GFLOP/s count the operations of direct convolutions; the
+    best that this machine reaches in a matrix product and in convolutions is printed for comparison.
 
     Example: styleclip bench --models toy
     """

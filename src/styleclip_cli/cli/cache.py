@@ -35,7 +35,7 @@ _WHAT: dict[str, str] = {
 
 @cache.callback(invoke_without_command=True)
 def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
-    """List what is kept: kinds, files and sizes. Nothing in it is needed; it only saves time.
+    """List the cache: kinds, files and sizes. Everything in it can be computed again.
 
     Example: styleclip cache prune --older-than 30d
     """
@@ -59,17 +59,20 @@ def prune(
     older_than: Annotated[
         str | None,
         typer.Option(
-            "--older-than", metavar="AGE", help="Only what is older: 12h, 30d, 8w.", show_default="all"
+            "--older-than",
+            metavar="AGE",
+            help="Remove only files older than this: 12h, 30d, 8w.",
+            show_default="all",
         ),
     ] = None,
     kind: Annotated[
         list[Kind] | None,
-        typer.Option("--kind", help="Only this kind; may be repeated.", show_default="all"),
+        typer.Option("--kind", help="Remove only this kind; may be repeated.", show_default="all"),
     ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Remove what is kept; it is made again when it is needed.
+    """Remove cached files; they are computed again when they are needed.
 
     Example: styleclip cache prune --kind inversions --older-than 30d
     """
@@ -99,7 +102,7 @@ def prune(
 
 @cache.command(cls=Command)
 def where() -> None:
-    """Print the folder.
+    """Print the cache folder.
 
     Example: styleclip cache where
     """

@@ -27,7 +27,7 @@ def demo(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Take the tour: sample faces, invert them from pixels, edit them by three sentences, one sheet.
+    """Run a demo: sample faces, invert them, edit each with three prompts, write one contact sheet.
 
     Example: styleclip demo --out styleclip-demo
     """

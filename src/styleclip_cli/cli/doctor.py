@@ -57,14 +57,17 @@ class Finding:
 
 def doctor(
     device: options.Device = "auto",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object (styleclip.doctor/1).")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object (schema styleclip.doctor/1).")
+    ] = False,
     no_kernels: options.NoKernels = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Look at this machine: Python, torch, device, kernels, model packs, face finder, caches, space.
+    """Check this machine: Python, torch, device, kernels, model packs, face detector, caches, disk space.
 
-    A kernel, a text and a face are tried, with the usual model pack or the built-in one. The exit code is 7
-    if something is broken. What is merely missing is told with what it is good for.
+    Also runs a kernel, CLIP's text encoder and the face detector, with the default model pack or the
+    built-in one. The exit code is 7 if something is broken. Optional parts that are missing are listed with
+    their purpose.
 
     Example: styleclip doctor
     """

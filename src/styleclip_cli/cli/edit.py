@@ -35,7 +35,8 @@ def edit(
         options.of_edit(
             "--recipe",
             metavar="FILE",
-            help="Edit as an edited picture was (or as a .json or .toml says); other options change that.",
+            help="Repeat the edit recorded in an edited image, or described in a .json or .toml file; "
+            "other options override it.",
             show_default=False,
         ),
     ] = None,
@@ -45,8 +46,8 @@ def edit(
             "--alpha",
             "-a",
             metavar="NUMBER[,NUMBER...]|FROM:TO:COUNT",
-            help="Strength; negative for the opposite. Several make a strip: original, first, second ...; "
-            "with several prompts it is one for each.",
+            help="Strength; a negative one reverses the edit. Several make a strip: original, first, "
+            "second ...; with several prompts, give one for all or one for each.",
             show_default="the pack's; 1 for optimize and mapper",
         ),
     ] = None,
@@ -55,9 +56,9 @@ def edit(
         options.of_edit(
             "--beta",
             metavar="NUMBER|auto|FROM:TO:COUNT",
-            help="Keep channels whose relevance is at least this; higher changes less else. Several make the "
-            "rows of a grid.",
-            show_default="chosen to keep --channels",
+            help="Threshold: shift only channels whose relevance to the prompt is at least this; a higher "
+            "one changes fewer other attributes. Several make the rows of a grid.",
+            show_default="chosen from --channels",
         ),
     ] = None,
     channels: options.Channels = None,
@@ -65,8 +66,8 @@ def edit(
         bool,
         options.of_edit(
             "--auto",
-            help="Choose strength and threshold for each face: as strong as CLIP says it pays, and as the "
-            "person stays the same (--keep-identity).",
+            help="Choose strength and threshold for each face: raise the strength while CLIP measures "
+            "progress and the identity stays above --keep-identity.",
         ),
     ] = False,
     keep_identity: Annotated[
@@ -74,7 +75,7 @@ def edit(
         options.of_edit(
             "--keep-identity",
             metavar="0..1",
-            help="With --auto: the least cosine of the face embeddings before and after.",
+            help="With --auto: minimum cosine similarity of the face embeddings before and after the edit.",
             show_default="0.8",
         ),
     ] = None,
@@ -84,8 +85,8 @@ def edit(
         options.of_edit(
             "--layers",
             metavar="fs3|conv|all, coarse,medium,fine",
-            help="What may change. Global: style layers fs3 (no toRGB, up to 128 pixels), conv (no toRGB) or "
-            "all. Optimize: W+ layers coarse, medium, fine, or numbers.",
+            help="Layers that may change. global: style layers fs3 (no toRGB, up to 128 pixels), conv (no "
+            "toRGB) or all; optimize: W+ layers coarse, medium, fine, or their numbers.",
             show_default="the pack's",
         ),
     ] = None,
@@ -128,7 +129,8 @@ def edit(
     dry_run: Annotated[
         bool,
         options.of_batch(
-            "--dry-run", help="Check all inputs and names, say what would be written, and do nothing."
+            "--dry-run",
+            help="Check all inputs and output names and print what would be written, without editing.",
         ),
     ] = False,
     shard: options.ShardOption = None,
@@ -145,7 +147,7 @@ def edit(
         bool,
         options.of_output(
             "--scores",
-            help="Say how far CLIP sees the edit going the prompt's way, and how much of the person stays.",
+            help="Also report the scores of each edit: similarity and progress in CLIP space, and identity.",
         ),
     ] = False,
     strict: Annotated[
@@ -159,7 +161,7 @@ def edit(
         options.of_pictures(
             "--sheet",
             metavar="FILE",
-            help="Also write all originals and edits on one sheet.",
+            help="Also write a contact sheet of all originals and edits.",
             show_default=False,
         ),
     ] = None,
@@ -168,19 +170,19 @@ def edit(
         options.of_pictures(
             "--slider",
             metavar="FILE.html",
-            help="Also write a page with a slider over each original and edit, all in one file.",
+            help="Also write a self-contained HTML page with a before/after slider for each image.",
             show_default=False,
         ),
     ] = None,
     diff: Annotated[
         bool,
-        options.of_pictures("--diff", help="Also write where each picture changed, as a heat map beside it."),
+        options.of_pictures("--diff", help="Also write a heat map of the changes next to each image."),
     ] = False,
     animation: options.Animation = None,
     show: Annotated[
         bool,
         options.of_pictures(
-            "--show", help="Show each result in the terminal, in coloured blocks, where it has true colours."
+            "--show", help="Show each result in the terminal, in coloured blocks (needs true colour)."
         ),
     ] = False,
     models: options.Models = None,
@@ -188,14 +190,26 @@ def edit(
     device: options.Device = "auto",
     precision: options.PrecisionOption = "fp32",
     no_kernels: options.NoKernels = False,
-    seed: options.Seed = None,
-    profile: Annotated[bool, options.of_common("--profile", help="Say where the time went.")] = False,
+    seed: Annotated[
+        int | None,
+        options.of_common(
+            "--seed",
+            min=0,
+            max=2**32 - 1,
+            help="Seed of the measurements of style channels, where they have to be made (default: the one "
+            "the pack was measured with), and of --method optimize.",
+            show_default=False,
+        ),
+    ] = None,
+    profile: Annotated[
+        bool, options.of_common("--profile", help="Report the time that each stage took.")
+    ] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Edit faces by a sentence, and put them back into their photos.
+    """Edit faces with a text prompt, and put them back into their photos.
 
-    Several prompts, or the edits of a recipe, are made one after the other. Several processes can share the
+    Several prompts, or the edits of a recipe, are applied one after another. Several processes can share the
     work: torchrun --nproc-per-node 4 -m styleclip_cli edit ..., or --shard on each machine.
 
     Example: styleclip edit examples/face.png --prompt "with glasses" --alpha 4

@@ -21,18 +21,19 @@ _of_evaluation = partial(typer.Option, rich_help_panel="Evaluation")
 
 def evaluate(
     prompt: Annotated[
-        list[str] | None, _of_evaluation("--prompt", "-p", help="Only these prompts.", show_default="all")
+        list[str] | None,
+        _of_evaluation("--prompt", "-p", help="Evaluate only these prompts.", show_default="all"),
     ] = None,
     method: Annotated[
         Literal[MethodName, "all"],
         _of_evaluation(
             "--method",
-            help="How faces are edited. Mappers are the pack's and your own, under the prompts' names.",
+            help="Editing method. Mappers are the pack's and your own, found by the names of the prompts.",
         ),
     ] = "global",
     n: Annotated[
         int | None,
-        _of_evaluation("--n", min=1, help="How many held-out faces.", show_default="200; 40 for optimize"),
+        _of_evaluation("--n", min=1, help="Number of held-out faces.", show_default="200; 40 for optimize"),
     ] = None,
     json_out: options.NumbersOut = None,
     inverter: options.Inverter = None,
@@ -44,11 +45,11 @@ def evaluate(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Edit held-out toy faces, inverted from pixels, and let an independent judge look at the results.
+    """Edit held-out toy faces, inverted from pixels, and score the results with an independent network.
 
-    Success: how often the wanted attribute appeared. Leak: mean change of all others in sight, at the
-    smallest strength that succeeds and at the default strength. Identity: cosine similarity of face
-    embeddings. Seconds: of each edit, without the inversion.
+    Success: share of faces in which the wanted attribute appeared. Leak: mean change of all other visible
+    attributes, at the smallest strength that succeeds and at the default strength. Identity: cosine
+    similarity of face embeddings. Seconds: time of each edit, without the inversion.
 
     Example: styleclip evaluate --n 50 --json evaluation.json
     """

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from styleclip_cli.edits.directions import Direction
     from styleclip_cli.engine import Engine
 
-_of_pictures_instead_of_a_prompt = partial(typer.Option, rich_help_panel="Pictures instead of a prompt")
+_of_pictures_instead_of_a_prompt = partial(typer.Option, rich_help_panel="Images instead of a prompt")
 _REPORTED = 8
 """Channels in a report where none are listed."""
 
@@ -40,8 +40,8 @@ def find_direction(
         _of_pictures_instead_of_a_prompt(
             "--before",
             metavar="INPUT",
-            help="Faces without what the direction is to add: a folder of images, an image, latents, seeds. "
-            "May be repeated.",
+            help="Faces without the attribute: a folder of images, an image, latents, seeds. May be "
+            "repeated.",
             show_default=False,
         ),
     ] = None,
@@ -50,7 +50,7 @@ def find_direction(
         _of_pictures_instead_of_a_prompt(
             "--after",
             metavar="INPUT",
-            help="Faces with it; others than before will do, if there are enough.",
+            help="Faces with the attribute; they may be other people, if there are enough.",
             show_default=False,
         ),
     ] = None,
@@ -67,7 +67,7 @@ def find_direction(
             "--out",
             "-o",
             help="Direction file to write (.npz).",
-            show_default="the prompt's words, or the folder's",
+            show_default="named after the prompt or the folder",
         ),
     ] = None,
     report: Annotated[
@@ -75,7 +75,7 @@ def find_direction(
         options.of_output(
             "--report",
             metavar="FILE",
-            help="Also write what the direction does, in pictures: .html or .png.",
+            help="Also write a report that shows the effect of the direction (.html or .png).",
             show_default=False,
         ),
     ] = None,
@@ -89,9 +89,9 @@ def find_direction(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Find the style channels that a sentence moves, or two sets of pictures, and save them.
+    """Find the StyleSpace direction of a prompt, or between two sets of images, and save it.
 
-    Where the style channels have to be measured first, several processes can do it: torchrun
+    If the style channels have to be measured first, several processes can share that work: torchrun
     --nproc-per-node 2 -m styleclip_cli find-direction --relevance exact ...
 
     Example: styleclip find-direction --prompt "with glasses" --out glasses.npz
@@ -170,7 +170,7 @@ def find_direction(
 
 
 def _named(texts: list[str]) -> str:
-    """What to call a set of pictures: nothing of the folders above its own."""
+    """What to call a set of images: nothing of the folders above its own."""
     words = [text if text.startswith("seed:") else Path(text).absolute().name or "faces" for text in texts]
     return shortened(", ".join(words), 200)
 
@@ -181,10 +181,10 @@ def _pictures(
     """Faces of both sets as the generator would draw them, each [N, 3, R, R].
 
     Returns:
-        The sets; and the failure of some pictures, to be told when the others' direction is written.
+        The sets; and the failure of some images, to be told when the others' direction is written.
 
     Raises:
-        StyleClipError: If no picture of a set can be used.
+        StyleClipError: If no image of a set can be used.
     """
     import torch
 

@@ -24,7 +24,7 @@ def import_(
     pack: Annotated[
         str | None,
         typer.Option(
-            "--pack", help="Which pack it is for, if its content does not tell.", show_default=False
+            "--pack", help="Pack that it belongs to, if its content does not show that.", show_default=False
         ),
     ] = None,
     quiet: options.Quiet = False,

@@ -1,4 +1,4 @@
-"""`styleclip info`: what a file is, and how a picture was made."""
+"""`styleclip info`: what a file is, and how an image was made."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ _MAX_HEADER = 2**22
 def info(
     files: Annotated[
         list[str],
-        typer.Argument(
-            metavar="FILE", help="Pictures, latents, directions, weight files.", show_default=False
-        ),
+        typer.Argument(metavar="FILE", help="Images, latents, directions, weight files.", show_default=False),
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per file, a line each.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per file, each on one line.")
+    ] = False,
 ) -> None:
-    """Say what files are: for a picture, whether styleclip made it and how.
+    """Identify files; for an image, show whether styleclip made it, and how.
 
     Example: styleclip info edited.png
     """

@@ -1,4 +1,4 @@
-"""`styleclip invert`: pictures to latents."""
+"""`styleclip invert`: images to latents."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def invert(
             "-o",
             parser=options.output_path,
             metavar="PATH",
-            help="Latent file to write (.npz), which holds all inputs; or a folder, for a file of each.",
+            help="Latent file for all inputs (.npz), or a folder for one file per input.",
         ),
     ] = Path("latents.npz"),
     preview: Annotated[
         Path | None,
         options.of_output(
             "--preview",
-            metavar="PICTURE",
-            help="Also write a picture of the inputs beside what the latents show.",
+            metavar="FILE",
+            help="Also write an image that compares each input with its inversion.",
             show_default=False,
         ),
     ] = None,
@@ -52,7 +52,7 @@ def invert(
         options.of_output(
             "--name",
             metavar="TEMPLATE",
-            help="Names in the folder, of {stem}, {number}, {folder} and {seed}.",
+            help="Template of the file names in the folder, with {stem}, {number}, {folder} and {seed}.",
             show_default="{stem}.npz",
         ),
     ] = None,
@@ -78,9 +78,9 @@ def invert(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Find the latents of faces, to edit them again and again without a new search.
+    """Invert faces, and save their latents to edit them many times.
 
-    Says how close each comes: mean squared error, perceptual distance, identity (cosine), and the time.
+    Reports the mean squared error, perceptual distance, identity (cosine) and time of each inversion.
 
     Example: styleclip invert photos/ --inverter pivotal --out faces.npz --preview faces.png
     """

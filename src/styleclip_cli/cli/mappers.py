@@ -31,12 +31,14 @@ mappers = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
 @mappers.callback(invoke_without_command=True)
 def overview(
     context: typer.Context,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object per mapper, a line each.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON object per mapper, each on one line.")
+    ] = False,
     models: options.Models = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """List the latent mappers of a model pack: trained, published and built in; get published ones.
+    """List the latent mappers of a model pack (trained, published, built in); download published ones.
 
     Example: styleclip mappers --models ffhq
     """
@@ -89,16 +91,14 @@ def pull(
     ],
     accept_licence: Annotated[
         bool,
-        typer.Option(
-            "--accept-licence", help="Accept a licence that restricts the use, without being asked."
-        ),
+        typer.Option("--accept-licence", help="Accept a restrictive licence without being asked."),
     ] = False,
     models: options.Models = None,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Download published mappers; the generator that their files hold as well is left out.
+    """Download published mappers, without the generators that their files also contain.
 
     Example: styleclip mappers pull mohawk afro --models ffhq
     """

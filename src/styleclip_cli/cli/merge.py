@@ -1,4 +1,4 @@
-"""`styleclip merge`: bring together what several machines have measured."""
+"""`styleclip merge`: merge the measurements of several machines."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, PartialFailure, UsageError
+from styleclip_cli.settings import RelevanceMode
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
@@ -19,9 +20,7 @@ if TYPE_CHECKING:
 def merge(
     folders: Annotated[
         list[Path],
-        typer.Argument(
-            metavar="FOLDER", help="Caches of other machines: what STYLECLIP_CACHE_DIR was there."
-        ),
+        typer.Argument(metavar="FOLDER", help="Caches of other machines (STYLECLIP_CACHE_DIR there)."),
     ],
     into: Annotated[
         Path | None,
@@ -30,17 +29,20 @@ def merge(
         ),
     ] = None,
     layers: options.Layers = None,
-    relevance: options.Relevance = "exact",
+    relevance: Annotated[
+        RelevanceMode,
+        options.of_edit("--relevance", help="Which relevance is looked for: exact, preview or gradient."),
+    ] = "exact",
     models: options.Models = None,
     offline: options.Offline = False,
     seed: options.Seed = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Copy measurements out of other caches, and say what is still missing.
+    """Merge measurements from other caches, and report what is still missing.
 
     For precompute-stats --shard on machines that do not share a cache. Every file is verified before it is
-    copied. With --models it is told what of that pack's measurements is missing in this machine's cache.
+    copied. With --models, also reports which measurements of that pack this machine's cache still lacks.
 
     Example: styleclip merge node0/ node1/ --models toy
     """

@@ -30,7 +30,7 @@ Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Names of packs
 
 @models.callback(invoke_without_command=True)
 def overview(context: typer.Context, quiet: options.Quiet = False) -> None:
-    """List the model packs, and get, check or remove them.
+    """List, download, verify and remove model packs.
 
     Example: styleclip models pull ffhq
     """
@@ -83,15 +83,13 @@ def pull(
     names: Names,
     accept_licence: Annotated[
         bool,
-        typer.Option(
-            "--accept-licence", help="Accept a licence that restricts the use, without being asked."
-        ),
+        typer.Option("--accept-licence", help="Accept a restrictive licence without being asked."),
     ] = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Download packs: checked, resumed where they stopped, each file once.
+    """Download packs; files are verified, and interrupted downloads are resumed.
 
     STYLECLIP_MIRROR names an address to try before the published ones; proxies are honoured.
 
@@ -146,34 +144,44 @@ def add(
     ] = None,
     relevance: Annotated[
         Path | None,
-        typer.Option("--relevance", metavar="FILE", help="Its fs3.npy.", show_default="measured when needed"),
+        typer.Option(
+            "--relevance",
+            metavar="FILE",
+            help="Relevance of its style channels (fs3.npy).",
+            show_default="measured when needed",
+        ),
     ] = None,
     statistics: Annotated[
         Path | None,
         typer.Option(
-            "--statistics", metavar="FILE", help="Its S_mean_std.", show_default="measured when needed"
+            "--statistics",
+            metavar="FILE",
+            help="Statistics of its style channels (S_mean_std).",
+            show_default="measured when needed",
         ),
     ] = None,
     alignment: Annotated[
-        Alignment, typer.Option("--alignment", help="How photos are cut for its encoder.")
+        Alignment, typer.Option("--alignment", help="How photos are cropped and aligned for its encoder.")
     ] = "square",
     class_index: Annotated[
-        int, typer.Option("--class", min=0, help="Which class a conditional generator is to draw.")
+        int, typer.Option("--class", min=0, help="Class that a conditional generator is to draw.")
     ] = 0,
     clip_activation: Annotated[
         Activation | None,
         typer.Option(
             "--clip-activation",
-            help="What the CLIP of --clip was trained with, if its file does not say; LAION's have gelu.",
-            show_default="quickgelu, as OpenAI's",
+            help="Activation of the --clip network, if its file does not state it; LAION's use gelu.",
+            show_default="quickgelu, as in OpenAI's",
         ),
     ] = None,
-    title: Annotated[str, typer.Option("--title", help="What it draws.", show_default=False)] = "",
+    title: Annotated[
+        str, typer.Option("--title", help="Short description of what it draws.", show_default=False)
+    ] = "",
     overwrite: options.Overwrite = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Make a pack of your own from files you have, such as a StyleGAN2-ADA training.
+    """Make a pack from your own files, such as a StyleGAN2-ADA checkpoint.
 
     Example: styleclip models add cats --generator network-snapshot-025000.pkl
     """
@@ -296,7 +304,7 @@ def verify(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Read every installed file again: is it still the right one, and does its network load?
+    """Verify every installed file: its hash, and that its network loads.
 
     Example: styleclip models verify ffhq
     """
@@ -333,13 +341,14 @@ def remove(
         bool,
         typer.Option(
             "--forget",
-            help="Also forget the hashes of files without a published one, so that a changed file is taken.",
+            help="Also forget the recorded hashes of files that have no published one, so that a changed "
+            "file is accepted.",
         ),
     ] = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Remove packs from this machine; what another installed pack uses stays.
+    """Remove packs from this machine; files that another installed pack uses stay.
 
     Example: styleclip models remove ffhq
     """
@@ -375,7 +384,7 @@ def where(
         str | None, typer.Argument(metavar="NAME", help="A pack.", show_default="the folders")
     ] = None,
 ) -> None:
-    """Print where the weights lie, or a pack's files: part, tab, path.
+    """Print the folders of the weights, or the files of a pack: part, tab, path.
 
     Example: styleclip models where ffhq
     """

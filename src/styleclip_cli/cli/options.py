@@ -34,9 +34,9 @@ Inputs = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="INPUT",
-        help="Images, folders of images, @LIST (a file with one input a line), - (a picture on standard "
-        "input), latents (.npz; StyleCLIP's .npy and .pt), or seeds of generated faces (seed:7, "
-        "seed:1-5).",
+        help="Images, folders of images, @LIST (a file with one input per line), - (an image on "
+        "standard input), latents (.npz; StyleCLIP's .npy and .pt), or seeds of generated faces "
+        "(seed:7, seed:1-5).",
         show_default=False,
     ),
 ]
@@ -48,7 +48,7 @@ Models = Annotated[
         envvar="STYLECLIP_MODELS",
         autocompletion=completion.packs,
         help="Model pack: a name (see styleclip models), or a folder with a pack.toml.",
-        show_default="config.toml's, else ffhq if it is installed",
+        show_default="from config.toml, else ffhq if it is installed",
     ),
 ]
 ToyModels = Annotated[
@@ -64,7 +64,7 @@ Offline = Annotated[bool, of_common("--offline", envvar="STYLECLIP_OFFLINE", hel
 Device = Annotated[
     str,
     of_common(
-        "--device", metavar="auto|cpu|cuda[:N]|mps", envvar="STYLECLIP_DEVICE", help="Where to compute."
+        "--device", metavar="auto|cpu|cuda[:N]|mps", envvar="STYLECLIP_DEVICE", help="Device to compute on."
     ),
 ]
 
@@ -89,7 +89,8 @@ Seed = Annotated[
         "--seed",
         min=0,
         max=2**32 - 1,
-        help="Seed of what has to be measured (default: the one the pack was measured with).",
+        help="Seed of the measurements of style channels, where they have to be made (default: the "
+        "one the pack was measured with).",
         show_default=False,
     ),
 ]
@@ -117,7 +118,8 @@ Inverter = Annotated[
     settings.Inverter | None,
     of_inversion(
         "--inverter",
-        help="How latents are found: by the encoder; refined in W+; with the generator tuned as well.",
+        help="How faces are inverted. encoder: by the encoder alone; refine: W+ is optimized from "
+        "there; pivotal: the generator is then tuned as well (PTI).",
         show_default="the pack's",
     ),
 ]
@@ -127,14 +129,16 @@ Steps = Annotated[
         "--steps",
         min=0,
         max=10_000,
-        help="Steps of refining W+; alone it means --inverter refine.",
+        help="Steps of optimizing W+; implies --inverter refine if that is not given.",
         show_default="the pack's",
     ),
 ]
-Noise = Annotated[bool, of_inversion("--noise", help="Refine the generator's noise too.")]
+Noise = Annotated[bool, of_inversion("--noise", help="Optimize the generator's noise maps too.")]
 Budget = Annotated[
     str | None,
-    of_inversion("--budget", metavar="TIME", help="Time for each inversion: 30s, 2m.", show_default="none"),
+    of_inversion(
+        "--budget", metavar="TIME", help="Time limit for each inversion: 30s, 2m.", show_default="none"
+    ),
 ]
 Face = Annotated[
     str,
@@ -145,7 +149,10 @@ Face = Annotated[
     ),
 ]
 NoAlign = Annotated[
-    bool, of_photos("--no-align", help="Look for no face: the middle square is the face already.")
+    bool,
+    of_photos(
+        "--no-align", help="Do not detect faces: take the central square of the image as an aligned face."
+    ),
 ]
 
 
@@ -165,19 +172,22 @@ MaxMegapixels = Annotated[
         callback=_large,
         min=0.001,
         max=10_000,
-        help="Refuse larger pictures before they are decoded.",
+        help="Refuse larger images before decoding them.",
     ),
 ]
-Crop = Annotated[bool, of_photos("--crop", help="Write the edited face alone, not the whole photo.")]
+Crop = Annotated[bool, of_photos("--crop", help="Write only the edited face crop, not the whole photo.")]
 COMPOSITE_HELP = (
-    "How the edit returns to the photo: the photo's structure stays where the edit leaves it standing "
-    "(adaptive); what changed is added (residual); or the crop is pasted (replace)."
+    "How the edited face is put back. adaptive: keep the photo's own structure wherever the "
+    "edit leaves it in place; residual: add the difference that the edit made; replace: "
+    "paste the whole crop."
 )
 Composite = Annotated[settings.CompositeMode, of_photos("--composite", help=COMPOSITE_HELP)]
 KeepExif = Annotated[
     bool,
     of_photos(
-        "--keep-exif", help="Keep all EXIF data, with the place and the thumbnail; else date and camera only."
+        "--keep-exif",
+        help="Keep all EXIF data, including location and thumbnail; otherwise only date, camera, "
+        "exposure, author and copyright are kept.",
     ),
 ]
 Pictures = Annotated[
@@ -187,7 +197,7 @@ Pictures = Annotated[
         "-o",
         parser=output_path,
         metavar="PATH",
-        help="A file for one input (.png, .jpg, .webp, .avif, .tif), a folder for several.",
+        help="Output file for one input (.png, .jpg, .webp, .avif, .tif), or a folder for several.",
         show_default="the current folder",
     ),
 ]
@@ -196,25 +206,26 @@ Format = Annotated[
     of_output(
         "--format",
         case_sensitive=False,
-        help="Picture format, whatever the name says.",
-        show_default="the name's, else png",
+        help="Image format, whatever the file name says.",
+        show_default="from the file name, else png",
     ),
 ]
-Quality = Annotated[int, of_output("--quality", min=1, max=100, help="Of JPEG, WebP and AVIF.")]
+Quality = Annotated[int, of_output("--quality", min=1, max=100, help="Quality of JPEG, WebP and AVIF.")]
 Compression = Annotated[
-    int | None, of_output("--compression", min=0, max=9, help="Of PNG.", show_default="2")
+    int | None, of_output("--compression", min=0, max=9, help="Compression level of PNG.", show_default="2")
 ]
 NoMetadata = Annotated[
     bool,
-    of_output("--no-metadata", help="Do not write the recipe and the mark of an AI edit into the picture."),
+    of_output("--no-metadata", help="Do not embed the recipe and the AI-edit mark in the image."),
 ]
 SaveLatent = Annotated[
     bool,
     of_output(
-        "--save-latent", help="Also write the edited faces' latents (.npz) beside it, to be edited again."
+        "--save-latent",
+        help="Also save the latents of the edited faces (.npz) next to the image, for further edits.",
     ),
 ]
-Json = Annotated[bool, of_output("--json", help="Tell of results as JSON lines (styleclip.result/1).")]
+Json = Annotated[bool, of_output("--json", help="Print results as JSON lines (schema styleclip.result/1).")]
 NumbersOut = Annotated[
     Path | None,
     of_output(
@@ -235,7 +246,11 @@ Prompt = Annotated[
 ]
 Neutral = Annotated[
     str | None,
-    of_edit("--neutral", help="What the face is now, in the same words.", show_default=DEFAULT_NEUTRAL),
+    of_edit(
+        "--neutral",
+        help="Text that describes the face as it is now, in the same words as the prompt.",
+        show_default=DEFAULT_NEUTRAL,
+    ),
 ]
 Prompts = Annotated[
     list[str] | None,
@@ -243,8 +258,8 @@ Prompts = Annotated[
         "--prompt",
         "-p",
         metavar="TEXT",
-        help='What the face should become: "a smiling face", or only what changes: "with glasses". Several '
-        "are edits one after the other.",
+        help='What the face should become: "a smiling face", or only what changes: "with glasses". '
+        "Repeat it to apply several edits, one after another.",
         show_default=False,
     ),
 ]
@@ -253,7 +268,8 @@ Neutrals = Annotated[
     of_edit(
         "--neutral",
         metavar="TEXT",
-        help="What the face is now, in the same words; one for all prompts, or one for each.",
+        help="Text that describes the face as it is now, in the same words as the prompt; one for all "
+        "prompts, or one for each.",
         show_default=DEFAULT_NEUTRAL,
     ),
 ]
@@ -261,8 +277,9 @@ Beta = Annotated[
     float | None,
     of_edit(
         "--beta",
-        help="Keep channels whose relevance is at least this; higher changes less else.",
-        show_default="chosen to keep --channels",
+        help="Threshold: shift only channels whose relevance to the prompt is at least this; a higher "
+        "one changes fewer other attributes.",
+        show_default="chosen from --channels",
     ),
 ]
 Channels = Annotated[
@@ -270,14 +287,14 @@ Channels = Annotated[
     of_edit(
         "--channels",
         min=1,
-        help="Choose beta so that this many style channels change.",
+        help="Choose beta so that this many style channels are shifted.",
         show_default="the pack's",
     ),
 ]
 Literal = Annotated[
     bool,
     of_edit(
-        "--literal", help='Take the prompt as it stands: do not join "with glasses" to the neutral text.'
+        "--literal", help='Use the prompt as it is; otherwise "with glasses" becomes "face with glasses".'
     ),
 ]
 Layers = Annotated[
@@ -292,16 +309,16 @@ Relevance = Annotated[
     settings.RelevanceMode | None,
     of_edit(
         "--relevance",
-        help="How it is found what style channels do: as published (hours, once); on smaller pictures; or "
-        "estimated from derivatives.",
-        show_default="the pack's, or what was measured, or gradient",
+        help="How the relevance of the style channels is measured. exact: as in the paper (hours, "
+        "once); preview: on smaller images; gradient: estimated from derivatives.",
+        show_default="the pack's, else exact if it was measured, else gradient",
     ),
 ]
 PrecisionOption = Annotated[
     settings.Precision,
     of_common(
         "--precision",
-        help="What pictures are rendered in: half precision is quicker on GPUs, and slower on most CPUs.",
+        help="Precision of rendering; half precision is faster on GPUs and slower on most CPUs.",
     ),
 ]
 ShardOption = Annotated[
@@ -309,7 +326,7 @@ ShardOption = Annotated[
     of_machines(
         "--shard",
         metavar="I/N",
-        help="Do only this part of the work: 0/4, 1/4, 2/4 and 3/4 are all of it.",
+        help="Do only part I of N of the work; 0/4, 1/4, 2/4 and 3/4 together are all of it.",
         show_default="all",
     ),
 ]
@@ -317,8 +334,8 @@ Method = Annotated[
     MethodName | None,
     of_edit(
         "--method",
-        help="global: one direction for all faces; optimize: each face by gradient descent; mapper: networks "
-        "trained for one sentence (--mapper).",
+        help="global: one direction for all faces; optimize: optimization of each face's latent; "
+        "mapper: a network trained for one prompt (--mapper).",
         show_default="global",
     ),
 ]
@@ -335,39 +352,42 @@ Mapper = Annotated[
 Free = Annotated[
     bool,
     of_optimize(
-        "--free", help="Optimize without holding on to a face: from the average one, if no INPUT is given."
+        "--free",
+        help="Let both weights, --lambda-l2 and --lambda-id, default to 0; without an INPUT, start "
+        "from the average face.",
     ),
 ]
 Official = Annotated[
     bool,
     of_optimize(
         "--official",
-        help="Optimize exactly as the paper's code by default: 300 steps, no identity loss, the prompt as it "
-        "stands.",
+        help="Use the defaults of the official code: 300 steps, no identity loss, the prompt as it is.",
     ),
 ]
 Space = Annotated[
     settings.Space | None,
-    of_optimize("--space", help="What is optimized: W+, or the style channels.", show_default="w+"),
+    of_optimize(
+        "--space",
+        help="Latent space to optimize in: W+, or the style channels (StyleSpace).",
+        show_default="w+",
+    ),
 ]
 Iterations = Annotated[
     int | None,
-    of_optimize("--iterations", min=1, max=100_000, help="Steps of optimization.", show_default="the pack's"),
+    of_optimize("--iterations", min=1, max=100_000, help="Optimization steps.", show_default="the pack's"),
 ]
-LearningRate = Annotated[float | None, of_optimize("--lr", help="Step size.", show_default="the pack's")]
+LearningRate = Annotated[float | None, of_optimize("--lr", help="Learning rate.", show_default="the pack's")]
 LambdaL2 = Annotated[
     float | None,
     of_optimize(
         "--lambda-l2",
-        help="How much the latent is held to where it was; less changes more.",
+        help="Weight of the squared distance from the initial latent; a lower weight allows larger changes.",
         show_default="the pack's",
     ),
 ]
 LambdaId = Annotated[
     float | None,
-    of_optimize(
-        "--lambda-id", help="How much the face must stay the same person.", show_default="the pack's"
-    ),
+    of_optimize("--lambda-id", help="Weight of the identity loss.", show_default="the pack's"),
 ]
 Crops = Annotated[
     int | None,
@@ -375,7 +395,8 @@ Crops = Annotated[
         "--crops",
         min=0,
         max=64,
-        help="Show CLIP so many random crops of each picture in the place of the whole.",
+        help="Number of random crops of each image that CLIP sees instead of the whole image; 0 for "
+        "the whole.",
         show_default="the pack's",
     ),
 ]
@@ -389,7 +410,7 @@ SaveSteps = Annotated[
         "--save-steps",
         metavar="K",
         min=0,
-        help="Write the picture of every Kth step, into a folder beside the result.",
+        help="Save the image of every Kth step, in a folder next to the result.",
         show_default="none",
     ),
 ]
@@ -398,20 +419,20 @@ Animation = Annotated[
     of_pictures(
         "--animation",
         metavar="FILE",
-        help="Also write the way there and back as .gif, .webp or .mp4, for one input; of an optimization "
-        "the way it took.",
+        help="Also write an animation of the edit, forward and back (.gif, .webp or .mp4; one input "
+        "only); for --method optimize, of its steps.",
         show_default=False,
     ),
 ]
-Recursive = Annotated[bool, of_batch("--recursive", "-r", help="Look into folders inside folders.")]
+Recursive = Annotated[bool, of_batch("--recursive", "-r", help="Search folders recursively.")]
 Manifest = Annotated[
     str | None,
     of_batch(
         "--manifest",
         metavar="FILE|-",
-        help="Rows of inputs, each with its own edit: CSV with the columns input, output, prompt, "
-        "neutral, alpha, beta, channels, mapper, direction (what is empty is the command's), or JSON "
-        "lines.",
+        help="Table of inputs, each with its own edit: CSV with the columns input, output, prompt, "
+        "neutral, alpha, beta, channels, mapper, direction (an empty cell takes the value from "
+        "the command line), or JSON lines.",
         show_default=False,
     ),
 ]
@@ -419,7 +440,7 @@ SkipExisting = Annotated[
     bool,
     of_batch(
         "--skip-existing",
-        help="Leave out inputs whose results are there already: go on with a job that was stopped.",
+        help="Skip inputs whose results exist already, to resume a batch that was stopped.",
     ),
 ]
 FailFast = Annotated[bool, of_batch("--fail-fast", help="Stop at the first input that fails.")]
@@ -428,8 +449,8 @@ Name = Annotated[
     of_output(
         "--name",
         metavar="TEMPLATE",
-        help="Names in the folder, of {stem}, {edit}, {prompt}, {neutral}, {method}, {alpha}, {number}, "
-        "{folder} and {seed}.",
+        help="Template of the file names in the folder, with {stem}, {edit}, {prompt}, {neutral}, "
+        "{method}, {alpha}, {number}, {folder} and {seed}.",
         show_default="{stem}_{edit}.png",
     ),
 ]
@@ -438,7 +459,7 @@ Rows = Annotated[
     of_batch(
         "--manifest",
         metavar="FILE|-",
-        help="Rows of inputs: CSV with the columns input and output, or JSON lines.",
+        help="Table of inputs: CSV with the columns input and output, or JSON lines.",
         show_default=False,
     ),
 ]

@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from styleclip_cli.cli import options
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
@@ -31,10 +29,10 @@ def precompute_stats(
     layers: options.Layers = None,
     relevance: Annotated[
         RelevanceMode,
-        typer.Option(
+        options.of_edit(
             "--relevance",
-            help="How it is found what style channels do: as published (hours at 1024 pixels); on smaller "
-            "pictures; or estimated from derivatives.",
+            help="How the relevance of the style channels is measured. exact: as in the paper (hours at "
+            "1024 pixels); preview: on smaller images; gradient: estimated from derivatives.",
         ),
     ] = "exact",
     shard: options.ShardOption = None,
@@ -47,11 +45,11 @@ def precompute_stats(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Measure the style channels' statistics and relevance, and keep them in the cache.
+    """Measure the statistics and relevance of the style channels, and cache them.
 
-    Can be stopped at any time and started again: what is done is kept. For several processes that share the
-    cache: torchrun --nproc-per-node 2 -m styleclip_cli precompute-stats ... For machines that do not share
-    it, --shard on each and then styleclip merge.
+    It can be stopped and restarted at any time: finished work is kept. With several processes that share the
+    cache: torchrun --nproc-per-node 2 -m styleclip_cli precompute-stats ... On machines that do not share
+    it, use --shard on each and then styleclip merge.
 
     Example: styleclip precompute-stats --models toy
     """

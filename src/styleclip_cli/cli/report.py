@@ -85,7 +85,7 @@ class Reporter:
         quiet: Say nothing but errors.
         notes: Make remarks and show progress; without, there are results and errors alone.
         json: Results are told as JSON lines, by `record`, whether quiet or not.
-        aside: Standard output is taken by a picture: results are told on standard error.
+        aside: Standard output is taken by an image: results are told on standard error.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class Reporter:
             _write(sys.stderr, line)
 
     def picture(self, picture: Image.Image) -> None:
-        """Show a picture on stderr, if that is a terminal with true colours."""
+        """Show an image on stderr, if that is a terminal with true colours."""
         from styleclip_cli.pictures.terminal import can_show, to_text
 
         if not self.quiet and can_show(sys.stderr):

@@ -19,13 +19,13 @@ _of_sample = partial(typer.Option, rich_help_panel="Sample")
 
 def sample(
     seed: Annotated[
-        str, _of_sample("--seed", metavar="SEEDS", help="Which faces: 7, or 1-8, or 1-8,20.")
+        str, _of_sample("--seed", metavar="SEEDS", help="Seeds of the faces: 7, or 1-8, or 1-8,20.")
     ] = "1-8",
     truncation: Annotated[
         float | None,
         _of_sample(
             "--truncation",
-            help="How far faces may lie from the average one (1: all the way).",
+            help="Truncation psi: scales the distance from the mean latent (1: no truncation).",
             show_default="the pack's",
         ),
     ] = None,
@@ -35,7 +35,7 @@ def sample(
     sheet: Annotated[
         Path | None,
         options.of_output(
-            "--sheet", metavar="PICTURE", help="Also write all faces on one sheet.", show_default=False
+            "--sheet", metavar="FILE", help="Also write a contact sheet of all faces.", show_default=False
         ),
     ] = None,
     overwrite: options.Overwrite = False,
@@ -46,7 +46,7 @@ def sample(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Make faces from seeds; each is written as a picture and as a latent.
+    """Generate faces from seeds; each is written as an image and a latent.
 
     Example: styleclip sample --seed 1-8 --out faces --sheet faces.png
     """

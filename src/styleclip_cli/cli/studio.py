@@ -24,13 +24,16 @@ _of_page = partial(typer.Option, rich_help_panel="Page")
 
 
 def studio(
-    port: Annotated[int, _of_page(min=0, max=65535, help="Port; 0 takes any that is free.")] = 8765,
+    port: Annotated[int, _of_page(min=0, max=65535, help="Port; 0 takes any free one.")] = 8765,
     host: Annotated[
-        str, _of_page(help="Where to listen. Any other address lets other machines in, without a password.")
+        str,
+        _of_page(
+            help="Address to listen on. Any address but 127.0.0.1 lets other machines in, without a password."
+        ),
     ] = "127.0.0.1",
-    browser: Annotated[bool, _of_page(help="Open the page in the usual browser.")] = True,
+    browser: Annotated[bool, _of_page(help="Open the page in the default browser.")] = True,
     max_megabytes: Annotated[
-        float, options.of_photos(min=0.001, max=2000, help="Refuse larger files of photos.")
+        float, options.of_photos(min=0.001, max=2000, help="Refuse larger photo files.")
     ] = 25,
     max_megapixels: options.MaxMegapixels = 100,
     models: options.Models = None,
@@ -41,9 +44,9 @@ def studio(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Open the studio: a page on this machine to drop photos on, and to edit faces while you look.
+    """Open the studio, a local web page for editing faces interactively.
 
-    Nothing leaves this machine. Photos are forgotten when the page is closed; Ctrl-C ends it.
+    Nothing leaves this machine. Photos are forgotten when the page is closed; Ctrl-C stops the server.
 
     Example: styleclip studio --models toy
     """

@@ -1,4 +1,4 @@
-"""`styleclip train-mapper`: networks that do one sentence's edit, on any face, in one pass."""
+"""`styleclip train-mapper`: networks that make the edit of one prompt, for any face, in one forward pass."""
 
 from __future__ import annotations
 
@@ -69,7 +69,8 @@ def train_mapper(
         MapperKind | None,
         _of_mapper(
             "--kind",
-            help="A network for each level, one for all of W+, or one for each style layer.",
+            help="levels: a network for each level of W+; single: one for all of W+; styles: one for each "
+            "style layer.",
             show_default="levels",
         ),
     ] = None,
@@ -77,7 +78,7 @@ def train_mapper(
         MapperNorm | None,
         _of_mapper(
             "--norm",
-            help="What the networks normalise first; the published ones: layers.",
+            help="Axis over which the networks normalise their input; the published mappers use layers.",
             show_default="channels",
         ),
     ] = None,
@@ -86,9 +87,9 @@ def train_mapper(
         _of_training(
             "--latents",
             metavar="INPUT",
-            help="Faces to learn from: latents (.npz, train_faces.pt), photos, folders of photos, seeds. May "
-            "be repeated.",
-            show_default="sampled ones",
+            help="Faces to train on: latents (.npz, train_faces.pt), photos, folders of photos, seeds. "
+            "May be repeated.",
+            show_default="sampled faces",
         ),
     ] = None,
     validation: Annotated[
@@ -97,11 +98,12 @@ def train_mapper(
             "--validation",
             metavar="INPUT",
             help="Faces to validate on, of the same kinds.",
-            show_default="some of the others",
+            show_default="held out from the others",
         ),
     ] = None,
     steps: Annotated[
-        int | None, _of_training("--steps", min=1, max=10**7, help="Steps.", show_default="the pack's")
+        int | None,
+        _of_training("--steps", min=1, max=10**7, help="Training steps.", show_default="the pack's"),
     ] = None,
     batch: Annotated[
         int | None,
@@ -109,37 +111,40 @@ def train_mapper(
             "--batch",
             min=1,
             max=4096,
-            help="Faces a step, of all processes together.",
+            help="Faces per step, over all processes.",
             show_default="the pack's",
         ),
     ] = None,
-    lr: Annotated[float | None, _of_training("--lr", help="Step size.", show_default="the pack's")] = None,
+    lr: Annotated[
+        float | None, _of_training("--lr", help="Learning rate.", show_default="the pack's")
+    ] = None,
     optimizer: Annotated[
         OptimizerName | None,
         _of_training(
             "--optimizer",
-            help="ranger is the paper's; it needs the extra \\[train].",
+            help="Optimizer; ranger is the paper's, and needs the extra \\[train].",
             show_default="the pack's",
         ),
     ] = None,
     lambda_clip: Annotated[
-        float | None, _of_training("--lambda-clip", help="Weight of the text.", show_default="the pack's")
+        float | None,
+        _of_training("--lambda-clip", help="Weight of the CLIP loss.", show_default="the pack's"),
     ] = None,
     lambda_id: Annotated[
         float | None,
-        _of_training("--lambda-id", help="Weight of staying the same person.", show_default="the pack's"),
+        _of_training("--lambda-id", help="Weight of the identity loss.", show_default="the pack's"),
     ] = None,
     lambda_l2: Annotated[
         float | None,
         _of_training(
-            "--lambda-l2", help="Weight of staying near; less changes more.", show_default="the pack's"
+            "--lambda-l2",
+            help="Weight of the offset's mean square; a lower weight allows larger changes.",
+            show_default="the pack's",
         ),
     ] = None,
     truncation: Annotated[
         float | None,
-        _of_training(
-            "--truncation", help="How far sampled faces lie from the average one.", show_default="the pack's"
-        ),
+        _of_training("--truncation", help="Truncation psi of the sampled faces.", show_default="the pack's"),
     ] = None,
     crops: Annotated[
         int | None,
@@ -147,7 +152,7 @@ def train_mapper(
             "--crops",
             min=0,
             max=64,
-            help="Show CLIP so many random crops instead of the whole.",
+            help="Number of random crops that CLIP sees instead of the whole image; 0 for the whole.",
             show_default="none",
         ),
     ] = None,
@@ -157,7 +162,7 @@ def train_mapper(
             "--validate-every",
             metavar="STEPS",
             min=1,
-            help="Steps between validations; each also writes a picture and a checkpoint.",
+            help="Steps between validations; each also writes an image and a checkpoint.",
             show_default="the pack's",
         ),
     ] = None,
@@ -165,15 +170,18 @@ def train_mapper(
         bool,
         _of_training(
             "--official",
-            help="Train as the paper's code by default: 50,000 steps of Ranger, the prompt as it stands.",
+            help="Use the defaults of the official code: 50,000 steps of Ranger, the prompt as it is.",
         ),
     ] = False,
     precision: Annotated[
         Precision | None,
-        _of_training("--precision", help="Of the generator and the losses.", show_default="fp32"),
+        _of_training("--precision", help="Precision of the generator and the losses.", show_default="fp32"),
     ] = None,
     compile: Annotated[
-        bool, _of_training("--compile", help="Let torch.compile make steps faster, after a slow first one.")
+        bool,
+        _of_training(
+            "--compile", help="Compile the generator with torch.compile: faster steps after a slow first one."
+        ),
     ] = False,
     out: Annotated[
         Path | None,
@@ -182,7 +190,7 @@ def train_mapper(
             "-o",
             metavar="FOLDER",
             help="Folder of the run.",
-            show_default="beside the weights, under the prompt's words",
+            show_default="next to the weights, named after the prompt",
         ),
     ] = None,
     resume: Annotated[
@@ -190,7 +198,7 @@ def train_mapper(
         options.of_output(
             "--resume",
             metavar="FOLDER",
-            help="Go on with a run that was stopped, as if it had not been; only --steps may change.",
+            help="Resume a stopped run exactly where it was; only --steps may change.",
             show_default=False,
         ),
     ] = None,
@@ -201,14 +209,16 @@ def train_mapper(
     no_kernels: options.NoKernels = False,
     seed: Annotated[
         int | None,
-        options.of_common("--seed", min=0, max=2**32 - 1, help="Of everything random.", show_default="0"),
+        options.of_common(
+            "--seed", min=0, max=2**32 - 1, help="Seed of all random numbers.", show_default="0"
+        ),
     ] = None,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Train a mapper for one sentence; `styleclip edit --mapper` then uses it on any face.
+    """Train a mapper for one prompt; `styleclip edit --mapper` then applies it to any face.
 
-    Can be stopped at any time (Ctrl-C) and gone on with (--resume). For several processes:
+    Training can be stopped at any time (Ctrl-C) and resumed (--resume). With several processes:
     torchrun --nproc-per-node 2 -m styleclip_cli train-mapper ...
 
     Example: styleclip train-mapper --prompt "with glasses" --models toy

@@ -1,4 +1,4 @@
-"""`styleclip transfer`: something of a second person on the first."""
+"""`styleclip transfer`: a part of one face on another."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def transfer(
         options.of_edit(
             "--from",
             metavar="INPUT",
-            help="Whom to take it from: an image, a latent file of one face, or seed:7.",
+            help="Source face: an image, a latent file of one face, or seed:7.",
             show_default=False,
         ),
     ],
@@ -48,7 +48,8 @@ def transfer(
             "--alpha",
             "-a",
             metavar="NUMBER[,NUMBER...]",
-            help="How far: 1 is all the way, 0 nothing. Several make a strip: original, first, second ...",
+            help="Strength: 1 takes over the source's style channels in full, 0 changes nothing. Several "
+            "make a strip: original, first, second ...",
             show_default="1",
         ),
     ] = None,
@@ -68,9 +69,7 @@ def transfer(
     face: options.Face = "largest",
     from_face: Annotated[
         str,
-        options.of_photos(
-            "--from-face", metavar="largest|N", help="Which face of the photo that is taken from."
-        ),
+        options.of_photos("--from-face", metavar="largest|N", help="Which face of the --from photo."),
     ] = "largest",
     no_align: options.NoAlign = False,
     crop: options.Crop = False,
@@ -103,7 +102,7 @@ def transfer(
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
 ) -> None:
-    """Give faces something of another one: its hair, its glasses, its smile.
+    """Give faces a part of another face: its hair, its glasses, its smile.
 
     Example: styleclip transfer me.jpg --from friend.jpg --prompt "hair"
     """

@@ -1,13 +1,13 @@
-"""Choose strength and threshold for each face: as strong as it pays, no stronger.
+"""Choose strength and threshold for each face: the smallest strength that completes the edit.
 
-For each candidate (the same prompt by few style channels and by many) the strength is raised step by step.
-What counts is the progress of the image along the text direction in CLIP space (`Scores.progress`): it
-rises, and levels off where the edit is complete; beyond, only other things change. The smallest strength is
-taken that makes 95 % of the largest progress at which the identity is kept. Of the candidates that come to at
-least 80 % of the best one's progress, the one is taken with the highest directional similarity: the cleanest.
+For each candidate (the same prompt with few style channels and with many) the strength is raised step by
+step. The criterion is the progress of the image along the text direction in CLIP space (`Scores.progress`):
+it rises, and levels off where the edit is complete; beyond that, only other attributes change. The smallest
+strength that reaches 95 % of the largest progress with the identity kept is taken. Among the candidates that
+reach at least 80 % of the best one's progress, the one with the highest directional similarity is taken.
 
-The two shares and the steps were set on the toy world's first 30 faces a prompt; `benchmarks/auto.py`
-measures them on others, by a judge that is not CLIP.
+The two shares and the steps were set on the toy world's first 30 faces per prompt; `benchmarks/auto.py`
+evaluates them on other faces, by a judge that is not CLIP.
 """
 
 from __future__ import annotations
@@ -42,13 +42,13 @@ _PATIENCE = 2
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """What was chosen for one face.
+    """The edit and strength chosen for one face.
 
     Attributes:
-        edit: Of the candidates.
+        edit: The chosen candidate.
         alpha: Strength.
-        edited: The face after it.
-        scores: How it did.
+        edited: The edited face.
+        scores: Its scores.
     """
 
     edit: Edit
@@ -59,14 +59,14 @@ class Choice:
 
 @dataclass
 class AlphaSweep:
-    """The strengths tried for one candidate on one face, and what came of each.
+    """The strengths tried for one candidate on one face, with their results.
 
     Attributes:
-        keep_identity: Least cosine of the face embeddings before and after.
+        keep_identity: Minimum cosine of the face embeddings before and after.
         alphas: Strengths.
         faces: The face at each.
-        scores: What was measured at each.
-        ended: Whether stronger ones are not worth trying.
+        scores: The scores at each.
+        ended: Whether larger strengths need not be tried.
     """
 
     keep_identity: float
@@ -81,7 +81,7 @@ class AlphaSweep:
         Args:
             alpha: Strength.
             face: The face at it.
-            measured: What was measured there.
+            measured: The scores at it.
         """
         lost = not measured.keeps(self.keep_identity)
         if lost and self.alphas:
@@ -96,12 +96,12 @@ class AlphaSweep:
 
     @property
     def largest(self) -> float:
-        """The most progress that a step made."""
+        """The largest progress of a step."""
         return max(one.progress for one in self.scores)
 
     @property
     def chosen(self) -> int:
-        """Number of the smallest strength at which the edit is complete."""
+        """Index of the smallest strength at which the edit is complete."""
         if self.largest < NO_PROGRESS:  # it leads nowhere, or the face has it already: as little as can be
             return 0
         return next(i for i, one in enumerate(self.scores) if one.progress >= COMPLETE * self.largest)
@@ -119,7 +119,7 @@ class _Measured(NamedTuple):
 
 
 def candidates(channels: int) -> list[int]:
-    """How many style channels the candidates move: a tenth of the pack's default, a third, and all.
+    """How many style channels the candidates shift: a tenth of the pack's default, a third, and all.
 
     Args:
         channels: The pack's default.
@@ -141,16 +141,16 @@ def choose(
 ) -> list[Choice]:
     """Choose an edit and its strength for each face.
 
-    Without texts to go by (a direction between images), the default strength is taken, or the largest below
-    it that keeps the identity.
+    Without texts (a direction between two sets of images), the default strength is taken, or the largest
+    below it that keeps the identity.
 
     Args:
         renderer: Renders the faces at each strength.
         judge: Embeds the images.
         faces: Single ones.
         edits: The candidates.
-        default_alpha: Strength where none is chosen; negative to go the other way.
-        keep_identity: Least cosine of the face embeddings before and after, from -1 to 1; without an
+        default_alpha: Strength where none is chosen; negative to reverse the edit.
+        keep_identity: Minimum cosine of the face embeddings before and after, from -1 to 1; without an
             identity network any is kept.
         advance: Called with (done, total) steps.
 

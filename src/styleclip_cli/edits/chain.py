@@ -1,4 +1,4 @@
-"""Several edits, one after the other, each at its own strength."""
+"""Several edits, applied one after another, each at its own strength."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from styleclip_cli.inversion import FaceLatent
 
 @dataclass(frozen=True, eq=False)
 class Chain:
-    """Edits in order. Steps in style space add up; what moves W+ sees the face as the steps before left it.
+    """Edits in order. Offsets in style space add up; edits of W+ start from the result of the edits before.
 
     Attributes:
         steps: Edits, each with its strength.
@@ -22,12 +22,12 @@ class Chain:
 
     @property
     def target(self) -> str:
-        """Where all of them lead."""
+        """The target texts of all edits."""
         return ", then ".join(edit.target for edit, _ in self.steps)
 
     @property
     def neutral(self) -> str:
-        """Where they start."""
+        """The neutral texts of all edits."""
         return ", ".join(dict.fromkeys(edit.neutral for edit, _ in self.steps if edit.neutral))
 
     def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
@@ -35,7 +35,7 @@ class Chain:
 
         Args:
             face: One face, or several joined.
-            alphas: What the strengths of all steps are multiplied by.
+            alphas: Factors of the strengths of all steps.
 
         Returns:
             The face at each.
@@ -49,9 +49,9 @@ class Chain:
         return results
 
     def entries(self) -> Mapping[str, Any]:
-        """What a recipe says of it: nothing as a whole, its steps say it."""
+        """Its entries in a recipe: none, as each step has its own."""
         return {}
 
     def summary(self) -> str:
-        """Each step's strength."""
+        """The strength of each step."""
         return "; ".join(f"{edit.target} {alpha:g} ({edit.summary()})" for edit, alpha in self.steps)

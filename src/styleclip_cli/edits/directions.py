@@ -1,10 +1,10 @@
-"""Global directions: a sentence becomes one step in style space, the same for every face.
+"""Global directions: a prompt becomes one direction in style space, the same for every face.
 
-Paper section 6; official MapTS.GetBoundary. With r the cosines between each channel's relevance and the
-text direction: channels with |r| < beta are dropped, the rest is divided by max |r| and multiplied by each
-channel's standard deviation. A strength alpha adds alpha times that: the strongest channel moves by alpha
-standard deviations. (Dividing by the maximum and the standard deviations are in the official code, not in
-the paper's formula.)
+Paper section 6; official MapTS.GetBoundary. Let r be the cosine between a channel's relevance and the text
+direction. Channels with |r| < beta are dropped; for the others, r is divided by max |r| and multiplied by the
+channel's standard deviation. An edit adds alpha times that, so the most relevant channel is shifted by alpha
+standard deviations. (The division by the maximum and the factor of the standard deviation are in the official
+code, not in the paper's formula.)
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class TopChannel(NamedTuple):
     Attributes:
         layer: Its style layer.
         channel: Its index inside the layer.
-        relevance: Cosine between its effect and the text direction.
-        delta: What alpha = 1 adds to it.
+        relevance: Cosine between its relevance and the text direction.
+        delta: Its shift at alpha = 1.
     """
 
     layer: StyleLayer
@@ -52,15 +52,15 @@ class TopChannel(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Direction:
-    """A step in style space.
+    """A direction in style space.
 
     Attributes:
-        delta: [size], float32: what alpha = 1 adds to the styles; zero in channels that take no part. For
-            a direction found from a text, alpha is the strongest channel's displacement in its standard
+        delta: [size], float32: the offset of the styles at alpha = 1; zero in unused channels. For a
+            direction found from a text, alpha is the shift of the most relevant channel in standard
             deviations.
-        relevance: [size], float32: cosine of each channel that takes part with the text direction.
-        beta: Smallest |relevance| that took part.
-        num_channels: How many channels take part.
+        relevance: [size], float32: cosine of each used channel with the text direction.
+        beta: Threshold of |relevance|.
+        num_channels: Number of channels that are shifted.
         target: The text it leads to.
         neutral: The text it starts from.
         widths: Channels of each style layer.
@@ -85,7 +85,7 @@ class Direction:
             raise ValueError(f"delta {tuple(self.delta.shape)}, widths sum to {size}")
 
     def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
-        """Move faces along it: alpha times `delta` is added to their styles.
+        """Edit faces: alpha times `delta` is added to their styles.
 
         Args:
             face: One face, or several joined.
@@ -97,7 +97,7 @@ class Direction:
         return [face.moved(style_offset=alpha * self.delta.to(face.w_plus)[None]) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
-        """What a recipe says of it."""
+        """Its entries in a recipe."""
         return {"beta": self.beta, "channels": self.num_channels, "confidence": self.confidence}
 
     def summary(self) -> str:
@@ -105,7 +105,7 @@ class Direction:
         return f"beta {self.beta:.9g}  {self.num_channels} channels"
 
     def top(self, n: int, style_space: StyleSpace) -> list[TopChannel]:
-        """List the channels that the sentence moves most, by |relevance|.
+        """List the most relevant channels, by |relevance|.
 
         Args:
             n: How many at most.
@@ -208,11 +208,11 @@ def find_direction(
     """Turn a direction in CLIP space into one in style space.
 
     Args:
-        relevance: What each channel does in CLIP space.
-        statistics: Spread of each channel.
+        relevance: Relevance of each channel in CLIP space.
+        statistics: Standard deviation of each channel.
         text_direction: [D], unit length.
-        beta: Smallest |cosine| of a channel that takes part; None chooses it.
-        channels: For rule "channels": how many take part.
+        beta: Smallest |cosine| of a channel that is shifted; None chooses it.
+        channels: For rule "channels": how many are shifted.
         rule: "channels", or "gui" for the official interface's choice.
         gui_threshold: For rule "gui": more channels than this.
         target: Text it leads to, kept with it.
@@ -270,10 +270,10 @@ def find_direction(
 
 
 def beta_for_channels(strength: Tensor, channels: int) -> float:
-    """Choose beta so that a number of channels takes part (ties let in more).
+    """Choose beta so that a number of channels is kept (more in case of ties).
 
-    Between the last channel kept and the first one dropped, the number with the fewest decimals is taken,
-    so that the beta that is printed gives the same channels when it is typed.
+    The number with the fewest decimals between the last channel kept and the first one dropped is taken, so
+    that the printed beta gives the same channels when it is entered.
 
     Args:
         strength: [K], |cosine| of each channel.

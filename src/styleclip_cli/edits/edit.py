@@ -1,4 +1,4 @@
-"""What all methods have in common: a face and strengths in, edited faces out."""
+"""The interface of all methods: a face and strengths in, edited faces out."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from styleclip_cli.inversion import FaceLatent
 
 
 class Edit(Protocol):
-    """One edit, by whichever method.
+    """An edit by any method.
 
     Attributes:
-        target: What it leads to.
-        neutral: What it starts from.
+        target: The target text.
+        neutral: The neutral text.
     """
 
     @property
@@ -27,17 +27,17 @@ class Edit(Protocol):
 
         Args:
             face: One face, or several joined.
-            alphas: Strengths; 0 leaves the face as it is, negative ones lead the other way.
+            alphas: Strengths; 0 leaves the face unchanged, negative ones reverse the edit.
 
         Returns:
             The face at each strength.
         """
 
     def entries(self) -> Mapping[str, Any]:
-        """What a recipe says of it beside the texts (see `Recipe`)."""
+        """Its entries in a recipe, except the texts (see `Recipe`)."""
 
     def summary(self) -> str:
-        """The same in a few words, for the line about a result."""
+        """A short form of the same, for the line of a result."""
 
 
 def edited_each(
@@ -46,16 +46,16 @@ def edited_each(
     alphas: Sequence[float],
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[list[FaceLatent] | None]:
-    """Edit faces, together those that have no generator of their own.
+    """Edit faces; those without a tuned generator are edited in one batch.
 
     Args:
         edit: The edit.
-        faces: One after the other, each a single one.
+        faces: Single faces.
         alphas: Strengths.
-        stopped: Asked before each round of work whether to leave the rest undone.
+        stopped: Called before each round of work; tells whether to stop.
 
     Returns:
-        Each face at each strength; None for those that were left undone.
+        Each face at each strength; None for those that were not edited.
     """
     alone = [[i] for i, face in enumerate(faces) if face.weight_deltas]
     joint = [i for i, face in enumerate(faces) if not face.weight_deltas]

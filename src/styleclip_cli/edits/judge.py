@@ -1,4 +1,4 @@
-"""CLIP and the identity network as judges: what they see in images, and what CLIP makes of texts."""
+"""Embeddings of images and texts by CLIP and the identity network."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Judge:
     """Embeds images and texts with a pack's CLIP and identity network, each loaded when first needed.
 
     Args:
-        networks: Whose they are.
+        networks: The networks of the pack.
     """
 
     def __init__(self, networks: Networks) -> None:
@@ -68,8 +68,7 @@ class Judge:
     def text_direction(self, target: str, neutral: str) -> Tensor:
         """Direction from one text to another in CLIP space.
 
-        CLIP is asked once for each pair, and what it said is kept in the cache: an edit by a known sentence
-        need not load CLIP.
+        Each direction is computed once and cached, so that an edit with a known prompt need not load CLIP.
 
         Args:
             target: What the face should become.

@@ -1,4 +1,4 @@
-"""What optimization and mappers are driven by: how far an image is from a text, and from the same person.
+"""Losses of optimization and mappers: the distance of an image from a text, and from the same person.
 
 Official criteria/clip_loss.py and criteria/id_loss.py (paper section 4, equation 1). The text is encoded
 once; the networks are frozen, so that no gradient is kept for their weights.
@@ -45,7 +45,7 @@ class TextLoss:
 
     @property
     def relative(self) -> bool:
-        """Whether it needs to know what CLIP saw before the edit."""
+        """Whether it needs CLIP's embedding before the edit."""
         return self._compare == "direction"
 
     def __call__(self, images: Tensor, before: Tensor | None = None, crops: Tensor | None = None) -> Tensor:
@@ -54,10 +54,10 @@ class TextLoss:
         Args:
             images: [N, 3, H, W] in [-1, 1].
             before: CLIP's embeddings of the same faces before the edit, [N, D]; needed by "direction".
-            crops: [N, K, 3], where K random crops of each lie, each number in [0, 1]; None for the whole.
+            crops: [N, K, 3] in [0, 1], K random crops of each image; None for the whole image.
 
         Returns:
-            [N]: 1 - cosine to the text for "text"; for "direction" 1 - how far the embedding went that way.
+            [N]: 1 - cosine to the text for "text"; 1 - progress along the text direction for "direction".
         """
         seen = self.seen(images, crops)
         if self._compare == "text":
@@ -83,12 +83,12 @@ class TextLoss:
 
 
 def cropped(images: Tensor, crops: Tensor, smallest: float = 0.75) -> Tensor:
-    """Zoom into images, so that no single pixel can please CLIP.
+    """Cut out crops and resize them, so that CLIP cannot be fooled by single pixels.
 
     Args:
         images: [N, 3, H, W].
-        crops: [N, 3] in [0, 1]: side (from `smallest` to all of it), place from the left, from the top.
-        smallest: Side of the smallest crop, in parts of the image's.
+        crops: [N, 3] in [0, 1]: side (from `smallest` to the whole), position from the left, from the top.
+        smallest: Side of the smallest crop, relative to the image.
 
     Returns:
         [N, 3, H, W].
@@ -129,7 +129,7 @@ class IdentityLoss:
 
         Args:
             images: [N, 3, H, W] in [-1, 1].
-            person: What `person` gave before the edit, [N, D].
+            person: The result of `person` before the edit, [N, D].
 
         Returns:
             [N], from 0 to 2.

@@ -1,8 +1,8 @@
-"""The latent mapper: networks trained for one sentence say what to add to a face's latent.
+"""The latent mapper: networks trained for one prompt predict the offset of a face's latent.
 
-Paper section 5; official mapper/. The edited latent is w + alpha * strength * M(w); officially strength is
-a literal 0.1 and there is no alpha. Training is in `training/`; here a trained mapper is read and used,
-ours or a published one.
+Paper section 5; official mapper/. The edited latent is w + alpha * strength * M(w); in the official code,
+strength is a literal 0.1 and there is no alpha. This module reads and applies trained mappers, ours or
+published ones; training is in `training/`.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class TrainedMapper:
-    """A mapper with what belongs to it.
+    """A mapper with its metadata.
 
     Attributes:
         network: Frozen.
         target: The text it was trained for ("" if that is not known).
         neutral: The text that it starts from ("" for none, as officially).
-        strength: The offset is so many times what the network says.
+        strength: Factor between the network's output and the offset.
         fingerprint: Hash of the generator it was trained with; "" if that is not known.
         models: Name of that generator's pack.
-        notes: What else its file says, by name (steps, losses).
+        notes: Other metadata of its file, by name (steps, losses).
     """
 
     network: LatentMapper
@@ -75,7 +75,7 @@ class TrainedMapper:
 
     @classmethod
     def load(cls, path: Path) -> TrainedMapper:
-        """Read a mapper: ours, or a published checkpoint of StyleCLIP's (whose generator is left alone).
+        """Read a mapper: ours, or a published checkpoint of StyleCLIP's (whose generator is ignored).
 
         Args:
             path: A file of ours, or a published checkpoint.
@@ -112,12 +112,12 @@ class TrainedMapper:
         )
 
     def for_generator(self, generator: Generator, fingerprint: str, where: object) -> MapperEdit:
-        """The edit that it is on a generator.
+        """The edit by this mapper on a generator.
 
         Args:
             generator: Whose latents it maps.
             fingerprint: Hash of its weights.
-            where: What it was read from, for messages.
+            where: The file it was read from, for messages.
 
         Returns:
             The edit.
@@ -145,7 +145,7 @@ class MapperEdit:
 
     @property
     def target(self) -> str:
-        """The text it was trained for; a word for those that do not say."""
+        """The text it was trained for; a placeholder if it is not known."""
         return self.trained.target or "mapper"
 
     @property
@@ -154,13 +154,13 @@ class MapperEdit:
         return self.trained.neutral
 
     def offset(self, face: FaceLatent) -> Tensor:
-        """What alpha = 1 adds.
+        """The offset at alpha = 1.
 
         Args:
             face: One face, or several joined.
 
         Returns:
-            To W+ [N, num_ws, w_dim], or to the styles [N, size].
+            Of W+ [N, num_ws, w_dim], or of the styles [N, size].
         """
         mapper, space = self.trained.network, self.generator.style_space
         device = next(self.generator.parameters()).device
@@ -172,7 +172,7 @@ class MapperEdit:
             return self.trained.strength * space.concat(mapper.offsets(space.split(styles)))
 
     def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
-        """Move faces: one forward pass for all strengths.
+        """Edit faces, with one forward pass for all strengths.
 
         Args:
             face: One face, or several joined.
@@ -186,7 +186,7 @@ class MapperEdit:
         return [face.moved(**{which: alpha * offset}) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
-        """What a recipe says of it."""
+        """Its entries in a recipe."""
         return {"layers": ",".join(self.trained.network.levels)}
 
     def summary(self) -> str:

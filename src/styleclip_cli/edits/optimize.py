@@ -1,17 +1,17 @@
-"""Latent optimization: one face's latent is moved by gradient descent until CLIP sees the text.
+"""Latent optimization: the latent of each face is optimized by gradient descent to match a text in CLIP.
 
 Paper section 4; official optimization/run_optimization.py. The loss of a face is
 
     distance from the text + lambda_l2 * |latent - start|^2 + lambda_id * (1 - cosine of the face embeddings)
 
-with Adam and a step size that rises and falls. `OFFICIAL_OPTIMIZE` is what the official script does (but
-that its first step has no size, and its image is one step older than its latent). Gradients are kept for
-the latent alone.
+with Adam and a learning rate that rises and falls. `OFFICIAL_OPTIMIZE` reproduces the official script (except
+that there the first step has a learning rate of 0, and the image is one step older than the latent).
+Gradients are computed for the latent only.
 
-Ours differs where the evaluation said so. A generator may answer to a small step with nothing at all (a face
-without glasses is far from any with them), so that the gradient at one face is mostly noise, and descent in
-the thousands of numbers of W+ follows the noise. So first one step for all layers is looked for, and tried
-on other faces on the way between this one and random ones; then the face alone settles in W+ or StyleSpace.
+Ours deviates where this improved the evaluation. A generator may not respond to a small step at all (a face
+without glasses is far from any with them), so that the gradient at a single face is mostly noise, which an
+optimization of the thousands of entries of W+ follows. Therefore one offset shared by all layers is optimized
+first, on faces between this one and random ones; then the face alone is optimized in W+ or StyleSpace.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _EXPLORING, _SETTLING = 0.75, 0.2
 
 
 def learning_rate_at(step: int, steps: int, largest: float) -> float:
-    """Step size: a linear rise, a plateau, half a cosine down (official get_lr; StyleGAN2's projector).
+    """Learning rate: linear warm-up, plateau, cosine decay (official get_lr; StyleGAN2's projector).
 
     Args:
         step: From 0.
@@ -57,7 +57,7 @@ def learning_rate_at(step: int, steps: int, largest: float) -> float:
 
 
 def ramp_down(t: float) -> float:
-    """Share of the step size: all of it, then half a cosine over the last quarter.
+    """Factor of the learning rate: 1, then cosine decay over the last quarter.
 
     Args:
         t: Time, from 0 to 1.
@@ -70,12 +70,12 @@ def ramp_down(t: float) -> float:
 
 @dataclass(frozen=True)
 class Watch:
-    """Callbacks, while latents move.
+    """Callbacks during an optimization.
 
     Attributes:
         advance: Takes steps done, steps in all, and the loss terms.
-        stop: Asked after each step whether to end here, with the best so far.
-        frame: Takes (step, images [N, 3, R, R]) every `every` steps, and in the end those of the result.
+        stop: Called after each step; tells whether to stop with the best result so far.
+        frame: Takes (step, images [N, 3, R, R]) every `every` steps, and finally those of the result.
         every: Steps between frames; 0 for none.
     """
 
@@ -87,7 +87,7 @@ class Watch:
 
 @dataclass(frozen=True)
 class Optimization:
-    """An edit that has to be found for each face anew.
+    """An edit that is optimized for each face.
 
     Attributes:
         generator: Frozen.
@@ -95,7 +95,7 @@ class Optimization:
         identity: Frozen; None where there is none, or its weight is 0.
         target: The text.
         neutral: What the face is now.
-        settings: How.
+        settings: Settings of the optimization.
         watch: Callbacks.
     """
 
@@ -108,11 +108,11 @@ class Optimization:
     watch: Watch = Watch()
 
     def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
-        """Move faces, `settings.batch` at a time.
+        """Edit faces, `settings.batch` at a time.
 
         Args:
             face: One face, or several joined.
-            alphas: What the offset that was found is multiplied by.
+            alphas: Factors of the optimized offset.
 
         Returns:
             The face at each strength.
@@ -122,7 +122,7 @@ class Optimization:
         return [face.moved(**{which: alpha * offset}) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
-        """What a recipe says of it."""
+        """Its entries in a recipe."""
         s = self.settings
         return {
             "layers": "all" if s.layers is None else ",".join(map(str, s.layers)),
@@ -146,7 +146,7 @@ class Optimization:
 
 
 class _Descent:
-    """One batch of faces on its way."""
+    """The optimization of one batch of faces."""
 
     def __init__(self, edit: Optimization, face: FaceLatent) -> None:
         self._settings, self._generator, self._watch = edit.settings, edit.generator, edit.watch
@@ -185,10 +185,10 @@ class _Descent:
         return found
 
     def _explore(self) -> Tensor:
-        """One step for all layers, tried on other faces too: at first far away, in the end on this one.
+        """Optimize one offset for all layers on other faces too: distant ones at first, this one in the end.
 
-        All layers move as one, which has few directions to go astray in, and Adam looks back further than
-        usual, as each face says something else.
+        A shared offset has few degrees of freedom to overfit, and Adam averages over more steps than usual,
+        as the gradient differs from face to face.
         """
         steps, settings = self._explored, self._settings
         layers = self._free_layers()
@@ -212,7 +212,7 @@ class _Descent:
         return (step_of_all * layers).detach()
 
     def _settle(self, start: Tensor) -> Tensor:
-        """The descent of the paper, on these faces alone."""
+        """The optimization of the paper, on these faces alone."""
         settings = self._settings
         in_s = settings.space == "s"
         offset = start.clone().requires_grad_(True)
@@ -249,7 +249,7 @@ class _Descent:
         return best if settings.keep == "best" or self._stopped else offset.detach()
 
     def _before(self, styles: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """What CLIP and the identity network see before the edit, where the loss needs it."""
+        """Embeddings by CLIP and the identity network before the edit, where the loss needs them."""
         if not self._text.relative and self._identity is None:
             return None, None
         images = self._render(styles)
@@ -282,7 +282,7 @@ class _Descent:
         optimizer.step()
 
     def _report(self, done: int, terms: Mapping[str, Tensor], drawn: Callable[[], Tensor]) -> None:
-        """Call the callbacks, and ask whether to go on."""
+        """Call the callbacks, and return whether to continue."""
         watch, steps = self._watch, self._settings.steps
         self._done = done
         watch.advance(
@@ -294,7 +294,7 @@ class _Descent:
         self._stopped = watch.stop()
 
     def _styles(self, offset: Tensor | None = None) -> Tensor:
-        """Styles [N, size] of the faces, their W+ moved by an offset."""
+        """Styles [N, size] of the faces with an offset of their W+."""
         w_plus = self._w_plus if offset is None else self._w_plus + offset
         styles = self._space.concat(self._generator.styles(w_plus))
         return styles if self._shift is None else styles + self._shift

@@ -1,10 +1,10 @@
-"""What the parts of a face differ in, in words: "hair" -> black hair, blond hair, long hair, no hair ...
+"""Phrases for the variations of a part of a face: "hair" -> black hair, blond hair, long hair, no hair ...
 
-A direction leads from one text to another, but a part has no other text: "face with hair" against "face"
-finds who is bald, not what the hair is like. That shows in the ways in which people differ there.
+A text direction needs two texts, but a part has no opposite: "face with hair" against "face" finds baldness,
+not the properties of the hair. So the phrases name the ways in which the part differs between people.
 
-The phrases are few, and each names one thing that CLIP tells apart by sight. One that a CLIP knows from
-elsewhere only brings that along (green eyes, where all that was ever green were hats).
+The phrases are few, and each names one property that CLIP recognises visually. A word that a CLIP knows only
+from other objects would select those (green eyes, if only hats were ever green).
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ _ARTICLES = ("the ", "a ", "an ")
 
 
 def phrases_of(prompt: str, literal: bool = False) -> list[str]:
-    """Turn a prompt into what channels are asked about, one after the other.
+    """Turn a prompt into the phrases that channels are compared with.
 
     Args:
         prompt: A part ("hair"), a thing ("glasses"), or several of either, separated by commas.

@@ -1,4 +1,4 @@
-"""Sentences -> a direction in CLIP space.
+"""Texts -> a direction in CLIP space.
 
 A direction needs two texts in the same words: what the face should become and what it is. People often
 type only what changes ("with glasses", "smiling"); `resolve_prompt` joins that to the neutral text.
@@ -115,7 +115,7 @@ def resolve_prompt(prompt: str, neutral: str, literal: bool = False) -> tuple[st
 
 
 def text_embedding(clip: Clip, text: str, templates: Sequence[str] = IMAGENET_TEMPLATES) -> Tensor:
-    """Embed a text as the mean over many wordings.
+    """Embed a text as the mean over many templates.
 
     Each template's embedding has unit length, so has their mean after renormalising (prompt ensembling of
     Radford et al. 2021; zeroshot_classifier in the official StyleCLIP code).
@@ -192,16 +192,16 @@ def text_directions(
 
 
 def image_direction(clip: Clip, before: Tensor, after: Tensor, batch: int = 32) -> Tensor:
-    """Direction between two sets of images in CLIP space, in the place of one between texts.
+    """Direction between two sets of images in CLIP space, instead of one between texts.
 
-    It leads from the mean of the embeddings before to the mean after, each embedding of unit length. What the
-    sets differ in beside the wanted thing is in it too, less so the more images there are.
+    It is the direction between the means of their embeddings, each of unit length. Other differences between
+    the sets affect it as well, less so the more images there are.
 
     Args:
         clip: The image encoder.
-        before: Images [N, 3, H, W] in [-1, 1], without what the direction is to add.
-        after: Images [M, 3, H', W'] with it; they need not be of the same faces.
-        batch: How many are looked at at once.
+        before: Images [N, 3, H, W] in [-1, 1], without the attribute.
+        after: Images [M, 3, H', W'] with the attribute; they need not be of the same faces.
+        batch: Batch size.
 
     Returns:
         [D], float32, unit length, on the CPU.
@@ -259,7 +259,7 @@ def _tokens(text: str) -> list[str]:
 
 
 def _head(phrase: str) -> str:
-    """The noun of a noun phrase: the last word before what is said after it."""
+    """The noun of a noun phrase: the last word before its postmodifiers."""
     words = _tokens(phrase)
     cut = next((i for i, word in enumerate(words) if i and word in _AFTER), len(words))
     return words[cut - 1]

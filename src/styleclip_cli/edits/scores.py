@@ -1,4 +1,4 @@
-"""How far an edit came, and what it kept, as CLIP and the identity network see it."""
+"""Scores of an edit: its progress in CLIP space, and the identity that it keeps."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scores:
-    """What two images of a face say of the edit between them.
+    """Scores of an edit, from the images of a face before and after.
 
     Attributes:
         similarity: Directional CLIP similarity: cosine between the direction from the image before to the
             one after, and that from the neutral to the target text (StyleGAN-NADA's measure); None where
             the edit has no texts.
-        progress: How far the image moved along the text direction, in CLIP space (both ends are on the unit
-            sphere: at most 2); None as above.
+        progress: How far the embedding moved along the text direction in CLIP space (both ends are on the
+            unit sphere: at most 2); None as above.
         identity: Cosine of the identity network's embeddings before and after; None without one.
     """
 
@@ -65,7 +65,7 @@ def clip_direction(judge: Judge, edit: Edit) -> Tensor | None:
 
 
 def similarity_and_progress(before: Tensor, after: Tensor, direction: Tensor) -> tuple[Tensor, Tensor]:
-    """How far embeddings moved, and how much of that along a direction.
+    """Directional similarity and progress of embeddings along a direction.
 
     Args:
         before: CLIP's embeddings of the images before, [N, D] of unit length.
@@ -91,7 +91,7 @@ def scores(
         before: Images [N, 3, H, W] in [-1, 1], as the generator renders the faces.
         after: The same faces after the edit, [N, 3, H, W].
         direction: The edit's direction in CLIP space, [D] (`clip_direction`); None for none.
-        sign: -1 for a negative strength, which leads the other way.
+        sign: -1 for a negative strength, which reverses the edit.
 
     Returns:
         One for each face.

@@ -1,8 +1,8 @@
-"""The bank of sentences that a text is put into before CLIP reads it (prompt engineering).
+"""The templates that a text is inserted into before CLIP encodes it (prompt engineering).
 
-One wording says as much about the wording as about the thing; the average over many says mostly the
-thing. These are the 80 templates that CLIP's authors published for zero-shot ImageNet (Radford et al.
-2021, section 3.1.4). The official StyleCLIP code uses 79 of them: it leaves out MANY.
+The embedding of a single sentence depends on its wording; the average over many templates depends mostly on
+the text. These are the 80 templates that CLIP's authors published for zero-shot ImageNet (Radford et al.
+2021, section 3.1.4). The official StyleCLIP code uses 79 of them: it omits MANY.
 """
 
 from __future__ import annotations

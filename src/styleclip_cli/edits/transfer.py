@@ -1,11 +1,11 @@
 """Edits by reference: the hair of a second person on the first.
 
-Style channels that answer to what is asked for (their relevance is that of global directions, by size: which
-way a channel answers does not matter here) take the second face's styles; the others stay. What is asked for
-may be several phrases (see `edits.parts`), and a channel that answers to one of them takes part.
+Style channels that are relevant to the prompt take the styles of the second face; the others stay. The
+relevance is that of global directions, in absolute value, as its sign does not matter here. A prompt may
+stand for several phrases (see `edits.parts`); a channel is used if it is relevant to any of them.
 
-Without a prompt, whole W+ layers are taken: style mixing (Karras et al. 2019, section 3.1). As styles are
-affine in W+, that too is a choice of style channels.
+Without a prompt, whole W+ layers are transferred: style mixing (Karras et al. 2019, section 3.1). As styles
+are affine in W+, that too is a selection of style channels.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from styleclip_cli.synthesize import styles_of_face
 
 @dataclass(frozen=True, eq=False)
 class Transfer:
-    """A face's way to another one, in some style channels.
+    """Interpolation of a face towards another one, in some style channels.
 
     Attributes:
         generator: Whose styles these are.
         reference: [1, size], the other face's styles.
-        weight: [size] in [0, 1]: how far each channel goes at alpha = 1.
-        target: What is taken, in words.
+        weight: [size] in [0, 1]: weight of each channel at alpha = 1.
+        target: What is transferred, in words.
         neutral: The text that its phrases are compared with; "" for style mixing.
-        phrases: What channels were asked about.
-        beta: Smallest relevance that took part; None if each phrase had its own.
+        phrases: The phrases that channels were compared with.
+        beta: Relevance threshold; None if each phrase had its own.
         layers: The W+ layers of style mixing; empty with a prompt.
     """
 
@@ -59,15 +59,15 @@ class Transfer:
 
     @property
     def num_channels(self) -> int:
-        """How many channels take part."""
+        """Number of channels that are used."""
         return int((self.weight > 0).sum())
 
     def edited(self, face: FaceLatent, alphas: Sequence[float]) -> list[FaceLatent]:
-        """Move faces toward the other one.
+        """Move faces towards the other one.
 
         Args:
             face: One face, or several joined.
-            alphas: Strengths: 1 gives them its styles, negative ones lead away from it.
+            alphas: Strengths: 1 takes over its styles, negative ones move away from them.
 
         Returns:
             The face at each strength.
@@ -77,7 +77,7 @@ class Transfer:
         return [face.moved(style_offset=alpha * step) for alpha in alphas]
 
     def entries(self) -> dict[str, Any]:
-        """What a recipe says of it."""
+        """Its entries in a recipe."""
         found: dict[str, Any] = {"beta": self.beta, "channels": self.num_channels}
         return found | ({"layers": ",".join(map(str, self.layers))} if self.layers else {})
 
@@ -112,16 +112,16 @@ def styles_of_one(generator: Generator, face: FaceLatent) -> Tensor:
 def relevant_channels(
     relevance: Relevance, directions: Tensor, beta: float | None = None, channels: int | None = None
 ) -> tuple[Tensor, float | None]:
-    """Choose the channels that answer to any of some directions in CLIP space.
+    """Choose the channels that are relevant to any of some directions in CLIP space.
 
     Args:
-        relevance: What each channel does in CLIP space.
+        relevance: Relevance of each channel in CLIP space.
         directions: [P, D], of unit length.
-        beta: Smallest |cosine| of a channel that takes part; None chooses one for each direction.
+        beta: Smallest |cosine| of a used channel; None chooses one for each direction.
         channels: How many each direction then keeps; None takes `CHANNELS`.
 
     Returns:
-        Weights [size], 1 for those that take part and 0 for the others; and beta, if all directions had one.
+        Weights [size], 1 for used channels and 0 for the others; and beta, if all directions had the same.
 
     Raises:
         UsageError: If no channel is left, or beta is not a number from 0 to 1.
@@ -157,7 +157,7 @@ def channels_of_layers(space: StyleSpace, layers: Sequence[int]) -> Tensor:
         Weights [size], 1 for those and 0 for the others.
 
     Raises:
-        UsageError: If there are no such ones.
+        UsageError: If there are no such layers.
     """
     if not layers or min(layers) < 0 or max(layers) >= space.num_ws:
         raise UsageError(f"this generator has the layers 0 to {space.num_ws - 1}", "some of these")

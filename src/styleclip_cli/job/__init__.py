@@ -1,1 +1,1 @@
-"""One edit, from what is asked to what is written: the same for the commands, for Python and for the page."""
+"""An edit, from the request to the results: shared by the commands, the Python interface and the studio."""

@@ -1,4 +1,4 @@
-"""Pictures of edited faces: put back into their photos, alone, or as a strip, a grid, an animation."""
+"""Images of edited faces: put back into their photos, alone, or as a strip, a grid, an animation."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SPILL = "the edit changes the background too; what reaches the border of the fac
 
 
 def render(some: Sequence[WorkItem], tools: Tools) -> None:
-    """Make the pictures of some edited inputs, all faces rendered together, and their results."""
+    """Make the images of some edited inputs, all faces rendered together, and their results."""
     if not some:
         return
     wanted = [_wanted(one, tools) for one in some]
@@ -49,7 +49,7 @@ def render(some: Sequence[WorkItem], tools: Tools) -> None:
 
 
 def _result(one: WorkItem, pictures: Tensor, tools: Tools) -> EditResult:
-    """The picture of an input, and what belongs to it."""
+    """The result of one input: its image and metadata."""
     image, spilled = _picture(one, pictures, tools)
     photo, metadata = one.photo, tools.plan.request.metadata
     result = EditResult(
@@ -91,20 +91,20 @@ def _unlike(one: WorkItem, pictures: Tensor, tools: Tools) -> list[str]:
 
 
 def _draws_originals(one: WorkItem, tools: Tools) -> bool:
-    """Whether the faces as they were are rendered too, to be compared."""
+    """Whether the unedited faces are rendered too, for comparison."""
     scored = tools.plan.request.scores or tools.plan.request.auto
     return one.is_one_picture and (scored or _needs_original(one, tools))
 
 
 def _needs_original(one: WorkItem, tools: Tools) -> bool:
-    """Whether there is no picture to compare the result with, until it is drawn."""
+    """Whether the original still has to be rendered for comparison."""
     if not tools.plan.gallery.compares or len(one.faces) > 1:
         return False
     return one.photo is None or tools.plan.request.crop
 
 
 def _wanted(one: WorkItem, tools: Tools) -> list[FaceLatent]:
-    """What has to be rendered for one input."""
+    """The faces to render for one input."""
     if not one.is_one_picture:  # the face as it was found, then at each threshold and strength
         return [one.faces[0], *one.edited[0]]
     faces = _shown(one)
@@ -112,13 +112,13 @@ def _wanted(one: WorkItem, tools: Tools) -> list[FaceLatent]:
 
 
 def _shown(one: WorkItem) -> list[FaceLatent]:
-    """What one picture of each face needs rendered."""
+    """The faces to render for one image of each face."""
     edited = [strengths[0] for strengths in one.edited]
     return edited if one.photo is None else shown(one.found, edited)
 
 
 def _compare(one: WorkItem, pictures: Tensor, originals: Tensor, tools: Tools) -> None:
-    """Score the edit, and keep the picture before it."""
+    """Score the edit, and keep the image before it."""
     if _needs_original(one, tools):
         one.before = to_image(originals[0])
     if one.choices:
@@ -134,7 +134,7 @@ def _compare(one: WorkItem, pictures: Tensor, originals: Tensor, tools: Tools) -
 
 
 def _picture(one: WorkItem, pictures: Tensor, tools: Tools) -> tuple[Image.Image, bool]:
-    """The picture, and whether the edit reaches the border of a face's crop."""
+    """The image, and whether the edit reaches the border of a face's crop."""
     if len(one.edits) > 1 and not one.choices:
         original, rows = pictures[0], pictures[1:].unflatten(0, (len(one.edits), len(one.alphas)))
         drawn = grid(
@@ -161,7 +161,7 @@ def _picture(one: WorkItem, pictures: Tensor, tools: Tools) -> tuple[Image.Image
 
 
 def _morph(one: WorkItem, tools: Tools) -> Iterator[Image.Image]:
-    """Pictures of the way from nothing to the whole edit."""
+    """Images from no edit to the full edit, for an animation."""
     from styleclip_cli.pictures.animate import eased
 
     parts = eased(1.0)
@@ -179,7 +179,7 @@ def _betas(one: WorkItem) -> list[float]:
 
 
 def _summary(one: WorkItem) -> str:
-    """Strengths, and what was chosen."""
+    """Strengths, and the values that were chosen."""
     parts = []
     for number in range(len(one.faces) if one.choices else 1):
         alphas = [one.alpha_of(number)] if one.choices else one.alphas
@@ -192,7 +192,7 @@ def _summary(one: WorkItem) -> str:
 
 
 def _face(one: WorkItem, number: int) -> FaceResult:
-    """What is said of one face."""
+    """The entries of one face."""
     said = one.edit_of(number).entries()
     betas = [edit.entries().get("beta") for edit in one.edits]
     strip = list(one.alphas) if not one.choices else []
@@ -212,7 +212,7 @@ def corners_of(portrait: AlignedCrop) -> list[list[float]]:
 
 
 def _recipe(one: WorkItem, tools: Tools) -> Recipe:
-    """What makes the same picture again."""
+    """The recipe that reproduces the image."""
     engine, request, settings = tools.engine, tools.plan.request, tools.inversion
     edit, method, photo = one.edit_of(0), one.request.method_in_recipe, one.photo is not None
     entries: dict[str, Any] = {"layers": engine.relevance_settings.layers, "seed": engine.seed}
@@ -249,7 +249,7 @@ def _recipe(one: WorkItem, tools: Tools) -> Recipe:
 
 
 def _steps(edit: Chain, steps: Sequence[Step]) -> tuple[Step, ...]:
-    """What a recipe says of several edits: texts as they were resolved, and no folders."""
+    """The entries of several edits in a recipe: texts as they were resolved, and no folders."""
     found = []
     for step, (part, alpha) in zip(steps, edit.steps, strict=True):
         if step.prompt is not None:

@@ -41,11 +41,11 @@ class EditMaker(Protocol):
         """The strengths of a request."""
 
     def describe(self, edit: Edit) -> str:
-        """An edit in a few words, for a remark; empty for none."""
+        """A short description of an edit, for a message; empty for none."""
 
 
 class GivenEdit:
-    """One edit for all, made already.
+    """One existing edit for all inputs.
 
     Args:
         edit: The edit.
@@ -64,7 +64,7 @@ class GivenEdit:
         return [self._alpha]
 
     def describe(self, edit: Edit) -> str:
-        """Nothing: who gives an edit knows it."""
+        """Nothing: the caller knows the edit."""
         return ""
 
 
@@ -74,9 +74,9 @@ class RequestedEdits:
     Args:
         plan: The plan.
         engine: Networks and measurements.
-        inversion: How the face that is taken from is inverted.
-        tell: Takes remarks.
-        watcher: Looks on while latents are optimized; None for other methods.
+        inversion: How the source face of a transfer is inverted.
+        tell: Takes messages.
+        watcher: Observes the optimization of latents; None for other methods.
 
     Raises:
         UsageError: If the generator has no such layers.
@@ -126,7 +126,7 @@ class RequestedEdits:
         return list(request.alphas) or [default]
 
     def describe(self, edit: Edit) -> str:
-        """What an edit leads to, and where it starts from."""
+        """The target and the neutral text of an edit."""
         if self._plan.reference is not None:
             return f"from {self._plan.reference.name}: {edit.target}"
         return f'target "{edit.target}"' + (f', neutral "{edit.neutral}"' if edit.neutral else "")
@@ -177,7 +177,7 @@ class RequestedEdits:
         return found
 
     def _face_of(self, item: Item, which: str) -> FaceLatent:
-        """The latent of the face that is taken from."""
+        """The latent of the source face of a transfer."""
         request, settings = self._plan.request, self._inversion
         photo = open_photo(item, self._tell, request.max_megapixels)
         if photo is None:
@@ -192,7 +192,7 @@ class RequestedEdits:
 
 
 def request_of(edit: Edit, alpha: float) -> EditRequest:
-    """What would have to be asked for an edit that is made already, as recipes say it.
+    """The request that corresponds to an existing edit.
 
     Args:
         edit: The edit.
@@ -209,7 +209,7 @@ def request_of(edit: Edit, alpha: float) -> EditRequest:
 
 
 def step_of(edit: Edit, alpha: float | None = None, mapper: str | None = None) -> Step:
-    """What a recipe says of one of several edits.
+    """The entry of one of several edits in a recipe.
 
     Args:
         edit: The edit.

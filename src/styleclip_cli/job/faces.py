@@ -1,4 +1,4 @@
-"""Get the latent of one input, whatever kind it is."""
+"""The latent of one input of any kind."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
 
 def read_item(item: Item, max_megapixels: float = 100, keep_exif: bool = False) -> Photo | None:
-    """Decode an item's picture, before any network is loaded.
+    """Decode an item's image, before any network is loaded.
 
     Args:
-        item: A seed, a row of a latent file, or a picture.
-        max_megapixels: Larger pictures are refused.
+        item: A seed, a row of a latent file, or an image.
+        max_megapixels: Larger images are refused.
         keep_exif: Keep all EXIF data.
 
     Returns:
-        The photo; None if the item is no picture.
+        The photo; None if the item is no image.
 
     Raises:
         BadInputError: If the file cannot be used.
@@ -43,7 +43,7 @@ def read_item(item: Item, max_megapixels: float = 100, keep_exif: bool = False) 
 
 
 def open_photo(item: Item, tell: Tell, max_megapixels: float = 100) -> Photo | None:
-    """As `read_item`; and say what is special about the photo."""
+    """As `read_item`; also report peculiarities of the photo."""
     photo = read_item(item, max_megapixels)
     for note in () if photo is None else photo.notes:
         tell(f"{item.name}: {note}")
@@ -51,7 +51,7 @@ def open_photo(item: Item, tell: Tell, max_megapixels: float = 100) -> Photo | N
 
 
 def latent_of(engine: Engine, item: Item) -> FaceLatent:
-    """Sample or read the face of an item that is no picture.
+    """Sample or read the face of an item that is no image.
 
     Args:
         engine: The engine to do it with.
@@ -73,12 +73,12 @@ def latent_of(engine: Engine, item: Item) -> FaceLatent:
 
 @lru_cache(maxsize=1)
 def _all_of(engine: Engine, path: Path) -> list[FaceLatent]:
-    """Read a file once for all of its faces, which come one after the other."""
+    """Read a file once for all of its faces, which are used one after another."""
     return engine.load_inversions(path)
 
 
 def quality_line(found: FaceLatent) -> str:
-    """How close an inversion comes, in a few words; empty if that is not known."""
+    """A short description of an inversion's error; empty if it is not known."""
     quality = found.quality
     if quality is None:
         return ""
@@ -90,5 +90,5 @@ def quality_line(found: FaceLatent) -> str:
 
 
 def source_name(name: str) -> str:
-    """What a latent file says of where a latent comes from: nothing of folders that were not named."""
+    """The source of a latent for a latent file, without folders that were not named."""
     return Path(name).name if Path(name).is_absolute() else name

@@ -1,4 +1,4 @@
-"""Pictures beside the results: a sheet and a page of a whole batch, heat maps, an animation."""
+"""Images in addition to the results: a sheet and a page of a whole batch, heat maps, an animation."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
     from styleclip_cli.save import Mark
 
 _ON_PAGES = 1280
-"""Longer side of the pictures that are kept for a page."""
+"""Longer side of the images that are kept for a page."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """What is kept of one result: a caption, whether it is a photo, and the pictures, encoded."""
+    """The data kept of one result: a caption, whether it is a photo, and the encoded images."""
 
     caption: str
     photo: bool
@@ -38,12 +38,12 @@ class Pair:
 
 @dataclass
 class Gallery:
-    """What is drawn beside the results.
+    """Images that are made in addition to the results.
 
     Attributes:
         sheet: A contact sheet of all, or None.
         page: A page with a slider for each, or None.
-        difference: Whether a heat map goes beside each result.
+        difference: Whether a heat map is written next to each result.
         animation: A morph of the only result, or None.
         missing: Results of an earlier run whose originals have to be rendered.
     """
@@ -61,21 +61,21 @@ class Gallery:
 
     @property
     def compares(self) -> bool:
-        """Whether pictures before the edit are needed."""
+        """Whether images before the edit are needed."""
         return self.sheet is not None or self.page is not None or self.difference
 
     def planned(self, paths: Sequence[Path]) -> list[Path]:
-        """All that is written beside results."""
+        """All files that are written in addition to results."""
         own = [path for path in (self.sheet, self.page, self.animation) if path is not None]
         return own + ([difference_of(path) for path in paths] if self.difference else [])
 
     def of_one(self, path: Path) -> list[Path]:
-        """What belongs to one result alone."""
+        """Files that belong to one result."""
         own = [difference_of(path)] if self.difference else []
         return own + ([self.animation] if self.animation is not None else [])
 
     def files(self, paths: Sequence[Path]) -> list[Path]:
-        """All that will be written beside results.
+        """All files that will be written in addition to results.
 
         Args:
             paths: The results.
@@ -109,11 +109,11 @@ class Gallery:
         frames: Mapping[int, Image.Image],
         photo: bool,
     ) -> Pair | None:
-        """Draw what belongs to one result, beside it.
+        """Draw the images that belong to one result, next to it.
 
         Args:
             caption: What the input is called.
-            before: The picture before; None if it cannot be compared (a strip).
+            before: The image before; None if it cannot be compared (a strip).
             after: The result.
             path: Where it is.
             frames: Of its animation.
@@ -151,7 +151,7 @@ class Gallery:
             self.pairs[path] = pair
 
     def found(self, item: Item, path: Path) -> None:
-        """Keep a result of an earlier run; what is no photo waits for `recall`."""
+        """Keep a result of an earlier run; generated faces wait for `recall`."""
         if self.sheet is None and self.page is None:
             return
         if item.path is None or item.row is not None:
@@ -164,7 +164,7 @@ class Gallery:
             self.pairs[path] = Pair(source_name(item.name), True, *pictures)
 
     def recall(self, engine: Engine) -> None:
-        """Render the originals of results of an earlier run that are no photos."""
+        """Render the originals of the generated faces among the results of an earlier run."""
         from styleclip_cli.photo.read import read_image
         from styleclip_cli.save import to_image
 
@@ -232,5 +232,5 @@ class Gallery:
 
 
 def difference_of(path: Path) -> Path:
-    """Where the heat map of a result goes."""
+    """Path of the heat map of a result."""
     return path.with_name(f"{path.stem}_diff.png")

@@ -1,4 +1,4 @@
-"""What is read: names, folders, lists, latents and seeds become items, before any network is loaded."""
+"""Inputs: names, folders, lists, latents and seeds become items, before any network is loaded."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Item:
         average: Whether it is the average face.
         error: Why it cannot be worked on, if it is known already.
         pixels: Size of the image, 0 if it is none.
-        picture: A picture in memory, in the place of a file: a `Photo`, Pillow's, or an array.
+        picture: An image in memory instead of a file: a `Photo`, a Pillow image, or an array.
     """
 
     name: str
@@ -56,12 +56,12 @@ class Item:
 def expand(inputs: Sequence[str], max_megapixels: float = 100, recursive: bool = False) -> list[Item]:
     """Turn command-line inputs into faces, in order, each file once.
 
-    What cannot be used becomes an item with its error, so that the others of a batch can go on.
+    An unusable input becomes an item with an error, so that the rest of a batch can be processed.
 
     Args:
         inputs: As given on the command line: files, folders, patterns, seeds, @lists, - for standard input.
-        max_megapixels: Larger pictures are refused.
-        recursive: Look into folders inside folders, too.
+        max_megapixels: Larger images are refused.
+        recursive: Search folders recursively.
 
     Raises:
         StyleClipError: The item's error, if the only input is a bad one; or a list that cannot be read.
@@ -89,7 +89,7 @@ def _identity(item: Item) -> tuple[object, ...]:
 
 
 def _listed(entry: str) -> list[str]:
-    """The inputs that a file names: one a line, or with a NUL after each, as `find -print0` writes them.
+    """The inputs listed in a file: one per line, or NUL-terminated, as `find -print0` writes them.
 
     Raises:
         BadInputError: If it cannot be read.
@@ -167,11 +167,11 @@ def _expand_one(text: str, max_pixels: int, recursive: bool) -> list[Item]:
 
 
 def _spooled() -> Path:
-    """Standard input as a file, which goes when the process does.
+    """Standard input as a file, which is removed when the process ends.
 
     Raises:
         BadInputError: If there is nothing, or too much of it.
-        UsageError: If a person would have to type a picture.
+        UsageError: If standard input is a terminal.
     """
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("no picture comes in on standard input", "styleclip edit - ... < face.jpg")
@@ -188,7 +188,7 @@ def _spooled() -> Path:
 
 
 def scratch() -> Path:
-    """A folder of this run alone, that goes when the process does."""
+    """A temporary folder of this process, which is removed when it ends."""
     folder = tempfile.mkdtemp(prefix="styleclip-")
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
@@ -207,7 +207,7 @@ def _expand_folder(folder: Path, max_pixels: int, recursive: bool) -> list[Item]
 
 
 def _expand_pattern(text: str, max_pixels: int, recursive: bool) -> list[Item]:
-    """What a pattern stands for that no shell has replaced (in quotes, in lists, on Windows)."""
+    """The files that match a pattern which no shell has expanded (in quotes, in lists, on Windows)."""
     import glob
 
     found = sorted(glob.glob(text, recursive=True)) if any(c in text for c in "*?[") else []  # noqa: PTH207
@@ -229,7 +229,7 @@ def _expand_latents(path: Path) -> list[Item]:
 
 
 def at_home(name: str) -> str:
-    """A name with the person's home in the place of a ~ that no shell has replaced: in quotes, in lists."""
+    """A name with its ~ expanded where no shell has done so: in quotes, in lists."""
     if re.match(r"~[^/]*(/|$)", name) and not exists(name):
         with suppress(RuntimeError):  # nobody's
             return str(Path(name).expanduser())
@@ -237,7 +237,7 @@ def at_home(name: str) -> str:
 
 
 def exists(name: str) -> bool:
-    """Whether there is a file of this name; one that cannot be a name is none."""
+    """Whether there is a file of this name; False for impossible names."""
     try:
         return Path(name).exists()
     except (OSError, ValueError):
@@ -245,7 +245,7 @@ def exists(name: str) -> bool:
 
 
 def like_option(arguments: Sequence[str]) -> str:
-    """What to do where a file's name was read as an option, or a seed; empty where there is no such file."""
+    """A hint if a file's name was read as an option or a seed; empty if there is no such file."""
     for word in arguments:
         if word.startswith(("-", "seed:")) and len(word) > 1 and exists(word):
             return f"./{word}, for the file of this name"

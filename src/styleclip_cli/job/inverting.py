@@ -1,4 +1,4 @@
-"""The stages of `styleclip invert` that are not those of an edit: photos in, latents out."""
+"""The stages of `styleclip invert` that differ from those of an edit."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class InversionResult(EditResult):
-    """What became of one input.
+    """The result of one input.
 
     Attributes:
-        names: What each of its faces is called.
-        crops: The picture that each latent was found for, [3, R, R]; None for what is no photo.
+        names: The name of each of its faces.
+        crops: The image that each latent was found for, [3, R, R]; None for seeds and latents.
     """
 
     names: Sequence[str] = ()
     crops: Sequence[Tensor | None] = ()
 
     def lines(self, streamed: bool = False) -> list[str]:
-        """What a person is told of it: what else was written, and how close each latent comes."""
+        """Lines for the user: additional files, and the error of each latent."""
         told = [quality_line(face) or f"{self.seconds or 0:.1f} s" for face in self.latents]
         each = [f"{name}  {line}" for name, line in zip(self.names, told, strict=True)]
         return [*map(str, self.beside), *each]
 
 
 def find_faces(one: WorkItem, tools: Tools) -> None:
-    """Find the latents of an input's faces, and how close they come.
+    """Invert the faces of an input, and measure the errors.
 
     Raises:
         BadInputError: If there is no such face.
@@ -60,7 +60,7 @@ def find_faces(one: WorkItem, tools: Tools) -> None:
     cut_out = portraits(engine, one.photo.image, request.face, request.align)
     many = request.face == "all"
     result.names = [f"{name}#{n}" if many else name for n in range(1, len(cut_out) + 1)]
-    kept = request.preview is not None  # a long batch keeps no pictures else
+    kept = request.preview is not None  # a long batch keeps no images else
     result.crops = [portrait.image[0] if kept else None for portrait in cut_out]
     result.latents = [
         engine.invert(portrait.image, tools.inversion, encoder_input=portrait.encoder_input, measure=True)
@@ -75,7 +75,7 @@ def edit_faces(some: Sequence[WorkItem], tools: Tools) -> None:
 
 
 def write(one: WorkItem, tools: Tools) -> None:
-    """Write an input's latents, if each input has a file of its own.
+    """Write an input's latents, if each input has its own file.
 
     Raises:
         OutputError: If it cannot be written.

@@ -32,8 +32,8 @@ class Row(NamedTuple):
 
     Attributes:
         item: The input.
-        request: What is asked for it.
-        output: The name of its result, as far as it is given.
+        request: The request for it.
+        output: The name of its result, if it is given.
     """
 
     item: Item
@@ -42,17 +42,17 @@ class Row(NamedTuple):
 
 
 def read_manifest(path: str, request: EditRequest) -> list[Row]:
-    """Read rows of inputs, each with what is asked for it, from CSV or JSON lines.
+    """Read rows of inputs, each with its request, from CSV or JSON lines.
 
     Args:
         path: The file; - for standard input. JSON lines begin with a brace.
-        request: The command's: what rows leave out is taken from it.
+        request: The request of the command line, for everything that rows leave out.
 
     Returns:
-        Items, what is asked for each, and its output, as far as the row says it.
+        Items, each with its request, and with its output if the row names one.
 
     Raises:
-        BadInputError: If the manifest cannot be read, or a row makes no sense: nothing has begun then.
+        BadInputError: If the manifest cannot be read, or a row is invalid; nothing has been started then.
     """
     where = "standard input" if path == STREAM else path
     found: list[Row] = []
@@ -77,7 +77,7 @@ def read_manifest(path: str, request: EditRequest) -> list[Row]:
 
 
 def _beside(name: str, manifest: str) -> str:
-    """A bare name that lies beside the manifest, and not in the current folder; empty if it does not."""
+    """The path of a bare name next to the manifest but not in the current folder; empty if there is none."""
     if manifest == STREAM or exists(name):
         return ""
     path = str(Path(manifest).parent / name)
@@ -85,7 +85,7 @@ def _beside(name: str, manifest: str) -> str:
 
 
 def _row(row: Mapping[str, Any], request: EditRequest) -> tuple[str, str | None, EditRequest]:
-    """One row's input, output, and what is asked for it.
+    """The input, output and request of one row.
 
     Raises:
         ValueError: If it makes no sense.
@@ -170,10 +170,10 @@ def _plain(row: dict[str, Any]) -> dict[str, Any]:
 
 
 def _typed(row: dict[str, str], number: int, commas: bool) -> dict[str, Any]:
-    """Cells as what their columns hold; numbers with a decimal comma, where that separates no cells.
+    """Cells converted to the types of their columns; with decimal commas where commas separate no cells.
 
     Raises:
-        ValueError: Of a cell that holds something else.
+        ValueError: If a cell cannot be converted.
     """
     found: dict[str, Any] = dict(row)
     for name, (read, wanted) in _COLUMNS.items():

@@ -1,4 +1,4 @@
-"""What is written: names of results, and whether they can be written, before any network is loaded."""
+"""Outputs: names of results, and whether they can be written, before any network is loaded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LONGEST = 255
 
 @dataclass(frozen=True)
 class Naming:
-    """How outputs in a folder are called.
+    """How outputs in a folder are named.
 
     Attributes:
         template: With the fields of `_filled` in braces; None for the default.
@@ -41,7 +41,7 @@ class Naming:
     default: str = "{stem}_{edit}"
 
     def names(self, items: Sequence[Item], requests: Sequence[EditRequest]) -> list[str]:
-        """Names for items, all different, folders before them possible.
+        """Distinct names for items, possibly with folders.
 
         Raises:
             UsageError: If the template makes no sense.
@@ -100,12 +100,12 @@ def plan_outputs(
     """Choose and check the output of every item.
 
     Args:
-        items: What will be written, in order.
-        requests: What each is to become.
+        items: The inputs, in order.
+        requests: The request for each.
         out: A file (for one item), a folder, or None for the current folder.
-        naming: How outputs in a folder are called.
+        naming: How outputs in a folder are named.
         overwrite: Whether outputs that exist may be replaced.
-        given: Names that are settled already, one per item or none at all; None where one is to be found.
+        given: Names that are fixed already, one per item or none at all; None where one is to be chosen.
 
     Returns:
         One path per item, all different.
@@ -136,12 +136,12 @@ def plan_outputs(
 
 
 def without_results(items: Sequence[Item], paths: Sequence[Path], beside: Iterable[Path] = ()) -> list[Item]:
-    """Items that are no other item's result: those of an earlier run, in the folder that they were made of.
+    """Items that are not results of an earlier run, written into the folder of the inputs.
 
     Args:
         items: In order.
         paths: The result of each.
-        beside: What else is written.
+        beside: Other files that are written.
     """
     made = {os.path.realpath(path): -1 for path in beside}
     made |= {os.path.realpath(path): number for number, path in enumerate(paths)}
@@ -155,7 +155,7 @@ def without_results(items: Sequence[Item], paths: Sequence[Path], beside: Iterab
 
 
 def check_results(pairs: Sequence[tuple[Item, Path]]) -> None:
-    """Make sure that no result is written over the input of another one.
+    """Check that no result overwrites the input of another one.
 
     Raises:
         OutputError: If one would be.
@@ -168,7 +168,7 @@ def check_results(pairs: Sequence[tuple[Item, Path]]) -> None:
 
 
 def suffix_of(format: str | None) -> str:
-    """Ending of the names of pictures in this format; .png if none is named.
+    """Ending of the names of images in this format; .png if none is named.
 
     Raises:
         UsageError: If it cannot be written.
@@ -195,7 +195,7 @@ def check_picture(path: Path, suffixes: frozenset[str] = OUTPUT_SUFFIXES) -> Non
 
 
 def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
-    """Make sure that all of these can be written, leaving nothing behind.
+    """Check that all of these can be written, leaving nothing behind.
 
     Raises:
         OutputError: If one is a folder, exists (without `overwrite`), or cannot be written.
@@ -217,13 +217,13 @@ def check_outputs(paths: Iterable[Path], *, overwrite: bool) -> None:
 
 
 def check_beside(paths: Iterable[Path], items: Sequence[Item], *, overwrite: bool, again: bool) -> None:
-    """Make sure that what goes beside results can be written, and is nobody's.
+    """Check that the files in addition to results can be written, and overwrite no input.
 
     Args:
         paths: What will be written.
         items: The inputs, which are never written over.
         overwrite: Whether files that exist may be replaced.
-        again: Whether a job goes on: what it wrote itself may be replaced.
+        again: Whether a batch is resumed: files that it wrote itself may be replaced.
 
     Raises:
         OutputError: If one is an input, exists, or cannot be written.
@@ -239,7 +239,7 @@ def check_beside(paths: Iterable[Path], items: Sequence[Item], *, overwrite: boo
 
 
 def _is_ours(path: Path) -> bool:
-    """Whether this program wrote a file: all of its formats say so near one of their ends."""
+    """Whether this program wrote a file: all of its formats have a mark near one of their ends."""
     try:
         with path.open("rb") as file:
             head = file.read(_LOOK)
@@ -270,7 +270,7 @@ def is_file_name(out: Path) -> bool:
 
 
 def distinct(names: Iterable[str]) -> list[str]:
-    """Number the repeats: a/face.png and b/face.png become face and face-2 (also where case is ignored)."""
+    """Number repeated names, ignoring case: a/face.png and b/face.png become face and face-2."""
     taken: set[str] = set()
     distinct = []
     for name in names:

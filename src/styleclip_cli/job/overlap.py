@@ -1,4 +1,4 @@
-"""Stages that overlap: while some are worked on, the next ones are read and the last ones are written."""
+"""Overlapping stages: while some inputs are computed, the next are read and finished ones are written."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from styleclip_cli.machine.interrupt import Stopped
 
 T = TypeVar("T")
 
-_WRITERS = 2  # encoding a picture takes longer than anything else that is done beside computing
-_UNWRITTEN = 4  # finished pictures that may wait for them, or as many as are worked on together
+_WRITERS = 2  # encoding an image takes longer than anything else that is done beside computing
+_UNWRITTEN = 4  # finished images that may wait for them, or as many as are worked on together
 _ALONE = (BadInputError, OutputError)
 """What fails for one input, and not for all."""
 
@@ -28,12 +28,12 @@ class StopBatch(Exception):
 
 
 class Stages(NamedTuple, Generic[T]):
-    """What is done with each input. The first and the last run in threads beside the others.
+    """The stages of each input. The first and the last run in threads, concurrently with the others.
 
     Attributes:
         read: Read one, without any network.
         find: Find its faces.
-        edit: Work on some together.
+        edit: Process some together.
         write: Write one.
     """
 
@@ -50,26 +50,26 @@ def overlapped(
     stopped: Callable[[], bool] = lambda: False,
     fail_fast: bool = False,
 ) -> Iterator[tuple[T, StyleClipError | None]]:
-    """Work through inputs: a file that cannot be read or written fails alone.
+    """Process inputs; a file that cannot be read or written fails alone.
 
-    Everything else (weights, device, memory, `StopBatch`) ends it, after what is computed is written.
+    All other errors (weights, device, memory, `StopBatch`) end it, after all computed results are written.
 
     Args:
-        work: What is worked on.
-        stages: How.
-        size: How many are worked on together. As many are read meanwhile, and wait to be written.
-        stopped: Whether to leave the rest undone.
-        fail_fast: Whether the first failure leaves the rest undone, too.
+        work: The inputs.
+        stages: Their stages.
+        size: How many are processed together; as many are read ahead, and wait to be written.
+        stopped: Whether to stop, without starting the rest.
+        fail_fast: Whether to stop at the first failure, too.
 
     Yields:
-        Each input, in order, when it is written; or why it failed.
+        Each input, in order, when it is written; or its error.
     """
     reader, writers = ThreadPoolExecutor(1), ThreadPoolExecutor(_WRITERS)
     unwritten: deque[tuple[T, Future[None]]] = deque()
     failed = False
 
     def settled(most: int) -> Iterator[tuple[T, StyleClipError | None]]:
-        """What is written; waits until at most so many are left."""
+        """The inputs that are written; waits until at most `most` are still to be."""
         nonlocal failed
         while unwritten and (len(unwritten) > most or unwritten[0][1].done()):
             one, future = unwritten.popleft()
@@ -107,7 +107,7 @@ def overlapped(
 def _ahead(
     reader: ThreadPoolExecutor, stages: Stages[T], work: Iterable[T], most: int
 ) -> Iterator[tuple[T, Future[None]]]:
-    """Inputs in order, each with its reading, which is begun some inputs ahead."""
+    """Inputs in order, each with the future of its reading, which starts some inputs ahead."""
     following = iter(work)
     begun: deque[tuple[T, Future[None]]] = deque()
     for one in islice(following, most):
@@ -121,7 +121,7 @@ def _ahead(
 def _edited(
     stages: Stages[T], batch: Sequence[tuple[T, Future[None]]], fail_fast: bool
 ) -> Iterator[tuple[T, StyleClipError | None]]:
-    """Find the faces of some inputs and work on them together; if one of them cannot be, on each alone."""
+    """Find the faces of some inputs and edit them together; if that fails, edit each alone."""
     errors: list[StyleClipError | None] = []
     for one, read in batch:
         try:
@@ -141,7 +141,7 @@ def _edited(
 
 
 def _error_of(edit: Callable[[Sequence[T]], None], some: Sequence[T]) -> StyleClipError | None:
-    """Why some could not be worked on; None if they were."""
+    """The error of some inputs; None if they succeeded."""
     try:
         edit(some)
     except _ALONE as error:

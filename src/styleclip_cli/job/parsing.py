@@ -1,4 +1,4 @@
-"""Options of commands, by the names of their parameters, to an `EditRequest`. Imports nothing heavy."""
+"""Parse the options of commands into an `EditRequest`. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def edit_request(options: Mapping[str, Any]) -> EditRequest:
     """Parse options of `styleclip edit`.
 
     Args:
-        options: By the names of its parameters; what is not there was not given.
+        options: Values by the names of the parameters; missing ones were not given.
 
     Raises:
         UsageError: If they do not go together, or make no sense.
@@ -131,7 +131,7 @@ def edit_request(options: Mapping[str, Any]) -> EditRequest:
 
 
 def _with_edit(request: EditRequest, given: Mapping[str, Any], method: MethodName) -> EditRequest:
-    """The same, with the edit that options say.
+    """The request with the edit that the options describe.
 
     Raises:
         UsageError: If they do not go together.
@@ -153,11 +153,11 @@ def _with_edit(request: EditRequest, given: Mapping[str, Any], method: MethodNam
 
 
 def _common_options(given: Mapping[str, Any], pictures: bool = True) -> dict[str, Any]:
-    """What `styleclip edit` and `styleclip transfer` ask of inputs, inversions and results in the same way.
+    """The options for inputs, inversions and results that `edit` and `transfer` share.
 
     Args:
         given: Options, by the names of the parameters.
-        pictures: Whether results are pictures.
+        pictures: Whether results are images.
 
     Raises:
         UsageError: If one makes no sense.
@@ -176,7 +176,7 @@ def _common_options(given: Mapping[str, Any], pictures: bool = True) -> dict[str
 
 
 def _photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
-    """What is asked of photos; a recipe may say it too."""
+    """The options for photos, which a recipe may contain too."""
     return {
         "relevance": given["relevance"],
         "inverter": given["inverter"],
@@ -189,7 +189,7 @@ def _photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _method(given: Mapping[str, Any]) -> MethodName:
-    """Which method is meant.
+    """The editing method.
 
     Raises:
         UsageError: If it does not go with the other options.

@@ -1,4 +1,4 @@
-"""What will be done, and where its results go: settled and checked before any network is loaded."""
+"""The plan of a run: inputs and the paths of their results, checked before any network is loaded."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Planned:
-    """One input, what it is to become, and where the result goes.
+    """One input, its request, and the path of its result.
 
     Attributes:
         item: The input.
         path: The file that is written; None for none.
-        request: What is asked for it.
-        found: The faces of its photo, where they are known already.
+        request: The request for it.
+        found: The faces of its photo, if they are known already.
     """
 
     item: Item
@@ -52,14 +52,14 @@ class Plan:
     """What `run` will do.
 
     Attributes:
-        request: What is asked; rows of a manifest have requests of their own.
-        work: Inputs whose results are still to be made, of this shard.
-        skipped: Inputs whose results are there already (--skip-existing).
-        gallery: What is drawn beside the results.
-        film: What is kept of the way of an optimization; None for nothing.
-        remarks: What a person should know, a line each.
-        reference: The face that is taken from, for a transfer.
-        boxes: Where photos go with their faces numbered, by the names of inputs.
+        request: The request; rows of a manifest have their own.
+        work: Inputs of this shard whose results are still to be made.
+        skipped: Inputs whose results exist already (--skip-existing).
+        gallery: Images that are made in addition to the results.
+        film: Which steps of an optimization are saved; None for none.
+        remarks: Messages for the user, one per line.
+        reference: The source face of a transfer.
+        boxes: Paths of the photos with numbered faces, by the names of inputs.
     """
 
     request: EditRequest
@@ -82,8 +82,8 @@ class Plan:
         """A plan that writes no files.
 
         Args:
-            request: What is asked.
-            pictures: Files, Pillow's pictures, or arrays [H, W, 3] of bytes.
+            request: The request.
+            pictures: Files, Pillow images, or arrays [H, W, 3] of bytes.
         """
         items = []
         for number, one in enumerate(pictures, start=1):
@@ -95,14 +95,13 @@ class Plan:
 
 
 def plan(request: EditRequest) -> Plan:
-    """Settle what is read and written, and check that it can be.
+    """Determine what is read and written, and check that this is possible.
 
-    Names are given out to all inputs, whichever shard does the work; what exists already matters to the
-    shard that does it.
+    Every shard assigns names to all inputs; it checks existing files only for its own.
 
     Raises:
         StyleClipError: If the only input cannot be used.
-        UsageError: If what is asked does not fit the inputs.
+        UsageError: If the request does not fit the inputs.
         OutputError: If a result cannot be written.
     """
     remarks: list[str] = []
@@ -143,7 +142,7 @@ def plan(request: EditRequest) -> Plan:
 
 
 def _reference(request: EditRequest) -> Item | None:
-    """The face that is taken from, for a transfer.
+    """The source face of a transfer.
 
     Raises:
         StyleClipError: If it cannot be used.
@@ -160,7 +159,7 @@ def _reference(request: EditRequest) -> Item | None:
 
 
 def _boxes(request: EditRequest, items: Sequence[Item]) -> dict[str, Path]:
-    """Where photos go with their faces numbered; the preview is checked with them.
+    """Paths of the photos with numbered faces; the path of the preview is checked with them.
 
     Raises:
         OutputError: If one cannot be written.
@@ -177,7 +176,7 @@ def _boxes(request: EditRequest, items: Sequence[Item]) -> dict[str, Path]:
 
 
 def _rows(request: EditRequest) -> list[Row]:
-    """Inputs, what is asked for each, and the names of results that are given."""
+    """Inputs, their requests, and the names of results that are given."""
     if request.manifest is not None:
         rows = read_manifest(request.manifest, request)
         if request.method == "optimize":
@@ -198,7 +197,7 @@ def _check_rows(request: EditRequest, rows: Sequence[Row]) -> None:
 
 
 def _morph(request: EditRequest, rows: Sequence[Row]) -> Path | None:
-    """Where the morph goes; None if there is none, or it is the way of an optimization.
+    """Path of the morph; None if there is none, or if the animation shows an optimization.
 
     Raises:
         UsageError: If it would show more than one result.
@@ -213,7 +212,7 @@ def _morph(request: EditRequest, rows: Sequence[Row]) -> Path | None:
 
 
 def _named(request: EditRequest, rows: list[Row], gallery: Gallery, remarks: list[str]) -> list[Planned]:
-    """Every input with its result; results of other inputs are no inputs."""
+    """Every input with its result; results of other inputs are not inputs."""
     naming = Naming(request.name, suffix_of(request.format))
     if request.method == "invert":
         if request.out is not None and is_file_name(request.out):  # one file for all
@@ -241,10 +240,10 @@ def _named(request: EditRequest, rows: list[Row], gallery: Gallery, remarks: lis
 
 
 def _check_comparisons(request: EditRequest, pairs: Sequence[Planned]) -> None:
-    """Refuse comparisons that are none.
+    """Refuse comparisons that make no sense.
 
     Raises:
-        UsageError: If a sheet would show a part, or a strip would be compared with one picture.
+        UsageError: If a sheet would show a part, or a strip would be compared with one image.
     """
     if (request.sheet or request.slider) and request.shard.count > 1:
         raise UsageError(
@@ -257,7 +256,7 @@ def _check_comparisons(request: EditRequest, pairs: Sequence[Planned]) -> None:
 
 
 def _is_there(one: Planned, gallery: Gallery) -> bool:
-    """Whether all that belongs to a result is there already."""
+    """Whether a result and all of its additional files exist already."""
     assert one.path is not None
     latent = [one.path.with_suffix(".npz")] if one.request.save_latent else []
     return all(path.exists() for path in [one.path, *latent, *gallery.of_one(one.path)])

@@ -1,4 +1,4 @@
-"""Recipes of edited pictures and of files: read, and laid beneath options. Imports nothing heavy."""
+"""Read recipes from edited images and files, as defaults of options. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _CHOICES = {"composite": CompositeMode, "inverter": Inverter, "relevance": Relev
 
 
 def load(path: Path) -> Recipe:
-    """Read the recipe inside an edited picture, or one written as JSON or TOML.
+    """Read the recipe inside an edited image, or one written as JSON or TOML.
 
     Raises:
         BadInputError: If the file cannot be read, or holds no recipe.
@@ -44,7 +44,7 @@ def load(path: Path) -> Recipe:
 
 
 def _refuse_paths(recipe: Recipe, path: Path) -> None:
-    """Refuse a picture that says where on this machine something lies: whoever made it may want it opened."""
+    """Refuse recipes in images that name files by their path: whoever made one could have a file opened."""
     for step in recipe.edits or ():
         for text in (step.mapper, step.direction):
             if text is not None and (PureWindowsPath(text).name != text or not text.strip(".")):
@@ -71,15 +71,15 @@ def _read(path: Path) -> bytes:
 
 
 def with_recipe(given: Mapping[str, Any], recipe: Recipe, where: Path) -> Options:
-    """Options, with what they leave out taken from a recipe.
+    """Options, with missing ones taken from a recipe.
 
     Args:
-        given: As typed; strengths are numbers.
+        given: Options as given; strengths are numbers.
         recipe: The recipe.
         where: Its file.
 
     Raises:
-        UsageError: If the recipe cannot be repeated, says its own edits, or names an unknown choice.
+        UsageError: If the recipe cannot be repeated, has its own edits, or names an unknown choice.
     """
     laid = Options(given)
     laid |= _of_recipe(given, recipe, where) if recipe.edits is None else _of_edits(given, recipe, where)
@@ -97,7 +97,7 @@ def with_recipe(given: Mapping[str, Any], recipe: Recipe, where: Path) -> Option
 
 
 def _of_edits(given: Mapping[str, Any], recipe: Recipe, where: Path) -> dict[str, Any]:
-    """What is taken from a recipe of several edits; files are seen from its folder."""
+    """Options from a recipe of several edits; paths are relative to its folder."""
     refuse(words(given) | {"a recipe of several edits"}, where)
     steps = [
         replace(step, direction=str(where.parent / step.direction)) if step.direction is not None else step
@@ -112,7 +112,7 @@ def _of_edits(given: Mapping[str, Any], recipe: Recipe, where: Path) -> dict[str
 
 
 def _of_recipe(given: Mapping[str, Any], recipe: Recipe, where: Path) -> dict[str, Any]:
-    """What is taken from a recipe of one edit: of another method's, only the words."""
+    """Options from a recipe of one edit; only the texts, if it is of another method."""
     again = NAMES.get(recipe.method)
     method, prompts = given["method"], given["prompt"]
     if method is None and given["mapper"] is None and not (again == "mapper" and prompts):
@@ -148,7 +148,7 @@ def _of_recipe(given: Mapping[str, Any], recipe: Recipe, where: Path) -> dict[st
 def pack_of_recipe(models: str | None, recipe: str | None) -> str | None:
     """The pack to repeat a recipe with: one named on the command line, else the recipe's.
 
-    The environment's counts as named only if it is the recipe's pack, wherever that lies.
+    A pack named by the environment counts only if it is the recipe's pack, wherever that is stored.
 
     Args:
         models: From the command line or the environment.

@@ -1,4 +1,4 @@
-"""Everything that an edit can be asked, parsed once: from options, a recipe, or the row of a manifest.
+"""All parameters of an edit, parsed once from options, a recipe, or the row of a manifest.
 
 This module imports nothing heavy.
 """
@@ -30,7 +30,7 @@ Method = MethodName | Literal["transfer", "invert"]
 
 @dataclass(frozen=True)
 class OptimizeOptions:
-    """Options of --method optimize, as given; None for what was not."""
+    """Options of --method optimize, as given; None if an option was not given."""
 
     space: str | None = None
     iterations: int | None = None
@@ -44,7 +44,7 @@ class OptimizeOptions:
     save_steps: int = 0
 
     def check(self) -> None:
-        """Refuse what makes no sense.
+        """Refuse invalid options.
 
         Raises:
             UsageError: If it does not.
@@ -57,7 +57,7 @@ class OptimizeOptions:
             raise UsageError("--lr 0 would move nothing", "a number above 0")
 
     def with_recipe(self, recipe: Recipe) -> OptimizeOptions:
-        """The same, with what is not given taken from a recipe.
+        """The same options, with missing ones taken from a recipe.
 
         Raises:
             UsageError: If it names an unknown space.
@@ -72,12 +72,12 @@ class OptimizeOptions:
     def settings(
         self, default: OptimizeSettings, layers: Sequence[int] | None, seed: int | None
     ) -> OptimizeSettings:
-        """The pack's settings, or the official ones, with these in their place.
+        """The pack's settings, or the official ones, with the given options in place of theirs.
 
         Args:
             default: The pack's.
             layers: Numbers of the W+ vectors that may move; None for all.
-            seed: Of its random numbers; None for the default.
+            seed: Seed of the random numbers; None for the default.
         """
         from styleclip_cli.settings import OFFICIAL_OPTIMIZE
 
@@ -100,16 +100,16 @@ class OptimizeOptions:
 
 @dataclass(frozen=True)
 class TransferOptions:
-    """What `styleclip transfer` takes, and from whom.
+    """The source face of `styleclip transfer`, and what is transferred.
 
     Attributes:
         reference: An input of one face.
         face: Which face of its photo.
-        prompt: What is taken; None for whole layers.
-        neutral: Where it starts from; None for the default.
-        beta: Smallest relevance that takes part; None chooses it.
-        channels: How many style channels take part for each phrase.
-        literal: Whether the prompt is a whole text already.
+        prompt: What to transfer; None for whole layers.
+        neutral: The neutral text; None for the default.
+        beta: Smallest relevance of a transferred channel; None chooses it.
+        channels: Number of style channels for each phrase.
+        literal: Whether the prompt is used as it is.
     """
 
     reference: str
@@ -123,7 +123,7 @@ class TransferOptions:
 
 @dataclass(frozen=True)
 class RowDefaults:
-    """What rows of a manifest that say their own prompt take from the command.
+    """Parameters from the command line for rows of a manifest that have their own prompt.
 
     Attributes:
         alphas: Strengths.
@@ -138,24 +138,24 @@ class RowDefaults:
 
 @dataclass(frozen=True, kw_only=True)
 class EditRequest:
-    """Everything that an edit can be asked; see the options of the same names.
+    """All parameters of an edit; see the options of the same names.
 
     Attributes:
         inputs: Names of files, folders, lists, seeds.
         manifest: A file with a row for each input, in their place.
-        steps: Edits, one after the other; none where only a manifest says them.
-        method: How they are made.
-        alphas: Strengths: of the only step, or factors of all steps' own. Several make a strip; none means
-            the default.
-        betas: Thresholds of the only step; None has it chosen. Several make the rows of a grid.
-        title: What it is called in names of files; None goes by the steps.
-        keep_identity: Have strengths chosen that keep this much of the identity; None takes `alphas`.
+        steps: Edits, applied one after another; none if only a manifest has them.
+        method: The editing method.
+        alphas: Strengths of a single step, or factors of the strengths of several. Several make a strip; none
+            means the default.
+        betas: Thresholds of a single step; None chooses it. Several make the rows of a grid.
+        title: Its name in names of files; None derives it from the steps.
+        keep_identity: Choose strengths that keep this much of the identity; None takes `alphas`.
         recipe: The recipe that is repeated.
-        transfer: What is taken from another face, and which, for the method of that name.
-        rows: What rows of a manifest take from it.
+        transfer: The source face and what is transferred, for the method of that name.
+        rows: Parameters for rows of a manifest.
         inversion_steps: --steps.
         budget: Seconds for each inversion.
-        preview: A sheet of inverted pictures beside what their latents show.
+        preview: A sheet that compares images with their inversions.
         boxes: --faces: a folder for photos with their faces numbered.
     """
 
@@ -211,12 +211,12 @@ class EditRequest:
 
     @property
     def words(self) -> str:
-        """What it is called in names of files."""
+        """Its name in names of files."""
         return self.title if self.title is not None else " ".join(step.words for step in self.steps)
 
     @property
     def is_one_picture(self) -> bool:
-        """Whether it is one picture of each face, and no strip or grid."""
+        """Whether it is one image of each face, not a strip or grid."""
         return len(self.alphas) <= 1 and len(self.betas) == 1
 
     @property
@@ -241,20 +241,20 @@ class EditRequest:
 
     @property
     def method_in_recipe(self) -> str:
-        """The method, as recipes say it."""
+        """The method, as it is named in recipes."""
         if len(self.steps) == 1 and self.steps[0].direction is not None:
             return SAVED
         return next((words for name, words in WORDS.items() if name == self.method), self.method)
 
     def of_steps(self, steps: Sequence[Step], alphas: Sequence[float] = ()) -> EditRequest:
-        """The same, with steps that say their own strengths.
+        """The same request, with steps that have their own strengths.
 
         Args:
             steps: One or more.
-            alphas: In the place of the strength of a single one; factors of several.
+            alphas: Replaces the strength of a single step; factors of several.
 
         Raises:
-            UsageError: If a step says what its method does not know.
+            UsageError: If a step has an entry that its method does not have.
         """
         if not steps:
             raise UsageError("no edits are given", "at least one, with a prompt")
@@ -288,10 +288,10 @@ class Exclusion(NamedTuple):
     """Options that do not go together.
 
     Attributes:
-        option: One of them; with its value, where only that excludes the others.
-        others: What it excludes.
-        message: With {option}, and {others} for those that were given.
-        hint: What to do about it.
+        option: One of them; with a value, if only that value excludes the others.
+        others: The options that it excludes.
+        message: The message, with {option}, and {others} for those that were given.
+        hint: What the user can do about it.
     """
 
     option: str
@@ -366,7 +366,7 @@ def refuse(words: Collection[str], recipe: object = "") -> None:
 
 
 class Options(dict[str, Any]):
-    """Options by name; what is not there was not given."""
+    """Options by name; missing ones were not given."""
 
     def __missing__(self, name: str) -> None:
         return None
@@ -390,7 +390,7 @@ def words(given: Mapping[str, Any]) -> set[str]:
 
 
 def words_of_method(given: Mapping[str, Any], method: str, repeated: bool) -> set[str]:
-    """Options that say how the edit is made, and the method; a recipe's seed is nobody's choice."""
+    """Options that define the edit, and its method; the seed of a recipe does not count as given."""
     of_edit = {*_FIXED, *_OPTIMIZE, "--auto"} - ({"--seed"} if repeated and method == "mapper" else set())
     found = (words(given) & of_edit) | {f"--method {method}"}
     return found | ({"a saved direction"} if given["direction"] is not None else set())

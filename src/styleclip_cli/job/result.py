@@ -1,4 +1,4 @@
-"""What becomes of one input: the picture with what belongs to it, and one line of JSON that says so."""
+"""The result of one input: its image with metadata, and its line of JSON."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class FaceResult:
 
     Attributes:
         alpha: Strength; a list for a strip; None without an edit.
-        beta: Smallest relevance that took part; a list for a grid; None for other methods.
-        channels: How many style channels took part; None for other methods.
-        scores: How the edit did, if that was asked for.
+        beta: Relevance threshold; a list for a grid; None for other methods.
+        channels: Number of style channels that were shifted; None for other methods.
+        scores: Scores of the edit, if they were requested.
         corners: Where the face is in the photo, [x, y] of NW, SW, SE and NE; None without a photo.
     """
 
@@ -47,29 +47,29 @@ class FaceResult:
 
 @dataclass(eq=False)
 class EditResult:
-    """What became of one input.
+    """The result of one input.
 
     Attributes:
         source: The input as it was named.
-        path: Where it was written; None if it was not.
+        path: The file it was written to; None if it was not written.
         image: The photo with the edit in it, or the generated face; None if it failed.
-        recipe: What made it; None if it is not to be written (--no-metadata).
+        recipe: The recipe; None if it is not to be embedded (--no-metadata).
         mark: Whether a network edited or generated it; None as above.
         alpha: The photo's transparency (mode L); None if there is none.
-        exif: What is kept of the photo's EXIF data, as a block.
-        latents: The edited faces; of each, one for each threshold and strength.
-        faces: What is said of each face.
-        method: In the words of recipes.
-        prompt: As it was resolved.
-        neutral: As it was resolved.
-        confidence: How surely the pack understands the sentence, 0 to 1; None where that is not known.
-        summary: Strengths, thresholds and scores, in a few words.
-        edit_warnings: What may be wrong with the edit itself, a sentence each: the same for all inputs.
-        warnings: What may be wrong with this result, a sentence each.
-        notes: What else a person should know of the files, a line each.
-        latent_path: Where the edited latents were written; None if they were not.
-        beside: What else was written.
-        seconds: Work for this input alone.
+        exif: The EXIF data kept from the photo, as a block.
+        latents: The edited faces; for each face, one for each threshold and strength.
+        faces: The data of each face.
+        method: The method, as it is named in recipes.
+        prompt: The prompt as it was resolved.
+        neutral: The neutral text as it was resolved.
+        confidence: How surely the pack understands the sentence, 0 to 1; None if unknown.
+        summary: Strengths, thresholds and scores, in short.
+        edit_warnings: Possible problems of the edit itself, one sentence each, the same for all inputs.
+        warnings: Possible problems of the result, one sentence each.
+        notes: Other messages about the files, one per line.
+        latent_path: The file of the edited latents; None if they were not written.
+        beside: Other files that were written.
+        seconds: Processing time of this input alone.
         error: Why it failed; None if it did not.
     """
 
@@ -103,18 +103,18 @@ class EditResult:
         quality: int = 95,
         compression: int | None = None,
     ) -> None:
-        """Write the picture as `styleclip edit` does: with its recipe, the mark, EXIF data and transparency.
+        """Write the image as `styleclip edit` does: with its recipe, the mark, EXIF data and transparency.
 
         Args:
             path: The file; missing folders are made.
-            format: "png", "jpg", "webp", "avif" or "tiff"; None goes by the suffix.
-            quality: Of JPEG, WebP and AVIF, up to 100.
-            compression: Level of PNG, 0 to 9; None for the default.
+            format: "png", "jpg", "webp", "avif" or "tiff"; None derives it from the suffix.
+            quality: Quality of JPEG, WebP and AVIF, up to 100.
+            compression: Compression level of PNG, 0 to 9; None for the default.
 
         Raises:
             OutputError: If it cannot be written.
             UsageError: If the format is none of these.
-            StyleClipError: What failed, if there is no picture.
+            StyleClipError: What failed, if there is no image.
         """
         from styleclip_cli.save import keeps_alpha, save_image
 
@@ -137,7 +137,7 @@ class EditResult:
         )
 
     def lines(self, streamed: bool = False) -> list[str]:
-        """What a person is told of it: what else was written, the file, strengths and scores, seconds."""
+        """Lines for the user: other files that were written, the file, strengths and scores, seconds."""
         where = "standard output" if streamed else self.path
         return [*map(str, self.beside), f"{where}  {self.summary}  {self.seconds or 0:.2g} s"]
 
@@ -147,7 +147,7 @@ class EditResult:
         Args:
             status: ok, error, skipped (it was there already), or planned (--dry-run); None says whether it
                 failed.
-            streamed: Whether the picture goes to standard output, and is no file.
+            streamed: Whether the image goes to standard output, and is no file.
 
         Returns:
             Its entries. For each face alpha (a list for a strip), beta, channels, scores and corners; those

@@ -33,7 +33,7 @@ class Run:
 
     Attributes:
         written: Files of the results that are written.
-        interrupted: The signal that came, where it was heard and what was found so far kept; 0 for none.
+        interrupted: The signal that ended an optimization early with its best result; 0 for none.
     """
 
     def __init__(self, tools: Tools, results: Generator[EditResult]) -> None:
@@ -48,31 +48,31 @@ class Run:
 
     @property
     def interrupted(self) -> int:
-        """The signal that came; 0 for none."""
+        """The signal that was received; 0 for none."""
         return self._tools.stop.number
 
 
 def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | None = None) -> Run:
-    """Edit faces: what the commands, `Engine.edit_photo` and the page do.
+    """Edit faces, for the commands, `Engine.edit_photo` and the studio.
 
-    Each input goes through five stages: its picture is read, its faces are found and inverted, edited,
+    Each input goes through five stages: its image is read, its faces are found and inverted, edited,
     rendered and put back, and the result is written. Some inputs are edited together; reading and writing
     overlap the computing.
 
-    What is wrong with one input is in its result's `error`. What concerns all (a prompt that means nothing,
-    weights, memory) is raised after what is computed is written. Ctrl-C ends an optimization with the best
-    that was found so far, and the run after it; other work it ends at once. Processes that torchrun started
-    end together.
+    An error of one input is the `error` of its result. Errors that concern all inputs (an unusable prompt,
+    weights, memory) are raised after all computed results are written. Ctrl-C ends an optimization with its
+    best result so far, and then the run; it ends other work at once. Processes that torchrun started end
+    together.
 
     Args:
-        plan: What is done; see `plan.plan`.
+        plan: The plan; see `plan.plan`.
         engine: Networks and measurements; it reports long steps.
-        tell: Takes remarks.
-        edits: Makes the edits; None makes those that the requests say.
+        tell: Takes messages.
+        edits: Makes the edits; None makes those of the requests.
 
     Returns:
-        Results in the order of the inputs, made while they are asked for. What has not begun when it is
-        interrupted, or after the first failure with `fail_fast`, has none.
+        Results in the order of the inputs, computed lazily. Inputs that have not been started when it is
+        interrupted, or after the first failure with `fail_fast`, have none.
 
     Raises:
         UsageError: If the generator has no such layers.
@@ -104,7 +104,7 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
 
 
 def _size(tools: Tools) -> int:
-    """How many inputs are worked on together."""
+    """How many inputs are processed together."""
     plan, engine = tools.plan, tools.engine
     if plan.request.method == "optimize":
         batch = plan.request.optimize.batch or engine.optimize_settings.batch

@@ -44,16 +44,16 @@ _ANNOUNCED = 20
 
 @dataclass(eq=False)
 class Tools:
-    """What the stages work with.
+    """The objects that the stages use.
 
     Attributes:
-        plan: What is done.
+        plan: The plan.
         engine: Networks and measurements.
         edits: Makes the edits.
         inversion: How photos are inverted.
-        tell: Takes remarks.
-        stop: Hears Ctrl-C.
-        watcher: Looks on while latents are optimized; None for other methods.
+        tell: Takes messages.
+        stop: Handles Ctrl-C.
+        watcher: Observes the optimization of latents; None for other methods.
         written: Files of the results that are written.
     """
 
@@ -68,7 +68,7 @@ class Tools:
     _announced: set[int] = field(default_factory=set)
 
     def edits_of(self, request: EditRequest) -> Sequence[Edit]:
-        """The edits of a request; what is wrong with a row's own concerns no other input."""
+        """The edits of a request; an error in those of one row concerns no other input."""
         try:
             edits = self.edits.of(request)
             if self.plan.request.strict:
@@ -90,24 +90,24 @@ class Tools:
 
 @dataclass(eq=False)
 class WorkItem:
-    """One input on its way.
+    """One input in progress.
 
     Attributes:
-        planned: Which, what it is to become, and where the result goes.
-        edits: How, one for each threshold.
-        alphas: At which strengths.
-        photo: Its picture; None for seeds and latents.
+        planned: The input, its request, and the path of its result.
+        edits: The edits, one for each threshold.
+        alphas: Their strengths.
+        photo: Its image; None for seeds and latents.
         found: The faces of a photo, and where they are.
-        faces: The faces as they were found.
-        edited: For each face, what it is at each threshold and strength; empty if it is left undone.
-        choices: For each face, what was chosen for it, if that was asked for.
-        scores: For each face, how the edit did, if that was asked for.
-        before: The picture to compare the result with, if one is needed.
-        frames: Pictures of the way there, by step.
-        pair: What is kept of it for a sheet or page.
-        result: What became of it; None while it has not been edited.
-        warnings: What may be wrong with what becomes of it, a sentence each.
-        seconds: Work for it so far.
+        faces: The latents of the faces before the edit.
+        edited: The latents of each face at each threshold and strength; empty if it was not edited.
+        choices: The choice for each face, with --auto.
+        scores: The scores of each face, if they were requested.
+        before: The image to compare the result with, if one is needed.
+        frames: Images of the optimization, by step.
+        pair: The data kept of it for a sheet or page.
+        result: Its result; None before it is edited.
+        warnings: Possible problems of the result, one sentence each.
+        seconds: Processing time so far.
     """
 
     planned: Planned
@@ -133,17 +133,17 @@ class WorkItem:
 
     @property
     def path(self) -> Path | None:
-        """Where the result goes."""
+        """Path of the result."""
         return self.planned.path
 
     @property
     def request(self) -> EditRequest:
-        """What is asked for it."""
+        """The request for it."""
         return self.planned.request
 
     @property
     def is_one_picture(self) -> bool:
-        """Whether it is one picture of each face, and no strip or grid."""
+        """Whether it is one image of each face, not a strip or grid."""
         return bool(self.choices) or len(self.edits) * len(self.alphas) == 1
 
     def edit_of(self, face: int) -> Edit:
@@ -155,21 +155,21 @@ class WorkItem:
         return self.choices[face].alpha if self.choices else self.alphas[0]
 
     def named(self, error: StyleClipError) -> StyleClipError:
-        """An error that says which input it is about."""
+        """The error, with the name of the input in its message."""
         if self.item.name in error.message or (self.path is not None and str(self.path) in error.message):
             return error
         return type(error)(f"{self.item.name}: {error.message}", error.hint)
 
     @contextmanager
     def clocked(self) -> Iterator[None]:
-        """Count the time of some work as this input's."""
+        """Add the time of some work to this input's."""
         began = time.monotonic()
         yield
         self.seconds += time.monotonic() - began
 
 
 def read(one: WorkItem, tools: Tools) -> None:
-    """Decode a picture, in a thread beside the computing.
+    """Decode an image, in a thread concurrent with the computation.
 
     Raises:
         BadInputError: If it cannot be read.
@@ -213,10 +213,10 @@ def find_faces(one: WorkItem, tools: Tools) -> None:
 
 
 def edit_faces(some: Sequence[WorkItem], tools: Tools) -> None:
-    """Edit the faces of some inputs and make their pictures, together where no face has its own generator.
+    """Edit the faces of some inputs and make their images, in one batch where no face has its own generator.
 
     Raises:
-        BadInputError: If a picture cannot be made.
+        BadInputError: If an image cannot be made.
     """
     began = time.monotonic()
     groups: dict[object, list[WorkItem]] = {}
@@ -235,7 +235,7 @@ def edit_faces(some: Sequence[WorkItem], tools: Tools) -> None:
 
 
 def _edit(group: Sequence[WorkItem], stopped: Callable[[], bool]) -> None:
-    """Edit faces with the same edits and strengths; what has not begun when it is stopped is left alone."""
+    """Edit faces with the same edits and strengths; faces not yet started when it is stopped are left out."""
     faces = [face for one in group for face in one.faces]
     rows = [edited_each(edit, faces, group[0].alphas, stopped) for edit in group[0].edits]
     results = zip(*rows, strict=True)
@@ -246,7 +246,7 @@ def _edit(group: Sequence[WorkItem], stopped: Callable[[], bool]) -> None:
 
 
 def _choose(group: Sequence[WorkItem], tools: Tools) -> None:
-    """Edit faces with the edit and the strength that are chosen for each."""
+    """Edit each face with the edit and the strength that are chosen for it."""
     faces = [face for one in group for face in one.faces]
     keep = tools.plan.request.keep_identity
     assert keep is not None
@@ -260,7 +260,7 @@ def _choose(group: Sequence[WorkItem], tools: Tools) -> None:
 
 
 def write(one: WorkItem, tools: Tools) -> None:
-    """Write a result, and what belongs to it, in a thread beside the computing.
+    """Write a result and its additional files, in a thread concurrent with the computation.
 
     Raises:
         OutputError: If something cannot be written.

@@ -1,4 +1,4 @@
-"""Several processes that measure for one command, as torchrun starts them."""
+"""Measurements by several processes of one command, as torchrun starts them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PATIENCE = timedelta(days=7)
 
 
 def measure(engine: Engine, part: Shard | None = None) -> None:
-    """Measure what edits need, together with torchrun's other processes; all return when it is done.
+    """Make the measurements for edits with torchrun's other processes; all return when they are done.
 
     Args:
         engine: Of the pack.
@@ -32,13 +32,13 @@ def measure(engine: Engine, part: Shard | None = None) -> None:
 
 @contextmanager
 def together(engine: Engine, measuring: bool = False) -> Iterator[None]:
-    """Let torchrun's processes end together: it stops all of them when the first one ends with a failure.
+    """Make torchrun's processes end together, as torchrun stops all when the first one fails.
 
-    What failed for a single face is raised when all are done.
+    Failures of single faces are raised when all processes are done.
 
     Args:
         engine: Of the pack.
-        measuring: Whether they first measure together what directions need.
+        measuring: Whether they first make the measurements for directions together.
     """
     from styleclip_cli.machine.distributed import world
 

@@ -1,4 +1,4 @@
-"""Values of options as people type them: strengths, thresholds, seeds, times, choices; nothing heavy."""
+"""Parse values of options: strengths, thresholds, seeds, times, choices. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MAX_SEED = 2**32 - 1
 
 
 def check_device(text: str) -> str:
-    """Refuse a device name that no machine has, before anything heavy is imported.
+    """Refuse an invalid device name, before anything heavy is imported.
 
     Raises:
         DeviceError: If the text is not auto, cpu, cuda, cuda:N or mps.
@@ -30,7 +30,7 @@ def check_device(text: str) -> str:
 
 
 def check_choice(option: str, text: str | None, choices: Any) -> None:
-    """Refuse a word that is none of an option's choices; Typer has done so with what was typed.
+    """Refuse a word that is not among an option's choices; Typer does so for the command line.
 
     Args:
         option: Its name, without dashes.
@@ -46,7 +46,7 @@ def check_choice(option: str, text: str | None, choices: Any) -> None:
 
 
 def no_choice(option: str, text: str, words: Sequence[str]) -> UsageError:
-    """What there is to say of a word that is none of an option's choices.
+    """Message and hint for a word that is not among an option's choices.
 
     Args:
         option: Its name, without dashes.
@@ -67,7 +67,7 @@ def check_beta(beta: float | None) -> None:
 
 
 def check_face(text: str) -> str:
-    """Refuse what names no face of a photo.
+    """Refuse values that do not name a face of a photo.
 
     Raises:
         UsageError: If it is not largest, all, or a number from 1 up.
@@ -118,7 +118,7 @@ def parse_alphas(texts: Sequence[str] | None) -> list[float]:
 
 
 def parse_betas(texts: Sequence[str]) -> list[float | None]:
-    """Read thresholds, as `parse_alphas` does strengths; "auto" has one chosen.
+    """Read thresholds, as `parse_alphas` reads strengths; "auto" chooses one.
 
     Raises:
         UsageError: If one is not a number from 0 to 1.

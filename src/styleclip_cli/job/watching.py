@@ -1,4 +1,4 @@
-"""What looks on while latents are optimized: how far it is, Ctrl-C, and pictures of the way."""
+"""Observe the optimization of latents: progress, Ctrl-C, and images of its steps."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Film:
-    """What is kept of the way of one face.
+    """Which steps of the optimization of a face are saved.
 
     Attributes:
-        every: Steps between pictures that are written; 0 for none.
-        animation: Where the moving picture goes; None for none.
+        every: Steps between images that are written; 0 for none.
+        animation: Path of the animation; None for none.
     """
 
     every: int
@@ -36,7 +36,7 @@ class Film:
 
 
 def plan_film(request: EditRequest, paths: Sequence[Path], overwrite: bool) -> Film | None:
-    """Settle what is written of the way there; None for nothing.
+    """Determine which steps are saved; None for none.
 
     Raises:
         UsageError: If it cannot be, or there are several faces.
@@ -65,18 +65,18 @@ def plan_film(request: EditRequest, paths: Sequence[Path], overwrite: bool) -> F
 
 
 def steps_folder(path: Path) -> Path:
-    """Where the steps of a result go."""
+    """Folder of the steps of a result."""
     return path.with_name(f"{path.stem}_steps")
 
 
 class Watcher:
-    """Tells how an optimization goes, hears Ctrl-C, and keeps pictures of the way.
+    """Reports the progress of an optimization, handles Ctrl-C, and keeps images of its steps.
 
     Args:
         progress: Reports the loss.
-        tell: Takes remarks.
-        stop: Hears Ctrl-C.
-        film: Which pictures are kept; None for none.
+        tell: Takes messages.
+        stop: Handles Ctrl-C.
+        film: Which images are kept; None for none.
     """
 
     def __init__(self, progress: Progress, tell: Tell, stop: Interruptible, film: Film | None) -> None:
@@ -87,7 +87,7 @@ class Watcher:
         self._done = (0, 0)
 
     def watch(self, steps: int) -> Watch:
-        """What an optimization of so many steps is given."""
+        """The callbacks for an optimization of so many steps."""
         from styleclip_cli.edits.optimize import Watch
 
         spacing = 0
@@ -125,15 +125,15 @@ class Watcher:
         self._frames[step] = to_image(pictures[0])
 
     def frames(self) -> dict[int, Image.Image]:
-        """The pictures of the way to the results there are now, by step."""
+        """The images of the optimization of the current results, by step."""
         return dict(self._frames)
 
     def write(self, path: Path, frames: Mapping[int, Image.Image]) -> list[Path]:
-        """Write the pictures of the way to a result.
+        """Write the images of the optimization of a result.
 
         Args:
-            path: Where the result is.
-            frames: As `frames` gave them.
+            path: Path of the result.
+            frames: From `frames`.
 
         Returns:
             What was written.

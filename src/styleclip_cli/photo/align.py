@@ -1,6 +1,6 @@
-"""Photo -> aligned crop: where a face is, and the square that a generator's pictures show of it.
+"""Photo -> aligned crop: detect faces, and compute the square that the generator's training images show.
 
-Coordinates are pixels of the photo, x to the right and y down, and (0, 0) is the middle of the first pixel.
+Coordinates are pixels of the photo, x to the right and y down, and (0, 0) is the centre of the first pixel.
 A quad is the four corners of a square in the order NW, SW, SE, NE (as seen in the crop), so it can be
 turned, and may reach beyond the photo.
 """
@@ -25,7 +25,7 @@ OF_FACES = ("ffhq", "frame")
 _LEFT_EYE, _RIGHT_EYE = slice(36, 42), slice(42, 48)
 _MOUTH_CORNERS = (48, 54)
 _CAR_SHAPE = 4 / 3
-"""Width over height of the pictures that car generators and their encoders were trained on."""
+"""Width over height of the images that car generators and their encoders were trained on."""
 _BLOCK = 256
 """Lines that are blurred at a time: keeps the memory of a large photo's padding low."""
 
@@ -91,7 +91,7 @@ def no_face() -> BadInputError:
 
 
 def choose(faces: Sequence[Face], which: str | int = "largest") -> list[Face]:
-    """Take the faces that a person asks for.
+    """Select the requested faces.
 
     Args:
         faces: What was found.
@@ -121,7 +121,7 @@ def choose(faces: Sequence[Face], which: str | int = "largest") -> list[Face]:
 
 
 def left_to_right(faces: Sequence[Face]) -> list[Face]:
-    """Order faces as they are numbered: by the middle of their landmarks.
+    """Order faces as they are numbered: by the centre of their landmarks.
 
     Args:
         faces: In any order.
@@ -133,7 +133,7 @@ def left_to_right(faces: Sequence[Face]) -> list[Face]:
 
 
 def quad_for(alignment: str, image: Image.Image, face: Face | None = None) -> Points:
-    """The square that a generator's pictures show of a photo, [4, 2].
+    """The square that a generator's images show of a photo, [4, 2].
 
     Args:
         alignment: As model packs name it: ffhq and frame need a face; square, car and none do not.
@@ -187,7 +187,7 @@ def ffhq_quad(points: Points) -> Points:
 
 
 def square_quad(image: Image.Image) -> Points:
-    """The middle square of a photo: what `photo.to_tensor` cuts out.
+    """The central square of a photo, as `photo.to_tensor` cuts it.
 
     It touches the photo's borders, so `cut` needs `padding=False`.
 
@@ -230,7 +230,7 @@ def cut(
         image: Mode RGB.
         quad: Corners [4, 2].
         size: Side of the result in pixels.
-        transform_size: Side of the turned picture, before it is scaled down to `size`; None: `size`.
+        transform_size: Side of the turned image, before it is scaled down to `size`; None: `size`.
         padding: Continue the photo beyond its borders, mirrored and ever more blurred; else it is black.
 
     Returns:
@@ -298,7 +298,7 @@ def _bounds(quad: Points) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _cropped(image: Image.Image, quad: Points, border: int) -> tuple[Image.Image, Points]:
-    """Leave away what is farther from the quad than a border."""
+    """Crop a photo to the quad plus a border."""
     low, high = _bounds(quad)
     left, top = np.maximum(low - border, 0).tolist()
     right, bottom = np.minimum(high + border, image.size).tolist()
@@ -331,7 +331,7 @@ def _padded(image: Image.Image, quad: Points, side: float, border: int) -> tuple
 def gaussian(values: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """Blur an image.
 
-    The kernel ends at four sigma and the picture is mirrored with its outermost pixels, which are the
+    The kernel ends at four sigma and the image is mirrored with its outermost pixels, which are the
     defaults of scipy.ndimage.gaussian_filter; FFHQ was made with that.
 
     Args:

@@ -1,29 +1,30 @@
-"""Which of a photo's structure survives an edit: the adaptive composite.
+"""The adaptive composite: keeps the photo's structure where an edit keeps it.
 
-The generator's pictures B before and A after an edit are softer than the photo P and a little misplaced.
-Adding A - B to P is right where the edit leaves standing what is there, and leaves a ghost of it where it
-vanishes or moves: P's own, sharper copy stays. So, in coordinates of the crop:
+The generator's images B before and A after an edit are softer than the photo P and slightly misaligned.
+Adding A - B to P is right where the edit keeps a structure. Where a structure disappears or moves, it leaves
+a ghost, as P's own, sharper copy stays. So, in coordinates of the crop:
 
-1. Register. A smooth displacement carries B, and A with it, to where P has the same features (demons: Thirion
-   1998, "Image matching as a diffusion process"); not where A only adds thin structure (glasses).
-2. Weigh. Of two pictures' fine structure (a picture less its blur), the share is computed that a local linear
-   map of the other's colours explains. What of B's is not explained by A's vanishes; what explains each other
-   is at most recoloured. k is near 1 where much changes or structure vanishes, unless it is only recoloured.
-   It reaches on to what has the same colours in P near by, as hair does that is wider in P than in B. Thin
-   structure that only appears (rims of glasses) takes nothing away, thick structure (teeth) all below it.
-3. Fill. L, the photo's colours where its own structure goes: the mean of P - B over the rest of the crop,
-   weighted by nearness in place and in A's colours, so that skin takes its light from skin, background from
-   background, and what is new keeps its own.
-4. Recolour. What P has and B has not is the photo's own. Brown strands are to become blond with the hair, and
-   the sharp outline of brown hair the outline of blond: M, the linear map of colours that about each place
-   comes closest to taking B to A, is applied to it. Where nothing changes, M is the identity.
-5. Compose. A + L + (1 - k') M (P - B - L) - (k - k') blur(P - B - L), where k' is k but for structure of P
-   that A explains as well. What is taken from A is sharpened to the photo's sharpness and given its grain.
+1. Register. A smooth displacement warps B, and A with it, to the features of P (demons: Thirion 1998, "Image
+   matching as a diffusion process"); not where A only adds thin structure (glasses).
+2. Weigh. For the fine structure of two images (an image minus its blur), compute the share that a local
+   linear map of the other's colours explains. Structure of B that A does not explain disappears; structures
+   that explain each other are at most recoloured. k is near 1 where much changes or structure disappears,
+   unless it is only recoloured. It is extended to nearby regions of the same colours in P, such as hair that
+   is wider in P than in B. Thin structure that only appears (rims of glasses) replaces nothing; thick
+   structure (teeth) replaces everything below it.
+3. Fill. L gives the photo's light where its own structure is replaced: the mean of P - B over the rest of the
+   crop, weighted by proximity in position and in A's colours, so that skin takes its light from skin, the
+   background from the background, and new things keep their own.
+4. Recolour. P - B is the photo's own structure. Brown strands should become blond with the hair, and the
+   sharp outline of brown hair that of blond hair: M, the local linear map of colours that best maps B to A,
+   is applied to it. Where nothing changes, M is the identity.
+5. Compose. A + L + (1 - k') M (P - B - L) - (k - k') blur(P - B - L), where k' is k except for structure of P
+   that A explains as well. Parts taken from A are sharpened to the photo's sharpness and given its grain.
 
-What the edit changes along the crop's border is removed from A first, as far as the same colours change by
-the same amount inside: an edit that repaints the background ends without an edge.
+First, changes along the crop's border are removed from A where the same colours change by the same amount
+inside, so that an edit that changes the background leaves no edge.
 
-Pictures are in [-1, 1]; lengths are in sides of the crop.
+Images are in [-1, 1]; lengths are in sides of the crop.
 """
 
 from __future__ import annotations
@@ -55,7 +56,7 @@ _GRAIN = 128
 _STEPS, _ELASTICITY, _FARTHEST = 8, 3.0, 0.05
 """Registration: steps at 16, 32 and 64 pixels a side, blur of the displacement, its largest length."""
 _FINE, _SHARP = 2.5 / 128, 1.5 / 128
-"""Blur that fine structure is measured against: where pictures are compared, and for sharpness."""
+"""Blur that fine structure is measured against: where images are compared, and for sharpness."""
 _WINDOW, _RIDGE = 2.5 / 128, 0.01
 """Windows in which a map of colours is found, and the variance of colours that counts as none."""
 _FAINT = 0.08
@@ -82,7 +83,7 @@ class Composite(NamedTuple):
 
 
 def spill(before: Tensor, after: Tensor) -> float:
-    """How much an edit changes along the crop's border; above `SPILLED` it repaints the background.
+    """How much an edit changes along the crop's border; above `SPILLED` it changes the background.
 
     Args:
         before: What the generator draws of the face unchanged, [3, R, R] in [-1, 1].
@@ -96,7 +97,7 @@ def spill(before: Tensor, after: Tensor) -> float:
 
 
 def adaptive(photo: Image.Image, quad: NDArray[np.float64], before: Tensor, after: Tensor) -> Composite:
-    """Weigh what of a photo's structure survives an edit (see the module).
+    """Compute the adaptive composite of a crop (see the module).
 
     Args:
         photo: Mode RGB.
@@ -164,7 +165,7 @@ def _places_in(quad: NDArray[np.float64], steps: NDArray[np.float64]) -> NDArray
 
 
 def _drift(b: Tensor, a: Tensor) -> Tensor:
-    """What an edit changes along the border, carried to where the same colours change by the same amount."""
+    """The change along the border, propagated to where the same colours change by the same amount."""
     side = b.shape[-1]
     along = 1 - ramp(border_distance(side), 0, BORDER)[None, None]
     drift = _fill(a - b, along, b, reach=0.25)
@@ -175,7 +176,7 @@ def _drift(b: Tensor, a: Tensor) -> Tensor:
 
 
 def _registered(p: Tensor, before: Tensor, after: Tensor) -> tuple[Tensor, Tensor]:
-    """Carry the pictures [1, 3, R, R] before and after to where the photo p has the same features."""
+    """Warp the images [1, 3, R, R] before and after to the features of the photo p."""
     moved = _displacement(p, before)
     old, new = _structure(resize(before, p.shape[-1])), _structure(resize(after, p.shape[-1]))
     vanishing = _salience(old, 4.0) - _explained(old, new, 4.0)
@@ -253,13 +254,13 @@ def _thick(change: Tensor) -> Tensor:
 
 
 def _shared(old: Tensor, new: Tensor, reach: float) -> Tensor:
-    """How much of the fine structure of one picture [1, 3, h, w] the other still has as it was, in [0, 1]."""
+    """How much of the fine structure of one image [1, 3, h, w] the other still has as it was, in [0, 1]."""
     shared, own = (blur((old * x).sum(dim=1, keepdim=True), reach) for x in (new, old))
     return (shared / (own + 1e-4)).clamp(0, 1)
 
 
 def _remaining(old: Tensor, new: Tensor, reach: float) -> Tensor:
-    """Whether what one picture has is still there, under whatever the other has besides, in [0, 1]."""
+    """Whether what one image has is still there, under whatever the other has besides, in [0, 1]."""
     return ramp(_shared(old, new, reach), 0.3, 0.8)
 
 
@@ -285,7 +286,7 @@ def _explained(y: Tensor, x: Tensor, reach: float, faint: float = _FAINT) -> Ten
 
     Args:
         y: Fine structure [1, 3, h, w].
-        x: The same of another picture.
+        x: The same of another image.
         reach: Standard deviation of the windows in pixels.
         faint: Root of the energy that counts as none.
 
@@ -300,7 +301,7 @@ def _explained(y: Tensor, x: Tensor, reach: float, faint: float = _FAINT) -> Ten
 
 
 def _pairs(x: Tensor, y: Tensor) -> Tensor:
-    """The products of each channel of one picture [1, 3, h, w] and each of another, [9, h, w]."""
+    """The products of each channel of one image [1, 3, h, w] and each of another, [9, h, w]."""
     return torch.cat([x[:, i : i + 1] * y for i in range(3)], dim=1)[0]
 
 
@@ -332,7 +333,7 @@ def _salience(structure: Tensor, reach: float) -> Tensor:
 
 
 def _structure(picture: Tensor) -> Tensor:
-    """A picture's fine structure, at the size at which it is compared."""
+    """An image's fine structure, at the size at which it is compared."""
     return resize(picture - blur(picture, _FINE * picture.shape[-1]), _COARSE)
 
 
@@ -395,11 +396,11 @@ def _grain(photo: Image.Image, quad: NDArray[np.float64]) -> Tensor:
     near, here, far = (pixels[y, x + step].astype(np.float32) for step in (-1, 0, 1))
     energy = np.log((near - 2 * here + far) ** 2 + 0.02).mean(axis=2)
     cells = torch.from_numpy(energy).reshape(_KEYS, _GRAIN // _KEYS, _KEYS, -1).mean(dim=(1, 3))
-    rounding = 0.25  # what is left of a flat picture in whole numbers
+    rounding = 0.25  # what is left of a flat image in whole numbers
     return ((cells + 1.27).exp() / 6 - rounding).clamp(min=0).log1p()[None, None]
 
 
 def _energy(picture: Tensor, where: Tensor) -> float:
-    """Root of the energy of a picture's finest structure."""
+    """Root of the energy of an image's finest structure."""
     fine = picture - blur(picture, _SHARP * picture.shape[-1])
     return math.sqrt(float((where * fine.square()).sum()) + 1e-6)

@@ -13,7 +13,7 @@ def opened(file: BinaryIO, formats: Iterable[str], head: bytes) -> Image.Image:
     """`Image.open` without its limit, which is one for all threads of a process: ours is the caller's.
 
     Args:
-        file: The picture.
+        file: The image.
         formats: What it may be, by Pillow's names.
         head: Its first bytes.
 

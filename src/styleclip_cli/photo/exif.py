@@ -26,7 +26,7 @@ _STALE = {Base.ExifImageWidth, Base.ExifImageHeight, Base.ColorSpace, Base.ExifI
 
 
 def exif_of(image: Image.Image, notes: list[str]) -> Image.Exif:
-    """The EXIF data of a picture; empty, and noted, where they are damaged.
+    """The EXIF data of an image; empty, and noted, where they are damaged.
 
     A PNG whose header has none is decoded, because they may come after the pixels.
 

@@ -1,4 +1,4 @@
-"""Edited crop -> photo: lay what an edit changed back over the photo that the crop was cut from.
+"""Edited crop -> photo: composite the changes of an edit into the photo that the crop was cut from.
 
 The crop has coordinates s (to the right) and t (down), 0 to 1 from edge to edge. A quad with corners NW, SW,
 SE, NE shows them in the photo at
@@ -68,7 +68,7 @@ def paste(
     threshold: float = THRESHOLD,
     feather: float = FEATHER,
 ) -> tuple[Image.Image, NDArray[np.float32]]:
-    """Lay an edit over a photo.
+    """Composite an edit into a photo.
 
     "adaptive" keeps the photo's own structure where the edit leaves it standing, in the new colours of what
     is recoloured. Where the edit removes, moves or covers it, it takes the generator's, with the photo's
@@ -77,7 +77,7 @@ def paste(
     "residual" adds what the edit changed, photo + mask (after - before), only where it changed something:
     what the generator cannot draw (freckles, earrings, grain) stays. Where the edit covers up what was
     there (dark glasses over eyes), nothing of that may show through: there it is as "replace", which puts
-    the generator's picture in the photo's place, photo + mask (after - photo), in the whole crop but for a
+    the generator's image in the photo's place, photo + mask (after - photo), in the whole crop but for a
     soft border.
 
     Args:
@@ -184,7 +184,7 @@ def _changed(difference: Tensor, threshold: float, feather: float) -> Tensor:
 
 
 def _covered(before: Tensor, after: Tensor) -> Tensor:
-    """Where an edit covers up what was there: much has changed, and its structure is another.
+    """Where an edit covers the original: the change is large, and the structure is different.
 
     Recoloured hair changes much as well, but keeps its structure: before and after are correlated there.
 

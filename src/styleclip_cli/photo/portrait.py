@@ -1,6 +1,6 @@
 """A photo's faces, edited and put back: photo -> align -> invert -> edit -> synthesize -> paste back.
 
-The stages are joined here for pictures that hold more than the crop a generator knows.
+This module joins the stages for photos that contain more than the aligned crop.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from styleclip_cli.weights.packs import Pack
 
 _TURNS = (Image.Transpose.ROTATE_90, Image.Transpose.ROTATE_270, Image.Transpose.ROTATE_180)
-# A square this close to the whole picture, in parts of its side, is the whole picture.
+# A square this close to the whole image, in parts of its side, is the whole image.
 _ALIGNED = 0.06
 # How far above the pack's floor the likeness of a face has to be for which the photo is turned.
 _SURER = 0.2
@@ -47,11 +47,11 @@ _FINEST = 2048
 
 
 class FaceModel(Protocol):
-    """What is needed of an engine: to find faces, to invert them, and to render them."""
+    """The part of an engine that finds, inverts and renders faces."""
 
     @property
     def pack(self) -> Pack:
-        """Says how photos are aligned, and how large pictures are."""
+        """Says how photos are aligned, and how large images are."""
 
     @property
     def encoder_input(self) -> int:
@@ -64,7 +64,7 @@ class FaceModel(Protocol):
     def invert(
         self, image: Tensor, settings: InversionSettings | None = None, *, encoder_input: Tensor | None = None
     ) -> FaceLatent:
-        """Find the latent of one picture."""
+        """Find the latent of one image."""
 
     def render(self, faces: Sequence[FaceLatent]) -> Tensor:
         """Render faces."""
@@ -72,7 +72,7 @@ class FaceModel(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class AlignedCrop:
-    """The part of a photo that a generator's pictures show.
+    """The part of a photo that a generator's images show.
 
     Attributes:
         image: The crop at the generator's size, [1, 3, R, R] in [-1, 1].
@@ -109,9 +109,9 @@ class Edited:
     """An edited photo.
 
     Attributes:
-        image: The whole photo with the edited faces in it; of an aligned one the generator's picture.
+        image: The whole photo with the edited faces in it; of an aligned one the generator's image.
         faces: Each face after the edit.
-        crops: Each face's edited picture, [1, 3, R, R].
+        crops: Each face's edited image, [1, 3, R, R].
         spilled: Whether an edit changes what is along the border of a face's crop, and fades out there.
     """
 
@@ -124,7 +124,7 @@ class Edited:
 def portraits(
     engine: FaceModel, photo: Image.Image, which: str | int = "largest", align: bool = True
 ) -> list[AlignedCrop]:
-    """Cut out of a photo what the pack's generator draws.
+    """Cut the crops that the pack's generator can reproduce out of a photo.
 
     Args:
         engine: Whose pack says how photos are aligned, and finds faces.
@@ -205,7 +205,7 @@ def _turned_back(face: Face, turn: Image.Transpose | None, photo: Image.Image) -
 
 
 def _whole(engine: FaceModel, photo: Image.Image) -> AlignedCrop:
-    """The middle square of a photo, as a picture of its own."""
+    """The middle square of a photo, as an image of its own."""
     image, encoder_input = (to_tensor(photo, side) for side in (engine.pack.resolution, engine.encoder_input))
     return AlignedCrop(image, encoder_input, square_quad(photo), aligned=True)
 
@@ -219,7 +219,7 @@ def _portrait(engine: FaceModel, photo: Image.Image, quad: Points) -> AlignedCro
     side = float(np.linalg.norm(whole[3] - whole[0]))
     near = photo.width == photo.height and float(np.abs(quad - whole).max()) <= _ALIGNED * side
     if near or np.allclose(quad, whole):  # nothing is turned
-        # A larger photo has detail that the generator's picture lacks: the edit is laid over it.
+        # A larger photo has detail that the generator's image lacks: the edit is laid over it.
         return replace(_whole(engine, photo), aligned=near and photo.width <= size)
     image = to_tensor(cut(photo, quad, size, min(4 * size, max(size, _FINEST))), size)
     # The encoder was trained on crops made without finer ones (e4e, utils/alignment.py).
@@ -263,7 +263,7 @@ def find_faces(
 
 
 def shown(found: Sequence[InvertedFace], edited: Sequence[FaceLatent]) -> list[FaceLatent]:
-    """What `put_back` needs rendered: faces after the edit, and before it unless they are the whole photo."""
+    """The faces that `put_back` needs: edited, and unedited unless they are the whole photo."""
     faces: list[FaceLatent] = []
     for one, face in zip(found, edited, strict=True):
         faces += [face] if one.portrait.aligned else [face, one.face]

@@ -1,6 +1,6 @@
-"""Read a picture, whatever a person hands over, or say in one line why not.
+"""Read an image from any file, or fail with a one-line message.
 
-Files are material from strangers: only the decoders of the formats below run, sizes are read from the
+Files are untrusted: only the decoders of the formats below run, sizes are read from the
 header and refused before a pixel is decoded, and every way in which decoding can fail becomes one error.
 """
 
@@ -54,7 +54,7 @@ _COLOURS = {"RGB": "RGB", "GRAY": "L", "CMYK": "CMYK"}
 
 @dataclass(frozen=True, eq=False)
 class Photo:
-    """A picture as it was read.
+    """An image as it was read.
 
     Attributes:
         image: Upright 8-bit sRGB, mode RGB, with transparency laid on white.
@@ -70,11 +70,11 @@ class Photo:
 
 
 class UnknownFormatError(BadInputError):
-    """A file is no picture of a known format; it may still be something else."""
+    """A file is no image of a known format; it may still be something else."""
 
 
 def probe(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
-    """Check a picture's header without decoding it.
+    """Check an image's header without decoding it.
 
     Args:
         path: The file.
@@ -84,7 +84,7 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
         Width and height in pixels as stored (before the orientation is applied).
 
     Raises:
-        BadInputError: If the file cannot be opened, is no picture of a known format, or has an
+        BadInputError: If the file cannot be opened, is no image of a known format, or has an
             unusable size (a side under 16 pixels, or more than `max_pixels`).
     """
     with opened(path, max_pixels) as image:
@@ -92,7 +92,7 @@ def probe(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
 
 
 def read_image(path: Path) -> Image.Image:
-    """Decode a picture to upright 8-bit sRGB (see `read_photo`).
+    """Decode an image to upright 8-bit sRGB (see `read_photo`).
 
     Args:
         path: The file.
@@ -104,14 +104,14 @@ def read_image(path: Path) -> Image.Image:
 
 
 def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False) -> Photo:
-    """Decode a picture.
+    """Decode an image.
 
     Orientation and colour profile are applied, transparency is laid on white and kept beside, and 16-bit,
-    float, grey, palette and CMYK pictures are converted; of an animation the first frame is taken.
+    float, grey, palette and CMYK images are converted; of an animation the first frame is taken.
 
     Args:
         path: The file.
-        max_pixels: Larger pictures are refused before they are decoded.
+        max_pixels: Larger images are refused before they are decoded.
         keep_exif: Keep all EXIF data, the place and the thumbnail with it.
 
     Returns:
@@ -127,7 +127,7 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS, keep_exif: bool = False
 def photo_of(
     image: Image.Image | np.ndarray, name: object, keep_exif: bool = False, max_pixels: int = MAX_PIXELS
 ) -> Photo:
-    """Decode an opened picture, as `read_photo` does.
+    """Decode an opened image, as `read_photo` does.
 
     Args:
         image: Pillow's, with its orientation, profile and transparency; or bytes [H, W, 3].
@@ -168,7 +168,7 @@ def photo_of(
 
 
 def to_tensor(image: Image.Image, size: int) -> Tensor:
-    """Cut the middle square out of a picture and scale it for a network.
+    """Cut the central square out of an image and resize it for a network.
 
     Args:
         image: RGB.
@@ -192,7 +192,7 @@ def to_tensor(image: Image.Image, size: int) -> Tensor:
 
 @contextmanager
 def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
-    """Open a picture and check its header; nothing is decoded.
+    """Open an image and check its header; nothing is decoded.
 
     Args:
         path: The file.
@@ -202,7 +202,7 @@ def opened(path: Path, max_pixels: int = MAX_PIXELS) -> Iterator[Image.Image]:
         The image, not decoded.
 
     Raises:
-        BadInputError: As `probe`; `UnknownFormatError` if it is no picture at all.
+        BadInputError: As `probe`; `UnknownFormatError` if it is no image at all.
     """
     with ExitStack() as stack:
         try:
@@ -250,7 +250,7 @@ def srgb_profile() -> bytes:
 
 
 def _check_file(path: Path, max_pixels: int) -> None:
-    """Refuse what opening would wait for for ever (a pipe), or what never ends (a device)."""
+    """Refuse files that would block (a pipe) or never end (a device)."""
     status = path.stat()
     if stat.S_ISDIR(status.st_mode):
         raise BadInputError(f"{path}: is a folder, not a picture")
@@ -276,7 +276,7 @@ def _too_large(name: object, max_pixels: int) -> BadInputError:
 
 
 def _frames(image: Image.Image) -> list[str]:
-    """Say so where only the first of several pictures is taken."""
+    """Say so where only the first of several images is taken."""
     if not getattr(image, "is_animated", False) or image.format == "MPO":  # MPO: a phone's JPEG with extras
         return []
     if image.format == "TIFF":  # counting walks through all pages, and there may be millions
@@ -304,7 +304,7 @@ def _scale_transparent_colour(image: Image.Image) -> None:
 
 
 def _split(image: Image.Image) -> tuple[Image.Image, Image.Image | None]:
-    """Part a picture into colours (RGB, L or CMYK) and transparency."""
+    """Part an image into colours (RGB, L or CMYK) and transparency."""
     if image.mode.startswith(("I", "F")):
         opaque = np.asarray(image) != image.info.get("transparency")
         return _to_8_bit(image), None if np.all(opaque) else Image.fromarray(np.uint8(255) * opaque)
