@@ -152,14 +152,14 @@ def test_a_direction_of_another_generator_is_refused(
 def test_latents_are_found_once_and_edited_again(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     face(here / "photos" / "a.png")
     face(here / "photos" / "b.png", 1)
-    arguments = ["invert", "photos", "--out", "faces.npz", "--preview", "faces.png", "--steps", "2"]
+    arguments = ["invert", "photos", "--out", "faces.npz", "--preview", "faces.png", "--inversion-steps", "2"]
     assert main(arguments) == 0
     found = latents.read(here / "faces.npz")
     assert len(found.w_plus) == 2
     assert found.provenance["sources"] == ["photos/a.png", "photos/b.png"]
     assert pixels(here / "faces.png").shape[0] > 2 * SIDE
     assert main(["edit", "faces.npz", "-p", "smiling", "-o", "from-latents"]) == 0
-    assert main(["edit", "photos", "--steps", "2", "-p", "smiling", "-o", "from-photos"]) == 0
+    assert main(["edit", "photos", "--inversion-steps", "2", "-p", "smiling", "-o", "from-photos"]) == 0
     for latent, photo in (("faces-0", "a"), ("faces-1", "b")):
         one = pixels(here / "from-latents" / f"{latent}_smiling.png").astype(int)
         other = pixels(here / "from-photos" / f"{photo}_smiling.png").astype(int)
@@ -327,7 +327,8 @@ def test_piped_output_is_plain(here: Path) -> None:
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_nothing_behind(here: Path, number: signal.Signals, code: int) -> None:
     face(here / "a.png")
-    command = [sys.executable, "-m", "styleclip_cli", "edit", "a.png", "-p", "smiling", "--steps", "10000"]
+    edit = ["edit", "a.png", "-p", "smiling", "--inversion-steps", "10000"]
+    command = [sys.executable, "-m", "styleclip_cli", *edit]
     process = subprocess.Popen(
         [*command, "-o", "edited/o.png"],
         stderr=subprocess.PIPE,
@@ -393,7 +394,7 @@ BAD = {
     "direction is no direction": (["good.png", "--direction", "text.npz"], 3, "text.npz"),
     "direction missing": (["good.png", "--direction", "absent.npz"], 3, "absent.npz"),
     "unknown option": (["good.png", "--nosuch"], 2, "--nosuch"),
-    "steps negative": (["good.png", "--steps", "-1"], 2, "--steps"),
+    "steps negative": (["good.png", "--inversion-steps", "-1"], 2, "--inversion-steps"),
 }
 
 

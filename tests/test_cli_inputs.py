@@ -167,6 +167,17 @@ def test_a_folder_may_have_dots_and_a_slash_makes_one(out: str, here: Path) -> N
     assert [one.path for one in planned(edit_request(arguments)).work] == [Path(out) / "seed1_smiling.png"]
 
 
+def test_steps_are_of_the_inversion_and_say_so(here: Path, caplog: pytest.LogCaptureFixture) -> None:
+    arguments = {"inputs": ["a.png"], "prompt": ["smiling"], "alpha": ["4"], "steps": 5}
+    assert edit_request(arguments).inversion_steps == 5
+    assert "--steps is now --inversion-steps" in caplog.text
+    caplog.clear()
+    assert edit_request({**arguments, "steps": None, "inversion_steps": 7}).inversion_steps == 7
+    assert not caplog.text
+    with pytest.raises(UsageError, match="takes --iterations, not --steps"):
+        edit_request({**arguments, "method": "optimize"})
+
+
 @pytest.mark.parametrize("out", ["face.gif", "face.bmp", "face.p"])
 def test_a_suffix_that_is_no_picture_is_refused(out: str, here: Path) -> None:
     arguments = {"inputs": ["seed:1"], "prompt": ["smiling"], "alpha": ["4"], "out": output_path(out)}

@@ -298,7 +298,7 @@ def test_mistakes_of_photo_options(here: Path, capsys: pytest.CaptureFixture[str
         (["--face", "left"], 2),
         (["--face", "0"], 2),
         (["--face", "all", "--alpha", "2,4"], 2),
-        (["--inverter", "encoder", "--steps", "5"], 2),
+        (["--inverter", "encoder", "--inversion-steps", "5"], 2),
         (["--composite", "blend"], 2),
         (["--format", "bmp"], 2),
         (["--recipe", NAME], 3),

@@ -225,9 +225,9 @@ def test_transfer_of_all_layers_is_the_other_face(here: Path) -> None:
 
 
 def test_transfer_takes_from_latents_and_seeds(here: Path) -> None:
-    assert main(["invert", "b.png", "-o", "b.npz", "--steps", "0"]) == 0
+    assert main(["invert", "b.png", "-o", "b.npz", "--inversion-steps", "0"]) == 0
     for name, source in (("photo", "b.png"), ("latent", "b.npz")):
-        arguments = ["transfer", "seed:1", "--from", source, "-p", "glasses", "--steps", "0"]
+        arguments = ["transfer", "seed:1", "--from", source, "-p", "glasses", "--inversion-steps", "0"]
         assert main([*arguments, "-o", f"{name}.png"]) == 0
     np.testing.assert_array_equal(pixels(here / "photo.png"), pixels(here / "latent.png"))
     assert main(["transfer", "a.png", "--from", "seed:3", "-p", "glasses", "-o", "seed.png"]) == 0

@@ -68,6 +68,8 @@ _GIVE_WAY = (
     Exclusion("--prompt", ("--mapper", "--direction")),
     Exclusion("--method", ("--mapper", "--direction")),
     Exclusion("--mapper", ("--direction",)),
+    Exclusion("--inverter encoder", ("--steps",)),  # the former name of --inversion-steps
+    Exclusion("--method optimize", ("--steps",)),
 )
 # What other defaults give way to, even if it is by default.
 _STATES = {"no --auto", "--out -", "--method mapper", "a saved direction"}

@@ -123,16 +123,17 @@ Inverter = Annotated[
         show_default="the pack's",
     ),
 ]
-Steps = Annotated[
+InversionSteps = Annotated[
     int | None,
     of_inversion(
-        "--steps",
+        "--inversion-steps",
         min=0,
         max=10_000,
         help="Steps of optimizing W+; implies --inverter refine if that is not given.",
         show_default="the pack's",
     ),
 ]
+OldSteps = Annotated[int | None, typer.Option("--steps", min=0, max=10_000, hidden=True)]
 Noise = Annotated[bool, of_inversion("--noise", help="Optimize the generator's noise maps too.")]
 Budget = Annotated[
     str | None,

@@ -255,9 +255,9 @@ class Folder(type(Path())):  # type: ignore[misc]
     """A path that was typed as a folder's, with a slash at its end."""
 
 
-def output_path(text: str) -> Path:
+def output_path(typed: str | Path) -> Path:
     """A path as it was typed; a `Folder` where it ends in a slash."""
-    return Folder(text) if text.endswith(("/", os.sep)) else Path(text)
+    return Folder(typed) if str(typed).endswith(("/", os.sep)) else Path(typed)
 
 
 def is_file_name(out: Path) -> bool:

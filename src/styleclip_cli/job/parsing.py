@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -26,6 +27,8 @@ from styleclip_cli.machine.shards import Shard, processes, rank
 from styleclip_cli.recipe import MAX_ALPHAS, MethodName, Step
 from styleclip_cli.settings import DEFAULT_COMPOSITE, KEEP_IDENTITY, LayerChoice
 
+_log = logging.getLogger(__name__)
+
 
 def transfer_request(options: Mapping[str, Any]) -> EditRequest:
     """Parse options of `styleclip transfer`; the others are as `edit_request` takes them.
@@ -33,7 +36,7 @@ def transfer_request(options: Mapping[str, Any]) -> EditRequest:
     Raises:
         UsageError: If they do not go together, or make no sense.
     """
-    given = Options(options)
+    given = _by_present_names(options)
     prompt, layers = given["prompt"], given["layers"]
     if (prompt is None) == (layers is None):
         raise UsageError(
@@ -63,7 +66,7 @@ def invert_request(options: Mapping[str, Any]) -> EditRequest:
     Raises:
         UsageError: If they do not go together, or make no sense.
     """
-    given = Options(options)
+    given = _by_present_names(options)
     alone = is_file_name(given["out"])
     if alone and given["out"].suffix.lower() != ".npz":
         raise UsageError(f"{given['out']}: latents are written as .npz", "--out latents.npz")
@@ -87,7 +90,7 @@ def edit_request(options: Mapping[str, Any]) -> EditRequest:
         UsageError: If they do not go together, or make no sense.
         BadInputError: If the recipe cannot be used.
     """
-    given = Options({"literal": False} | dict(options))
+    given = _by_present_names({"literal": False} | dict(options))
     refuse(words(given))
     ways = [bool(given[name]) for name in ("prompt", "direction", "mapper")]
     if sum(ways) > 1 or not any([*ways, given["recipe"], given["manifest"]]):
@@ -152,6 +155,26 @@ def _with_edit(request: EditRequest, given: Mapping[str, Any], method: MethodNam
     return request
 
 
+def _by_present_names(options: Mapping[str, Any]) -> Options:
+    """Options, with the present name of one that an earlier version called --steps.
+
+    Raises:
+        UsageError: If it is meant for --method optimize.
+    """
+    given = Options(options)
+    if given["steps"] is None:
+        return given
+    if given["method"] == "optimize":
+        raise UsageError(
+            "--method optimize takes --iterations, not --steps",
+            f"--iterations {given['steps']}, or --inversion-steps {given['steps']} for the photo's inversion",
+        )
+    _log.warning("--steps is now --inversion-steps; the old name will be removed")
+    if given["inversion_steps"] is None:
+        given["inversion_steps"] = given["steps"]
+    return Options(given | {"steps": None})
+
+
 def _common_options(given: Mapping[str, Any], pictures: bool = True) -> dict[str, Any]:
     """The options for inputs, inversions and results that `edit` and `transfer` share.
 
@@ -180,7 +203,7 @@ def _photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "relevance": given["relevance"],
         "inverter": given["inverter"],
-        "inversion_steps": given["steps"],
+        "inversion_steps": given["inversion_steps"],
         "noise": bool(given["noise"]),
         "face": values.check_face(given["face"] or "largest"),
         "align": not given["no_align"],

@@ -83,8 +83,10 @@ def with_recipe(given: Mapping[str, Any], recipe: Recipe, where: Path) -> Option
     """
     laid = Options(given)
     laid |= _of_recipe(given, recipe, where) if recipe.edits is None else _of_edits(given, recipe, where)
-    for name in ("face", "composite", "steps", "seed"):
+    for name in ("face", "composite", "seed"):
         laid[name] = getattr(recipe, name) if given[name] is None else given[name]
+    if given["inversion_steps"] is None:
+        laid["inversion_steps"] = recipe.steps
     laid |= {
         "no_align": given["no_align"] or recipe.align is False,
         "noise": given["noise"] or bool(recipe.noise),

@@ -153,7 +153,7 @@ class EditRequest:
         recipe: The recipe that is repeated.
         transfer: The source face and what is transferred, for the method of that name.
         rows: Parameters for rows of a manifest.
-        inversion_steps: --steps.
+        inversion_steps: --inversion-steps.
         budget: Seconds for each inversion.
         preview: A sheet that compares images with their inversions.
         boxes: --faces: a folder for photos with their faces numbered.
@@ -316,8 +316,8 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("--beta", ("--channels",)),
     Exclusion(
         "--inverter encoder",
-        ("--steps", "--noise"),
-        "--steps and --noise are for --inverter refine or pivotal",
+        ("--inversion-steps", "--noise"),
+        "--inversion-steps and --noise are for --inverter refine or pivotal",
         "leave out --inverter",
     ),
     Exclusion(
