@@ -75,6 +75,7 @@ def _at_home(patch, tmp_path_factory, kernels):
     """A cache and a home of its own, for a test or what several share."""
     for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
         patch.delenv(name)
+    patch.delenv("COLUMNS", raising=False)
     cache = tmp_path_factory.mktemp("cache")
     (cache / "kernels").symlink_to(kernels)
     (cache / "texts").symlink_to(kernels.parent / "texts")

@@ -269,7 +269,7 @@ def test_an_input(copy_for) -> None:
         "        return FaceLatent(engine.sample(item.pair).mean(dim=0, keepdim=True))\n"
         r"\g<0>",
     )
-    new.change("cli/options.py", r'"seed:1-5\)\."', '"seed:1-5), or what is between:1+2."')
+    new.change("cli/options.py", r'seed:1-5\)\."', 'seed:1-5), or what is between:1+2."')
     told = new.run(
         "edit between:1+2 seed:1 between:1+2 --prompt smiling --alpha 0 --save-latent",
         "sample --seed 1-2 --out .",
