@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +13,13 @@ import torch
 from PIL import Image
 
 from styleclip_cli.cli import main
-from styleclip_cli.edits.confidence import UNSURE, confidence, null_texts, similar_sentence
+from styleclip_cli.edits.confidence import UNSURE, confidence, null_range, null_texts, similar_sentence
 from styleclip_cli.engine import Engine
+from styleclip_cli.errors import OutputError
 from styleclip_cli.job.doubts import unlike
 from styleclip_cli.machine import cache
 from styleclip_cli.measure.relevance import Relevance
-from styleclip_cli.photo.portrait import likeness
+from styleclip_cli.photo.portrait import faces_of, likeness
 from styleclip_cli.save import to_image
 from styleclip_cli.toyworld.evaluate import CASES
 from styleclip_cli.weights.packs import find_pack
@@ -58,7 +61,9 @@ def test_confidence_is_how_far_a_text_is_above_what_means_nothing() -> None:
     for reached, expected in ((0.1, 0.0), (0.2, 0.0), (0.298, 0.5), (0.396, 1.0), (0.9, 1.0)):
         direction = torch.zeros(8)
         direction[2], direction[7] = -reached, (1 - reached**2) ** 0.5
-        assert confidence(relevance, direction, null) == pytest.approx(expected, abs=0.01)
+        assert confidence(relevance, direction, null_range(relevance, null)) == pytest.approx(
+            expected, abs=0.01
+        )
 
 
 def test_null_texts_are_the_same_every_time_and_none_is_asked_elsewhere() -> None:
@@ -104,7 +109,9 @@ def test_a_similar_sentence() -> None:
     words = find_pack("toy").words
     assert similar_sentence("smilling face", "face", words) == "smiling"
     assert similar_sentence("face with glases", "face", words) == "with glasses"
+    assert similar_sentence("glases", "face", words) == "with glasses"
     assert similar_sentence("a trombone", "face", words) is None
+    assert similar_sentence("smiling", "happy", words) is None, "that is what was typed"
 
 
 def test_a_doubtful_sentence_is_said_once_and_kept(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -194,3 +201,47 @@ def test_a_photo_on_its_side_is_edited_as_it_lies(turn: str, toy: Engine) -> Non
     difference = np.abs(np.asarray(made.image, float) - np.asarray(wanted.image.transpose(how), float))
     changed = np.abs(np.asarray(wanted.image, float) - np.asarray(upright, float)).mean()
     assert difference.mean() < 0.1 * changed
+
+
+def test_nothing_is_found_where_there_is_no_face(toy: Engine) -> None:
+    """A face of a turned photo counts only if the generator can draw it."""
+    wrong = 0
+    for seed in range(12):
+        noise = np.random.default_rng(seed).integers(0, 255, (24, 24, 3), np.uint8)
+        ground = Image.fromarray(noise).resize((320, 320), Image.Resampling.BICUBIC)
+        wrong += bool(faces_of(toy, ground)) and not toy.landmarker.find(ground)
+    assert wrong == 0
+
+
+def test_the_cache_knows_no_prompt_and_may_be_missing(
+    toy: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path / "cache"))
+    wanted = Engine("toy").direction("with a secret hat")
+    kept = list((tmp_path / "cache/texts").glob("*.npz"))
+    assert len(kept) == 2
+    assert not any(b"secret" in path.read_bytes() for path in kept)
+
+    def nowhere() -> Path:
+        raise OutputError("there is no place for the cache folder")
+
+    monkeypatch.setattr(cache, "cache_dir", nowhere)
+    assert torch.equal(Engine("toy").direction("with a secret hat").delta, wanted.delta)
+
+
+def test_doubts_are_said_once_for_each_sentence(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = "".join(f"seed:{n},blorft{n % 23}\n" for n in range(25))
+    (here / "rows.csv").write_text(f"input,prompt\n{rows}")
+    assert main(["edit", "--manifest", "rows.csv", "--models", "toy"]) == 0
+    assert capsys.readouterr().err.count("hardly knows") == 23
+    assert main(["edit", "seed:1-3", "-p", "blorft", "-p", "smiling", "--models", "toy"]) == 0
+    err = capsys.readouterr().err
+    assert (err.count("hardly knows"), err.count("target ")) == (1, 1)
+
+
+def test_generators_of_other_things_have_no_confidence(pack: Path, tmp_path: Path) -> None:
+    text = (pack / "pack.toml").read_text()
+    other = tmp_path / "other"
+    shutil.copytree(pack, other)
+    (other / "pack.toml").write_text(re.sub('alignment = ".*"', 'alignment = "square"', text))
+    assert Engine(other).direction("smiling").confidence is None

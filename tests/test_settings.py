@@ -307,6 +307,7 @@ def test_a_doctor_whom_nobody_hears_says_what_is_broken_all_the_same(
         ("iterations = 9", ["-p", "smiling", "--method", "global"], {"alpha": 4.0}),
         ("method = 'optimize'\nauto = true", ["-p", "smiling", "--channels", "2"], {"channels": 2}),
         ("steps = 2\nnoise = true", ["-p", "smiling", "--inverter", "encoder"], {"alpha": 4.0}),
+        ("steps = 2", ["-p", "smiling", "--method", "optimize", "--iterations", "1"], {"alpha": 1.0}),
         ("inversion-steps = 2", ["-p", "smiling", "--inverter", "encoder"], {"alpha": 4.0}),
         ("inverter = 'encoder'", ["-p", "smiling", "--inversion-steps", "1"], {"alpha": 4.0}),
         ("beta = 'auto'", ["-p", "smiling", "--channels", "2"], {"channels": 2}),

@@ -29,7 +29,7 @@ from torch import Tensor
 from styleclip_cli.defaults import adjusted
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.auto import Choice, candidates, choose
-from styleclip_cli.edits.confidence import confidence
+from styleclip_cli.edits.confidence import NullRange, confidence, null_range
 from styleclip_cli.edits.directions import Direction, find_direction
 from styleclip_cli.edits.edit import Edit
 from styleclip_cli.edits.judge import Judge
@@ -49,7 +49,7 @@ from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.measure.statistics import StyleStatistics
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.networks import Networks
-from styleclip_cli.photo.align import Landmarker
+from styleclip_cli.photo.align import OF_FACES, Landmarker
 from styleclip_cli.renderer import Renderer
 from styleclip_cli.settings import (
     DEFAULT_COMPOSITE,
@@ -116,6 +116,7 @@ class Engine:
         self.progress = progress
         self.networks = Networks(self.pack, self.device)
         self.judge = Judge(self.networks)
+        self._null: NullRange | None = None
         defaults = self.pack.defaults
         self.measurements = Measurements(
             self.networks,
@@ -515,8 +516,15 @@ class Engine:
         target, neutral = prompts.resolve_prompt(prompt, neutral, literal)
         along = self.judge.text_direction(target, neutral)
         found = self._direction(along, target, neutral, beta, channels)
-        null = self.judge.null_directions(self.progress)
-        return replace(found, confidence=confidence(self.relevance(), along, null))
+        if self.pack.alignment not in OF_FACES:  # the null texts are about faces
+            return found
+        return replace(found, confidence=confidence(self.relevance(), along, self._null_range()))
+
+    def _null_range(self) -> NullRange:
+        if self._null is None:
+            null = self.judge.null_directions(self.progress)
+            self._null = null_range(self.relevance(), null)
+        return self._null
 
     def direction_between(
         self,

@@ -68,8 +68,7 @@ _GIVE_WAY = (
     Exclusion("--prompt", ("--mapper", "--direction")),
     Exclusion("--method", ("--mapper", "--direction")),
     Exclusion("--mapper", ("--direction",)),
-    Exclusion("--inverter encoder", ("--steps",)),  # the former name of --inversion-steps
-    Exclusion("--method optimize", ("--steps",)),
+    Exclusion("--steps", ("--inversion-steps",)),  # typed by its former name
 )
 # What other defaults give way to, even if it is by default.
 _STATES = {"no --auto", "--out -", "--method mapper", "a saved direction"}
@@ -82,6 +81,10 @@ def settle(context: typer.Context) -> None:
         context: Of the command; its parameters are changed.
     """
     values = context.params
+    if "inversion_steps" in values and _is_default(context, "steps"):  # its former name
+        if not values["inversion_steps"]:
+            values["inversion_steps"] = values["steps"]
+        values["steps"] = None
     defaults = {name: value for name, value in values.items() if _is_default(context, name)}
     said = _words(defaults)
 
@@ -107,6 +110,8 @@ def _words(values: Mapping[str, Any]) -> set[str]:
 
 def _is_default(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
+    if name == "inversion_steps" and source is not None and source.name == "DEFAULT":
+        source = context.get_parameter_source("steps")
     return source is not None and source.name == "DEFAULT_MAP"
 
 

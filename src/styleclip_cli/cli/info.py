@@ -32,6 +32,7 @@ _OURS = {
     "styleclip.direction": "direction",
     "styleclip.statistics": "statistics",
     "styleclip.text-direction": "direction of a sentence",
+    "styleclip.null-directions": "directions of texts without meaning",
     "styleclip.relevance": "relevance",
 }
 _MAX_HEADER = 2**22

@@ -289,7 +289,8 @@ def words(
     pack = packs.find_pack(name)
     if not pack.words:
         raise WeightsError(
-            f"the model pack {pack.name} lists no sentences", "try one: edit warns if it hardly knows it"
+            f"the model pack {pack.name} lists no sentences",
+            "any sentence; styleclip edit warns of those that it hardly knows",
         )
     for sentence in pack.words:
         report.data(sentence)

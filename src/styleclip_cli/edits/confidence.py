@@ -11,6 +11,7 @@ import random
 import string
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import NamedTuple
 
 from torch import Tensor
 
@@ -187,7 +188,25 @@ def null_texts() -> list[str]:
     return [*strings, *(f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}" for noun in _NOUNS)]
 
 
-def confidence(relevance: Relevance, text_direction: Tensor, null: Tensor) -> float:
+class NullRange(NamedTuple):
+    """The largest |relevance| of null texts: its median and its 99th percentile."""
+
+    median: float
+    high: float
+
+
+def null_range(relevance: Relevance, null: Tensor) -> NullRange:
+    """What texts reach that mean nothing.
+
+    Args:
+        relevance: What each channel does in CLIP space.
+        null: Directions of the null texts, [N, D], rows of unit length.
+    """
+    reached = (relevance.matrix.float() @ null.float().T).abs().amax(dim=0)
+    return NullRange(float(reached.median()), float(reached.quantile(0.99)))
+
+
+def confidence(relevance: Relevance, text_direction: Tensor, null: NullRange) -> float:
     """How far a text's largest |relevance| is above what texts reach that mean nothing.
 
     With m the median and q the 99th percentile of the null texts' largest |relevance|, a text that reaches r
@@ -196,16 +215,13 @@ def confidence(relevance: Relevance, text_direction: Tensor, null: Tensor) -> fl
     Args:
         relevance: What each channel does in CLIP space.
         text_direction: [D], unit length.
-        null: Directions of the null texts, [N, D], rows of unit length.
+        null: What texts reach that mean nothing.
 
     Returns:
         From 0 to 1; under `UNSURE` the pack may not know the text.
     """
-    matrix = relevance.matrix.float()
-    reached = float((matrix @ text_direction.detach().cpu().float()).abs().max())
-    others = (matrix @ null.float().T).abs().amax(dim=0)
-    median, high = float(others.median()), float(others.quantile(0.99))
-    return min(max((reached - median) / (2 * max(high - median, 1e-6)), 0.0), 1.0)
+    reached = float((relevance.matrix.float() @ text_direction.detach().cpu().float()).abs().max())
+    return min(max((reached - null.median) / (2 * max(null.high - null.median, 1e-6)), 0.0), 1.0)
 
 
 def similar_sentence(target: str, neutral: str, words: Sequence[str]) -> str | None:
@@ -220,4 +236,8 @@ def similar_sentence(target: str, neutral: str, words: Sequence[str]) -> str | N
         The closest; None if none is close.
     """
     bare = " ".join(target.casefold().replace(neutral.casefold(), " ").split())
-    return next(iter(get_close_matches(bare, words, n=1, cutoff=0.75)), None)
+    found = get_close_matches(bare, words, n=1, cutoff=0.75)
+    if not found:  # "glases": only the noun was typed
+        shorter = {word.split(" ", 1)[-1]: word for word in reversed(words)}
+        found = [shorter[word] for word in get_close_matches(bare, shorter, n=1, cutoff=0.75)]
+    return next((word for word in found if word != bare), None)

@@ -172,6 +172,8 @@ class Direction:
                 fingerprint=str(meta["fingerprint"]),
                 confidence=None if meta.get("confidence") is None else float(meta["confidence"]),
             )
+            if not 0 <= direction.beta <= 1 or not 0 <= (direction.confidence or 0) <= 1:
+                raise ValueError("out of range")
             if not direction.delta.isfinite().all() or not direction.relevance.isfinite().all():
                 raise ValueError("not finite")
         except (KeyError, ValueError, TypeError) as error:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from styleclip_cli.edits import prompts
 from styleclip_cli.edits.confidence import null_texts
+from styleclip_cli.errors import OutputError
 from styleclip_cli.machine import cache
 from styleclip_cli.machine.progress import Progress, silent
 from styleclip_cli.settings import DEFAULT_NEUTRAL
@@ -35,6 +36,7 @@ class Judge:
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
         self._directions: dict[tuple[str, str], Tensor] = {}
+        self._null: Tensor | None = None
 
     @torch.inference_mode()
     def clip_embeddings(self, images: Tensor) -> Tensor:
@@ -83,11 +85,14 @@ class Judge:
         """
         key = (target, neutral)
         if key not in self._directions:
-            self._directions[key] = self._text_direction(target, neutral)
+            texts = [target, neutral, *prompts.IMAGENET_TEMPLATES]
+            self._directions[key] = self._kept(
+                texts, _SCHEMA, lambda: prompts.text_direction(self._networks.clip, target, neutral)
+            )
         return self._directions[key]
 
     def null_directions(self, progress: Progress = silent) -> Tensor:
-        """Directions of texts that say nothing about a face (`confidence.null_texts`), kept in the cache.
+        """Directions of texts that say nothing about a face (`confidence.null_texts`), cached.
 
         Args:
             progress: Reports how far it is, the first time.
@@ -95,32 +100,34 @@ class Judge:
         Returns:
             [N, D], rows of unit length, on the CPU.
         """
-        texts = null_texts()
+        if self._null is None:
+            key = [*null_texts(), DEFAULT_NEUTRAL, *_FEW_TEMPLATES]
+            self._null = self._kept(key, _NULL_SCHEMA, lambda: self._directions_of_null_texts(progress))
+        return self._null
 
-        def compute() -> tuple[cache.Arrays, cache.Json]:
-            found = []
-            with progress("learning what means nothing") as advance:
-                for done, text in enumerate(texts, start=1):
-                    found.append(
-                        prompts.text_direction(self._networks.clip, text, DEFAULT_NEUTRAL, _FEW_TEMPLATES)
-                    )
-                    advance(done, len(texts))
-            return {"directions": torch.stack(found).numpy()}, {}
+    def _directions_of_null_texts(self, progress: Progress) -> Tensor:
+        texts, found = null_texts(), []
+        with progress("learning what means nothing") as advance:
+            for done in range(0, len(texts), _BATCH):
+                some = texts[done : done + _BATCH]
+                found.append(
+                    prompts.text_directions(self._networks.clip, some, DEFAULT_NEUTRAL, _FEW_TEMPLATES)
+                )
+                advance(done + len(some), len(texts))
+        return torch.cat(found)
 
-        clip = self._networks.pack.fingerprint_of("clip")
-        few = _hash(_FEW_TEMPLATES)
-        key = {"clip": clip, "texts": _hash(texts), "neutral": DEFAULT_NEUTRAL, "templates": few}
-        return torch.from_numpy(cache.cached("texts", key, _NULL_SCHEMA, compute)[0]["directions"])
-
-    def _text_direction(self, target: str, neutral: str) -> Tensor:
-        def compute() -> tuple[cache.Arrays, cache.Json]:
-            return {"direction": prompts.text_direction(self._networks.clip, target, neutral).numpy()}, {}
-
-        clip = self._networks.pack.fingerprint_of("clip")
-        templates = _hash(prompts.IMAGENET_TEMPLATES)
-        key = {"clip": clip, "target": target, "neutral": neutral, "templates": templates}
-        return torch.from_numpy(cache.cached("texts", key, _SCHEMA, compute)[0]["direction"])
+    def _kept(self, key: Sequence[str], schema: str, compute: Callable[[], Tensor]) -> Tensor:
+        """What CLIP says of texts: the cache's, or computed. The cache knows texts by their hash alone."""
+        full = {"clip": self._networks.pack.fingerprint_of("clip"), "texts": _hash(key)}
+        try:
+            return torch.from_numpy(
+                cache.cached("texts", full, schema, lambda: ({"directions": compute().numpy()}, {}))[0][
+                    "directions"
+                ]
+            )
+        except OutputError:  # there is no place for a cache
+            return compute()
 
 
 def _hash(texts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(texts).encode()).hexdigest()[:16]
+    return hashlib.sha256("\n".join(texts).encode()).hexdigest()

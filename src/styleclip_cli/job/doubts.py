@@ -84,7 +84,9 @@ def on_its_side(portrait: AlignedCrop) -> list[str]:
     east = portrait.quad[3] - portrait.quad[0]
     if east[0] > abs(east[1]) / math.sqrt(3):  # turned by less than 60 degrees
         return []
-    return ["the face lies on its side: it is edited as it lies; turn the photo if it should stand"]
+    return [
+        "the face lies on its side or upside down: it is edited as it lies; turn the photo if it should stand"
+    ]
 
 
 def unlike(crop: Tensor, before: Tensor, pack: Pack) -> list[str]:

@@ -170,9 +170,8 @@ def _by_present_names(options: Mapping[str, Any]) -> Options:
             f"--iterations {given['steps']}, or --inversion-steps {given['steps']} for the photo's inversion",
         )
     _log.warning("--steps is now --inversion-steps; the old name will be removed")
-    if given["inversion_steps"] is None:
-        given["inversion_steps"] = given["steps"]
-    return Options(given | {"steps": None})
+    steps = given["steps"] if given["inversion_steps"] is None else given["inversion_steps"]
+    return Options(given | {"steps": None, "inversion_steps": steps})
 
 
 def _common_options(given: Mapping[str, Any], pictures: bool = True) -> dict[str, Any]:

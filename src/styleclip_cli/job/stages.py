@@ -65,7 +65,8 @@ class Tools:
     stop: Interruptible
     watcher: Watcher | None = None
     written: list[Path] = field(default_factory=list)
-    _announced: set[int] = field(default_factory=set)
+    _announced: set[str] = field(default_factory=set)
+    _doubted: set[str] = field(default_factory=set)
 
     def edits_of(self, request: EditRequest) -> Sequence[Edit]:
         """The edits of a request; an error in those of one row concerns no other input."""
@@ -79,11 +80,13 @@ class Tools:
             if request == self.plan.request:
                 raise StopBatch(error) from error
             raise BadInputError(error.message, error.hint) from None
-        if id(edits[0]) not in self._announced and len(self._announced) < _ANNOUNCED:
-            self._announced.add(id(edits[0]))
-            if told := self.edits.describe(edits[0]):
-                self.tell(told)
-            for doubt in doubts(edits, self.engine.pack):
+        told = self.edits.describe(edits[0])
+        if told and told not in self._announced and len(self._announced) < _ANNOUNCED:
+            self._announced.add(told)
+            self.tell(told)
+        for doubt in doubts(edits, self.engine.pack):
+            if doubt not in self._doubted:
+                self._doubted.add(doubt)
                 self.tell(f"warning: {doubt}")
         return edits
 

@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from styleclip_cli.errors import BadInputError
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.machine.profile import stage
 from styleclip_cli.photo.align import (
@@ -32,7 +33,7 @@ from styleclip_cli.photo.blend import SPILLED, spill
 from styleclip_cli.photo.filters import blur
 from styleclip_cli.photo.paste_back import paste
 from styleclip_cli.photo.read import to_tensor
-from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode, InversionSettings
+from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode, InversionSettings, Inverter
 
 if TYPE_CHECKING:
     from styleclip_cli.weights.packs import Pack
@@ -65,6 +66,9 @@ class FaceModel(Protocol):
         self, image: Tensor, settings: InversionSettings | None = None, *, encoder_input: Tensor | None = None
     ) -> FaceLatent:
         """Find the latent of one image."""
+
+    def settings_for_inversion(self, inverter: Inverter | None = None) -> InversionSettings:
+        """How latents are found by a method."""
 
     def render(self, faces: Sequence[FaceLatent]) -> Tensor:
         """Render faces."""
@@ -176,14 +180,19 @@ def faces_of(engine: FaceModel, photo: Image.Image) -> list[Face]:
         found = [_turned_back(face, turn, photo) for face in engine.landmarker.find(turned)]
         if found and (floor is None or _likeness(engine, photo, found[0]) >= floor + (_SURER if turn else 0)):
             return found
-        first = first or found
+        if turn is None:
+            first = found
     return first
 
 
 def _likeness(engine: FaceModel, photo: Image.Image, face: Face) -> float:
     """How much what the generator draws for a face looks like it."""
-    crop = _portrait(engine, photo, quad_for(engine.pack.alignment, photo, face))
-    drawn = engine.render([engine.invert(crop.image, encoder_input=crop.encoder_input)])
+    try:
+        crop = _portrait(engine, photo, quad_for(engine.pack.alignment, photo, face))
+    except BadInputError:  # no face that could be cut out
+        return -1.0
+    settings = engine.settings_for_inversion("encoder")
+    drawn = engine.render([engine.invert(crop.image, settings, encoder_input=crop.encoder_input)])
     return likeness(crop.image[0], drawn[0])
 
 
