@@ -81,10 +81,6 @@ def settle(context: typer.Context) -> None:
         context: Of the command; its parameters are changed.
     """
     values = context.params
-    if "inversion_steps" in values and _is_default(context, "steps"):  # its former name
-        if not values["inversion_steps"]:
-            values["inversion_steps"] = values["steps"]
-        values["steps"] = None
     defaults = {name: value for name, value in values.items() if _is_default(context, name)}
     said = _words(defaults)
 
@@ -110,8 +106,6 @@ def _words(values: Mapping[str, Any]) -> set[str]:
 
 def _is_default(context: typer.Context, name: str) -> bool:
     source = context.get_parameter_source(name)
-    if name == "inversion_steps" and source is not None and source.name == "DEFAULT":
-        source = context.get_parameter_source("steps")
     return source is not None and source.name == "DEFAULT_MAP"
 
 
@@ -124,6 +118,8 @@ def _commands(group: Any) -> dict[str, dict[str, Any]]:
             for text in parameter.opts:
                 if text.startswith("--"):
                     options[text[2:]] = parameter
+        if "inversion-steps" in options:
+            options["steps"] = options["inversion-steps"]  # its former name
         found[name] = options
     return found
 

@@ -36,7 +36,6 @@ class Judge:
     def __init__(self, networks: Networks) -> None:
         self._networks = networks
         self._directions: dict[tuple[str, str], Tensor] = {}
-        self._null: Tensor | None = None
 
     @torch.inference_mode()
     def clip_embeddings(self, images: Tensor) -> Tensor:
@@ -100,10 +99,8 @@ class Judge:
         Returns:
             [N, D], rows of unit length, on the CPU.
         """
-        if self._null is None:
-            key = [*null_texts(), DEFAULT_NEUTRAL, *_FEW_TEMPLATES]
-            self._null = self._kept(key, _NULL_SCHEMA, lambda: self._directions_of_null_texts(progress))
-        return self._null
+        key = [*null_texts(), DEFAULT_NEUTRAL, *_FEW_TEMPLATES]
+        return self._kept(key, _NULL_SCHEMA, lambda: self._directions_of_null_texts(progress))
 
     def _directions_of_null_texts(self, progress: Progress) -> Tensor:
         texts, found = null_texts(), []
@@ -120,11 +117,8 @@ class Judge:
         """What CLIP says of texts: the cache's, or computed. The cache knows texts by their hash alone."""
         full = {"clip": self._networks.pack.fingerprint_of("clip"), "texts": _hash(key)}
         try:
-            return torch.from_numpy(
-                cache.cached("texts", full, schema, lambda: ({"directions": compute().numpy()}, {}))[0][
-                    "directions"
-                ]
-            )
+            arrays, _ = cache.cached("texts", full, schema, lambda: ({"directions": compute().numpy()}, {}))
+            return torch.from_numpy(arrays["directions"])
         except OutputError:  # there is no place for a cache
             return compute()
 

@@ -19,8 +19,6 @@ if TYPE_CHECKING:
     from styleclip_cli.photo.portrait import AlignedCrop
     from styleclip_cli.weights.packs import Pack
 
-_DOUBT = ": the result may show anything; "
-
 
 def _directions(edits: Sequence[Edit]) -> Iterator[Direction]:
     """The directions of which it is known how surely they are understood."""
@@ -42,12 +40,7 @@ def doubts(edits: Sequence[Edit], pack: Pack) -> list[str]:
         edits: Of one request.
         pack: Whose networks are to understand it.
     """
-    return [
-        f'{pack.name} hardly knows "{shortened(one.target, 60)}" (confidence {one.confidence:.2f})'
-        f"{_DOUBT}{_instead(one, pack)}"
-        for one in _directions(edits)
-        if one.confidence is not None and one.confidence < UNSURE
-    ]
+    return [f"{doubt}: the result may show anything; {hint}" for doubt, hint in _doubted(edits, pack)]
 
 
 def refuse_doubtful(edits: Sequence[Edit], pack: Pack) -> None:
@@ -56,9 +49,16 @@ def refuse_doubtful(edits: Sequence[Edit], pack: Pack) -> None:
     Raises:
         BadInputError: If there is one.
     """
-    for doubt in doubts(edits, pack):
-        message, _, hint = doubt.partition(_DOUBT)
-        raise BadInputError(message, hint)
+    for doubt, hint in _doubted(edits, pack):
+        raise BadInputError(doubt, hint)
+
+
+def _doubted(edits: Sequence[Edit], pack: Pack) -> Iterator[tuple[str, str]]:
+    """Sentences that the pack hardly knows: what is said of each, and what to try."""
+    for one in _directions(edits):
+        if one.confidence is not None and one.confidence < UNSURE:
+            said = f'"{shortened(one.target, 60)}" (confidence {one.confidence:.2f})'
+            yield f"{pack.name} hardly knows {said}", _instead(one, pack)
 
 
 def other_faces(portrait: AlignedCrop) -> list[str]:
