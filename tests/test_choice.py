@@ -125,6 +125,21 @@ def test_of_comparable_candidates_the_cleanest() -> None:
     assert choice.edit == Step(0.3, 0.3), "one that keeps the identity goes before one that goes further"
 
 
+def test_one_choice_for_several_faces() -> None:
+    there = FACE.moved(style_offset=torch.tensor([[1.0, 0.0]]))
+    judge = FakeJudge(lambda x: x.clamp(max=4.0))
+    alone = [chosen.alpha for chosen in choose(FakeRenderer(), judge, [FACE, there], [Step()], 4.0)]
+    assert alone == [4.0, 3.0]
+    first, second = choose(FakeRenderer(), judge, [FACE, there], [Step()], 4.0, same=True)
+    assert (first.alpha, second.alpha) == (4.0, 4.0)
+    assert (first.scores.progress, second.scores.progress) == (4.0, 3.0)
+    turned = FakeJudge(turn=0.2)
+    far = [FACE, FACE.moved(style_offset=torch.tensor([[0.0, 5.0]]))]
+    same = choose(FakeRenderer(), turned, far, [Step()], 4.0, keep_identity=0.8, same=True)
+    assert {one.alpha for one in same} == {3.0}, "the lowest identity counts"
+    assert float(same[1].edited.style_offset[0, 1]) == 5.0, "each face keeps its own"
+
+
 def test_a_negative_strength_leads_the_other_way() -> None:
     choice = chosen(FakeJudge(lambda x: x.clamp(-2.0, 2.0)), Step(), alpha=-4.0)
     assert choice.alpha == -2.0

@@ -673,10 +673,14 @@ def test_listing_needs_no_torch() -> None:
 def test_in_scripts_a_missing_choice_is_an_error(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(EDIT) == 4
     err = capsys.readouterr().err
-    assert "--models toy" in err
-    assert "styleclip models pull ffhq" in err
+    whole = "styleclip models pull ffhq --accept-licence (2.2 GB"
+    for part in (whole, "non-commercial use only", "or --models toy (drawn faces, built in)"):
+        assert part in err
+    assert "writing to the current folder" not in err
     assert main([*EDIT, "--models", "ffhq"]) == 4
-    assert "not installed" in last_error(capsys.readouterr().err)
+    err = capsys.readouterr().err
+    assert "not installed" in last_error(err)
+    assert whole in err
     with pytest.raises(WeightsError, match="no model pack is chosen"):
         Engine()
 
@@ -710,7 +714,7 @@ def test_ffhq_is_usual_once_it_is_installed(
     assert main([*EDIT, "--quiet"]) == 0
 
 
-@pytest.mark.parametrize(("answer", "code"), [("t", 0), ("d", 0), ("q", 4)])
+@pytest.mark.parametrize(("answer", "code"), [("t", 0), ("y", 0), ("q", 4)])
 def test_at_a_terminal_one_is_asked(
     here: Path, server, published: Path, monkeypatch: pytest.MonkeyPatch, answer: str, code: int
 ) -> None:
@@ -723,7 +727,7 @@ def test_at_a_terminal_one_is_asked(
     monkeypatch.setattr("typer.confirm", lambda *_, **__: True)
     assert main([*EDIT, "--quiet"]) == code
     assert (here / "o.png").exists() == (code == 0)
-    assert bool(server.seen) == (answer == "d")
+    assert bool(server.seen) == (answer == "y")
 
 
 @pytest.mark.subprocess
@@ -739,7 +743,10 @@ def test_a_real_terminal_is_asked(here: Path) -> None:
             seen += chunk
     os.close(leader)
     assert child.wait(timeout=60) == 0, seen
-    assert b"Download ffhq (d), use toy this time (t), or quit (q)?" in seen
+    assert b"Download it, accept its licence, and go on (y), use toy" in seen
+    assert b"2.2 GB" in seen
+    assert b"are free" in seen
+    assert b"non-commercial" in seen
     assert (here / "o.png").exists()
 
 

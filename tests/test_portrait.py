@@ -265,7 +265,7 @@ def test_photos_without_a_face(here: Path, capsys: pytest.CaptureFixture[str], p
     assert main(["edit", "p.png", "-p", "smiling", "-o", "o.png"]) == 3
     err = one_error(capsys.readouterr().err)
     assert "no face was found" in err
-    assert "turned upright" in err
+    assert "a larger face, seen from the front" in err
     assert "--no-align" in err
     assert not (here / "o.png").exists()
 

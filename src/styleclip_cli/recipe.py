@@ -89,6 +89,12 @@ def _betas(value: Any) -> tuple[float, ...]:
     return tuple(_number(0, 1)(beta) for beta in value)
 
 
+def _warnings(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, (list, tuple)) or len(value) > 20:
+        raise ValueError("must be at most 20 texts")
+    return tuple(map(_text(1000), value))
+
+
 def _truth(value: Any) -> bool:
     if not isinstance(value, bool):
         raise ValueError("is neither true nor false")
@@ -202,6 +208,7 @@ class Recipe(_Checked):
         beta: Smallest relevance that took part.
         channels: How many style channels took part.
         confidence: How surely the pack understood the prompt.
+        warnings: What was doubted of the edit, one sentence each.
         layers: Which style layers might change.
         relevance: How it was found what channels do, if the pack did not say it.
         models: Name of the model pack.
@@ -240,6 +247,7 @@ class Recipe(_Checked):
     beta: float | None = _entry(_number(0, 1))
     channels: int | None = _entry(_whole(0, 10**7))
     confidence: float | None = _entry(_number(0, 1))
+    warnings: tuple[str, ...] | None = _entry(_warnings)
     layers: str | None = _entry(_text(100))
     relevance: str | None = _entry(_text(20))
     models: str | None = _entry(_name)

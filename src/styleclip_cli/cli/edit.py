@@ -79,6 +79,14 @@ def edit(
             show_default="0.8",
         ),
     ] = None,
+    same: Annotated[
+        bool,
+        options.of_edit(
+            "--same",
+            help="With --auto: choose one strength and threshold for all inputs, on the first 8, so that a "
+            "series of one person looks alike.",
+        ),
+    ] = False,
     literal: options.Literal = False,
     layers: Annotated[
         str | None,
@@ -101,15 +109,8 @@ def edit(
     crops: options.Crops = None,
     batch: options.Batch = None,
     save_steps: options.SaveSteps = 0,
-    face: Annotated[
-        str | None,
-        options.of_photos(
-            "--face",
-            metavar="largest|all|N",
-            help="Which face of a photo: the largest, all of them, or the Nth from the left.",
-            show_default="largest",
-        ),
-    ] = None,
+    face: options.Face = None,
+    preview: options.Preview = None,
     no_align: options.NoAlign = False,
     crop: options.Crop = False,
     composite: Annotated[

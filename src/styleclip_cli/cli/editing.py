@@ -65,14 +65,14 @@ def edit_and_present(
     if how.dry_run:
         _tell_plan(planned, reporter)
         return
-    if request.out is None:
-        reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
     if not planned.work and not planned.gallery.missing and processes() == 1:
         reporter.note("nothing to do")
         finish(planned, None)
         return
     pack = choose(request.models, reporter, how.offline)
     _check_pack(planned, pack, reporter)
+    if request.out is None:
+        reporter.note(f"writing to the current folder ({Path.cwd()}); --out chooses another")
 
     with profiling.stage("start"):
         from styleclip_cli.engine import Engine

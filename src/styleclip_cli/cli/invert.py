@@ -63,7 +63,7 @@ def invert(
     skip_existing: options.SkipExisting = False,
     fail_fast: options.FailFast = False,
     shard: options.ShardOption = None,
-    face: options.Face = "largest",
+    face: options.Face = None,
     no_align: options.NoAlign = False,
     max_megapixels: options.MaxMegapixels = 100,
     inverter: options.Inverter = None,

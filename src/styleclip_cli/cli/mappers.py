@@ -118,7 +118,9 @@ def pull(
     if not missing:
         reporter.note("all of them are installed already")
         return
-    accept(pack, reporter, accept_licence, f"styleclip mappers pull {' '.join(chosen)} --models {pack.name}")
+    if pack.licence:
+        reporter.note(f"licence: {pack.licence}")
+    accept(pack, accept_licence, f"styleclip mappers pull {' '.join(chosen)} --models {pack.name}")
     problems: list[StyleClipError] = install.pull_files(
         [[entry] for entry in missing],
         network(offline),

@@ -142,11 +142,22 @@ Budget = Annotated[
     ),
 ]
 Face = Annotated[
-    str,
+    str | None,
     of_photos(
         "--face",
         metavar="largest|all|N",
         help="Which face of a photo: the largest, all of them, or the Nth from the left.",
+        show_default="largest",
+    ),
+]
+Preview = Annotated[
+    Path | None,
+    of_photos(
+        "--preview",
+        parser=output_path,
+        metavar="FILE|FOLDER/",
+        help="Also write the photo with its faces numbered, as --face counts them.",
+        show_default=False,
     ),
 ]
 NoAlign = Annotated[

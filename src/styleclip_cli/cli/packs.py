@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def choose(models: str | None, reporter: Reporter, offline: bool = False) -> str:
-    """The pack to use: the one named, the person's usual one, or what they say when asked.
+    """The pack to use: the one named, else the person's usual one; a missing one is offered at a terminal.
 
     Only at a terminal is anything asked, or downloaded after a yes; in scripts what is missing is an error.
 
@@ -34,19 +36,14 @@ def choose(models: str | None, reporter: Reporter, offline: bool = False) -> str
     from styleclip_cli.weights import packs
 
     name = models if models is not None else packs.default_name()
-    if name is None:
-        if not at_terminal() or network(offline).offline:
+    pack = packs.find_pack(packs.USUAL if name is None else name)
+    if name is not None and pack.usable:
+        return name
+    if not at_terminal() or network(offline).offline:
+        if name is None:
             return packs.usual_name()  # says why there is none
-        return _ask(packs.find_pack(packs.USUAL), reporter, offline)
-    pack = packs.find_pack(name)
-    if not pack.usable:
-        if not at_terminal() or network(offline).offline:
-            raise WeightsError(
-                f"the model pack {name} is not installed", f"styleclip models pull {name}, or --models toy"
-            )
-        reporter.note(f"The model pack {name} is not installed yet.")
-        download(pack, network(offline), reporter)
-    return name
+        raise WeightsError(f"the model pack {name} is not installed", packs.how_to_get(pack))
+    return _offer(pack, reporter, offline)
 
 
 def at_terminal() -> bool:
@@ -68,44 +65,77 @@ def network(offline: bool) -> Network:
     return replace(found, offline=found.offline or offline)
 
 
-def _ask(usual: Pack, reporter: Reporter, offline: bool) -> str:
+def _offer(pack: Pack, reporter: Reporter, offline: bool) -> str:
+    """Offer to download a pack, in one question; the name of the pack to use.
+
+    Raises:
+        WeightsError: If the answer is no, or edits cannot be made.
+    """
     from styleclip_cli.weights import packs
 
-    reporter.note(
-        f"No model pack is installed that knows photos. {usual.name} does; it has to be downloaded once "
-        f"({_size(_sizes(usual))})."
-    )
-    reporter.note(f"{packs.TOY} is built in and draws cartoon faces.")
-    answer = typer.prompt(f"Download {usual.name} (d), use {packs.TOY} this time (t), or quit (q)?", err=True)
-    if answer.strip().lower() in ("d", "download", usual.name):
-        download(usual, network(offline), reporter)
-        return usual.name
-    if answer.strip().lower() in ("t", packs.TOY):
+    reporter.note(f"The model pack {pack.name}, which edits photos, is not installed yet. One step gets it.")
+    announce(pack, reporter)
+    agreed = ", accept its licence," if _licences(pack) else ""
+    instead = f"use {packs.TOY} (drawn faces, built in) this time (t)"
+    question = f"Download it{agreed} and go on (y), {instead}, or quit (q)?"
+    answer = typer.prompt(question, err=True).strip().lower()
+    if answer in ("y", "yes", "d", "download", pack.name):
+        download(pack, network(offline), reporter, accept_licence=True, announced=True)
+        return pack.name
+    if answer in ("t", packs.TOY):
         return packs.TOY
-    raise WeightsError("no model pack is chosen", "--models toy, or styleclip models pull ffhq")
+    raise WeightsError("no model pack is chosen", packs.how_to_get(pack))
 
 
-def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: bool = False) -> None:
+def announce(pack: Pack, reporter: Reporter) -> None:
+    """Say what of a pack would be downloaded: files, sizes, place, licences, free space, time."""
+    from styleclip_cli.weights import packs, store
+
+    known, _ = packs.download_bytes(pack)
+    reporter.note(f"{pack.name}: {pack.title}")
+    reporter.note(f"to be downloaded into {store.home()}: {packs.download_size(pack)}")
+    for entries in packs.wanted(pack):
+        reporter.note(f"  {describe(entries)}")
+    fast, slow = (max(1, round(known * 8 / (megabits * 1e6) / 60)) for megabits in (100, 20))
+    free = f"{_free(store.home()) / 1e9:.1f} GB are free"
+    reporter.note(f"about {fast} min at 100 Mbit/s, {slow} min at 20; {free}")
+    if pack.licence:
+        reporter.note(f"licence: {pack.licence}")
+
+
+def _free(folder: Path) -> int:
+    """Free bytes of the disk that a folder is, or will be, on."""
+    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    return shutil.disk_usage(there).free
+
+
+def download(
+    pack: Pack, network: Network, reporter: Reporter, accept_licence: bool = False, announced: bool = False
+) -> None:
     """Announce what is missing of a pack, have its licence accepted, and install it.
+
+    Args:
+        pack: The pack.
+        network: How the network may be used.
+        reporter: Told of it.
+        accept_licence: Whether its licence is accepted.
+        announced: Whether that was done already.
 
     Raises:
         PartialFailure: If some files could not be had, and edits can be made without them.
         WeightsError: If the licence restricts the use, and nobody accepted it; or edits cannot be made.
     """
-    from styleclip_cli.weights import install, store
+    from styleclip_cli.weights import install, packs
 
     for part in install.drop_damaged(pack):
         reporter.note(f"{pack.name}: its {part} is damaged and will be fetched again")
     pack = _again(pack)
-    groups = install.wanted(pack)
-    if not groups:
+    if not packs.wanted(pack):
         reporter.note(f"{pack.name}: everything is installed already")
         return
-    reporter.note(f"{pack.name}: {pack.title}")
-    reporter.note(f"to be downloaded into {store.home()}, {_size(_sizes(pack))}:")
-    for entries in groups:
-        reporter.note(f"  {describe(entries)}")
-    accept(pack, reporter, accept_licence, f"styleclip models pull {pack.name}")
+    if not announced:
+        announce(pack, reporter)
+    accept(pack, accept_licence, f"styleclip models pull {pack.name}")
     problems = install.pull(pack, network, partial(reporter.progress, in_bytes=True), reporter.result)
     pack = _again(pack)
     if not problems and pack.missing:  # another process removed it meanwhile
@@ -124,13 +154,19 @@ def download(pack: Pack, network: Network, reporter: Reporter, accept_licence: b
         raise problems[-1]
 
 
-def accept(pack: Pack, reporter: Reporter, accepted: bool, command: str) -> None:
-    """Have a pack's licence accepted, once, if it restricts the use.
+def _licences(pack: Pack) -> set[str]:
+    """Licences that restrict the use and that nobody has accepted here yet."""
+    from styleclip_cli.weights import store
+
+    return ({f"{pack.name}: {pack.licence}"} if pack.restricted else set()) - store.accepted_licences()
+
+
+def accept(pack: Pack, accepted: bool, command: str) -> None:
+    """Have a pack's licence, which was announced, accepted once, if it restricts the use.
 
     Args:
         pack: The pack.
-        reporter: Told the licence.
-        accepted: Whether that was said on the command line.
+        accepted: Whether that was said already.
         command: What to run again with --accept-licence.
 
     Raises:
@@ -138,13 +174,10 @@ def accept(pack: Pack, reporter: Reporter, accepted: bool, command: str) -> None
     """
     from styleclip_cli.weights import store
 
-    licences = {f"{pack.name}: {pack.licence}"} if pack.restricted else set()
-    if not licences - store.accepted_licences():
+    licences = _licences(pack)
+    if not licences:
         return
-    question = f"Licence: {report.plain(pack.licence)}\nDo you accept this?"
-    if accepted or not at_terminal():
-        reporter.note(f"licence: {pack.licence}")
-    if not accepted and not (at_terminal() and typer.confirm(question, err=True)):
+    if not accepted and not (at_terminal() and typer.confirm("Do you accept this licence?", err=True)):
         raise WeightsError(
             f"the licence of {pack.name} restricts its use and was not accepted",
             f"{command} --accept-licence, if you accept it",
@@ -171,20 +204,3 @@ def describe(entries: list[Entry]) -> str:
     return (
         f"{parts}: {source.file}, {size}, from {hosts[0] if hosts else 'a file of yours'}{licence}{checked}"
     )
-
-
-def _sizes(pack: Pack) -> tuple[int, int]:
-    """Bytes still to be downloaded, and how many files have no published size."""
-    from styleclip_cli.weights import install
-
-    sources = [entries[0].source for entries in install.wanted(pack)]
-    sizes = [source.size if source is not None else None for source in sources]
-    return sum(size or 0 for size in sizes), sum(1 for size in sizes if not size)
-
-
-def _size(sizes: tuple[int, int]) -> str:
-    known, unknown = sizes
-    text = f"{known / 1e9:.1f} GB" if known >= 1e9 else f"{known / 1e6:.0f} MB"
-    if unknown:
-        text += f" and {unknown} file{'s' if unknown > 1 else ''} of unpublished size"
-    return text

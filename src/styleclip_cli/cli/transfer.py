@@ -66,7 +66,8 @@ def transfer(
     ] = None,
     literal: options.Literal = False,
     relevance: options.Relevance = None,
-    face: options.Face = "largest",
+    face: options.Face = None,
+    preview: options.Preview = None,
     from_face: Annotated[
         str,
         options.of_photos("--from-face", metavar="largest|N", help="Which face of the --from photo."),

@@ -59,37 +59,41 @@ class Choice:
 
 @dataclass
 class AlphaSweep:
-    """The strengths tried for one candidate on one face, with their results.
+    """The strengths tried for one candidate, with their results on the faces that share a choice.
 
     Attributes:
         keep_identity: Minimum cosine of the face embeddings before and after.
         alphas: Strengths.
-        faces: The face at each.
-        scores: The scores at each.
+        faces: The faces at each.
+        each: The scores of each face at each.
+        scores: Those of all faces at each: the means, and the lowest identity.
         ended: Whether larger strengths need not be tried.
     """
 
     keep_identity: float
     alphas: list[float] = field(default_factory=list)
-    faces: list[FaceLatent] = field(default_factory=list)
+    faces: list[Sequence[FaceLatent]] = field(default_factory=list)
+    each: list[Sequence[_Measured]] = field(default_factory=list)
     scores: list[_Measured] = field(default_factory=list)
     ended: bool = False
 
-    def add(self, alpha: float, face: FaceLatent, measured: _Measured) -> None:
+    def add(self, alpha: float, faces: Sequence[FaceLatent], measured: Sequence[_Measured]) -> None:
         """Take one more step into account; the first one counts whatever it does to the identity.
 
         Args:
             alpha: Strength.
-            face: The face at it.
-            measured: The scores at it.
+            faces: The faces at it.
+            measured: The scores of each at it.
         """
-        lost = not measured.keeps(self.keep_identity)
+        together = _Measured.of_all(measured)
+        lost = not together.keeps(self.keep_identity)
         if lost and self.alphas:
             self.ended = True
             return
         self.alphas.append(alpha)
-        self.faces.append(face)
-        self.scores.append(measured)
+        self.faces.append(faces)
+        self.each.append(measured)
+        self.scores.append(together)
         progress = [one.progress for one in self.scores]
         since_best = len(progress) - 1 - progress.index(max(progress))
         self.ended = lost or since_best >= _PATIENCE
@@ -117,6 +121,15 @@ class _Measured(NamedTuple):
     def keeps(self, identity: float) -> bool:
         return self.identity is None or self.identity >= identity
 
+    @classmethod
+    def of_all(cls, some: Sequence[_Measured]) -> _Measured:
+        """Of several faces: the means, and the lowest identity."""
+        identities = [one.identity for one in some if one.identity is not None]
+        similarity, progress = (
+            sum(values) / len(some) for values in zip(*((one[0], one[1]) for one in some), strict=True)
+        )
+        return cls(similarity, progress, min(identities, default=None))
+
 
 def candidates(channels: int) -> list[int]:
     """How many style channels the candidates shift: a tenth of the pack's default, a third, and all.
@@ -138,8 +151,9 @@ def choose(
     default_alpha: float,
     keep_identity: float = KEEP_IDENTITY,
     advance: Advance = nothing,
+    same: bool = False,
 ) -> list[Choice]:
-    """Choose an edit and its strength for each face.
+    """Choose an edit and its strength for each face, or one for all of them.
 
     Without texts (a direction between two sets of images), the default strength is taken, or the largest
     below it that keeps the identity.
@@ -153,6 +167,7 @@ def choose(
         keep_identity: Minimum cosine of the face embeddings before and after, from -1 to 1; without an
             identity network any is kept.
         advance: Called with (done, total) steps.
+        same: Make the same choice for all faces, by their mean scores and the lowest identity.
 
     Returns:
         One for each face.
@@ -163,29 +178,38 @@ def choose(
     if direction is not None and default_alpha < 0:
         direction = -direction
     factors = [factor for factor in FACTORS if direction is not None or factor <= 1]
-    sweeps = [[AlphaSweep(keep_identity) for _ in edits] for _ in faces]
+    groups = [list(range(len(faces)))] if same else [[i] for i in range(len(faces))]
+    sweeps = [[AlphaSweep(keep_identity) for _ in edits] for _ in groups]
     for step, factor in enumerate(factors):
         advance(step, len(factors))
         alpha = factor * default_alpha
         for number, edit in enumerate(edits):
-            going = [i for i in range(len(faces)) if not sweeps[i][number].ended]
-            if not going:
+            going = [(own[number], group) for own, group in zip(sweeps, groups, strict=True)]
+            going = [(sweep, group) for sweep, group in going if not sweep.ended]
+            which = [i for _, group in going for i in group]
+            if not which:
                 continue
-            moved = [each[0] for each in edited_each(edit, [faces[i] for i in going], [alpha]) if each]
+            moved = [each[0] for each in edited_each(edit, [faces[i] for i in which], [alpha]) if each]
             images = renderer.render(moved)
             similarity = progress = torch.full((len(images),), factor)
             if direction is not None:
                 embeddings = judge.clip_embeddings(images)
-                similarity, progress = similarity_and_progress(seen[going], embeddings, direction)
+                similarity, progress = similarity_and_progress(seen[which], embeddings, direction)
             embedded = judge.identity_embeddings(images)
-            for at, i in enumerate(going):
-                same = None if embedded is None or known is None else float(embedded[at] @ known[i])
-                measured = _Measured(float(similarity[at]), float(progress[at]), same)
-                sweeps[i][number].add(alpha, moved[at], measured)
-    return [_best(each, edits, direction is not None) for each in sweeps]
+            identity: list[float | None] = [None] * len(images)
+            if embedded is not None and known is not None:
+                identity = list((embedded * known[which]).sum(dim=1).tolist())
+            measured = [*map(_Measured, similarity.tolist(), progress.tolist(), identity)]
+            at = 0
+            for sweep, group in going:
+                part = slice(at, at + len(group))
+                sweep.add(alpha, moved[part], measured[part])
+                at += len(group)
+    return [choice for own in sweeps for choice in _best(own, edits, direction is not None)]
 
 
-def _best(sweeps: Sequence[AlphaSweep], edits: Sequence[Edit], has_texts: bool) -> Choice:
+def _best(sweeps: Sequence[AlphaSweep], edits: Sequence[Edit], has_texts: bool) -> list[Choice]:
+    """The best candidate, and its strength, for each of the faces that share the choice."""
     most = max(sweep.largest for sweep in sweeps)
     able = [n for n, sweep in enumerate(sweeps) if sweep.largest >= COMPARABLE * most] or [0]
     # Even the weakest step of a candidate may change the person too much: others go first.
@@ -194,6 +218,8 @@ def _best(sweeps: Sequence[AlphaSweep], edits: Sequence[Edit], has_texts: bool) 
     number = max(able, key=lambda n: sweeps[n].scores[sweeps[n].chosen].similarity)
     sweep = sweeps[number]
     at = sweep.chosen if has_texts else len(sweep.alphas) - 1
-    similarity, progress, identity = sweep.scores[at]
-    scores = Scores(similarity, progress, identity) if has_texts else Scores(None, None, identity)
-    return Choice(edits[number], sweep.alphas[at], sweep.faces[at], scores)
+    choices = []
+    for face, (similarity, progress, identity) in zip(sweep.faces[at], sweep.each[at], strict=True):
+        scores = Scores(similarity, progress, identity) if has_texts else Scores(None, None, identity)
+        choices.append(Choice(edits[number], sweep.alphas[at], face, scores))
+    return choices

@@ -15,7 +15,7 @@ from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.scores import clip_direction, scores
 from styleclip_cli.errors import shortened
 from styleclip_cli.inversion import FaceLatent
-from styleclip_cli.job.doubts import confidence_of, doubts, unlike
+from styleclip_cli.job.doubts import after_edit, confidence_of, doubts, unlike
 from styleclip_cli.job.result import EditResult, FaceResult
 from styleclip_cli.photo.portrait import AlignedCrop, put_back, shown
 from styleclip_cli.pictures.sheets import contact_sheet, grid
@@ -36,8 +36,10 @@ def render(some: Sequence[WorkItem], tools: Tools) -> None:
     pictures = tools.engine.render([face for faces in wanted for face in faces])
     gallery, watcher, request = tools.plan.gallery, tools.watcher, tools.plan.request
     for one, own in zip(some, pictures.split([len(faces) for faces in wanted]), strict=True):
+        originals: Sequence[Tensor] = ()
         if _draws_originals(one, tools):
             own, originals = own.split([len(own) - len(one.faces), len(one.faces)])
+        if one.is_one_picture:
             _compare(one, own, originals, tools)
         one.result = _result(one, own, tools)
         if gallery and one.photo is not None and one.is_one_picture and not request.crop:
@@ -67,7 +69,7 @@ def _result(one: WorkItem, pictures: Tensor, tools: Tools) -> EditResult:
         confidence=confidence_of(one.edits),
         edit_warnings=doubts(one.edits, tools.engine.pack),
         summary=_summary(one),
-        warnings=[*one.warnings, *_unlike(one, pictures, tools), *([SPILL] if spilled else [])],
+        warnings=[*one.warnings, *one.doubts, *([SPILL] if spilled else [])],
     )
     if photo is not None and photo.alpha is not None:
         if photo.image.size == image.size:
@@ -78,22 +80,13 @@ def _result(one: WorkItem, pictures: Tensor, tools: Tools) -> EditResult:
     return result
 
 
-def _unlike(one: WorkItem, pictures: Tensor, tools: Tools) -> list[str]:
-    """Whether the generator's image of a photo's face is too far from it, where both are there."""
-    if not one.is_one_picture or one.photo is None:
-        return []
-    drawn, found = iter(pictures), []
-    for each in one.found:
-        next(drawn)
-        if not each.portrait.aligned:
-            found += unlike(each.portrait.image[0], next(drawn), tools.engine.pack)
-    return found[:1]
-
-
 def _draws_originals(one: WorkItem, tools: Tools) -> bool:
-    """Whether the unedited faces are rendered too, for comparison."""
-    scored = tools.plan.request.scores or tools.plan.request.auto
-    return one.is_one_picture and (scored or _needs_original(one, tools))
+    """Whether the unedited faces are rendered too, for comparison, and are not anyhow (`shown`)."""
+    if not one.is_one_picture:
+        return False
+    request = tools.plan.request
+    alone = any(found.portrait.aligned for found in one.found) or one.photo is None
+    return ((request.scores or request.auto) and alone) or _needs_original(one, tools)
 
 
 def _needs_original(one: WorkItem, tools: Tools) -> bool:
@@ -117,20 +110,44 @@ def _shown(one: WorkItem) -> list[FaceLatent]:
     return edited if one.photo is None else shown(one.found, edited)
 
 
-def _compare(one: WorkItem, pictures: Tensor, originals: Tensor, tools: Tools) -> None:
-    """Score the edit, and keep the image before it."""
+def _compare(one: WorkItem, pictures: Tensor, originals: Sequence[Tensor], tools: Tools) -> None:
+    """Keep the image before the edit, score the edit where that image is there, and say what is doubtful."""
     if _needs_original(one, tools):
         one.before = to_image(originals[0])
-    if one.choices:
-        one.scores = [choice.scores for choice in one.choices]
-    elif tools.plan.request.scores:
-        after, at = [], 0
-        for number in range(len(one.faces)):  # `shown` puts the face before behind it, where it needs it
-            after.append(pictures[at])
-            at += 2 if one.photo is not None and not one.found[number].portrait.aligned else 1
-        judge, saved = tools.engine.judge, one.request.method_in_recipe == SAVED
-        direction = None if saved else clip_direction(judge, one.edits[0])
-        one.scores = scores(judge, originals, torch.stack(after), direction, one.alphas[0])
+    after, before = _after_and_before(one, pictures, originals)
+    if not before:
+        return
+    engine, request = tools.engine, tools.plan.request
+    for found, drawn in zip(one.found, before, strict=True) if one.photo is not None else ():
+        if not found.portrait.aligned:
+            one.warnings += unlike(found.portrait.image[0], drawn, engine.pack)
+            break
+    if one.request.method == "transfer" and not request.scores:
+        return  # another's face is wanted
+    measured = [choice.scores for choice in one.choices]
+    if not measured:
+        saved = one.request.method_in_recipe == SAVED
+        direction = None if saved else clip_direction(engine.judge, one.edits[0])
+        both = torch.stack(before), torch.stack(after)
+        measured = scores(engine.judge, *both, direction, one.alphas[0])
+    if request.scores or request.auto:
+        one.scores = measured
+    if one.request.method != "transfer":
+        crops: list[AlignedCrop | None] = [found.portrait for found in one.found] or [None]
+        one.doubts += after_edit(one.edit_of(0), measured, after, before, crops, engine.pack)
+
+
+def _after_and_before(
+    one: WorkItem, pictures: Tensor, originals: Sequence[Tensor]
+) -> tuple[list[Tensor], list[Tensor]]:
+    """Images of the faces after the edit, and before it; of the latter none where one was not rendered."""
+    rendered, after, before = iter(pictures), [], list(originals)
+    for number in range(len(one.faces)):
+        after.append(next(rendered))
+        if one.photo is not None and not one.found[number].portrait.aligned:  # as `shown` orders them
+            drawn = next(rendered)
+            before += [] if len(originals) else [drawn]
+    return after, before if len(before) == len(after) else []
 
 
 def _picture(one: WorkItem, pictures: Tensor, tools: Tools) -> tuple[Image.Image, bool]:
@@ -219,6 +236,7 @@ def _recipe(one: WorkItem, tools: Tools) -> Recipe:
     if method == WORDS["global"]:
         entries["relevance"] = engine.relevance_mode
     entries |= {**edit.entries(), "identity": request.keep_identity}
+    entries["warnings"] = tuple([*doubts(one.edits, engine.pack), *one.doubts]) or None
     if request.method == "optimize":
         entries |= {"official": request.optimize.official or None, "free": request.optimize.free or None}
     if one.request.method == "mapper" and one.request.steps[0].mapper is not None:

@@ -11,13 +11,19 @@ from styleclip_cli.edits.confidence import UNSURE, similar_sentence
 from styleclip_cli.edits.directions import Direction
 from styleclip_cli.errors import BadInputError, shortened
 from styleclip_cli.photo.portrait import likeness
+from styleclip_cli.photo.regions import parts_of, region, share_inside
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from styleclip_cli.edits.edit import Edit
+    from styleclip_cli.edits.scores import Scores
     from styleclip_cli.photo.portrait import AlignedCrop
     from styleclip_cli.weights.packs import Pack
+
+INSIDE = 0.2
+"""Share of the change that at least lies in the part of the face that a sentence names. Of 648 edits of drawn
+faces by sentences that the toy pack knows, one had less; of "with blue lipstick", which it does not, all."""
 
 
 def _directions(edits: Sequence[Edit]) -> Iterator[Direction]:
@@ -71,7 +77,7 @@ def other_faces(portrait: AlignedCrop) -> list[str]:
         return []
     return [
         f"{portrait.count} faces were found; the largest, number {portrait.number} from the left, is edited; "
-        "--face NUMBER or all chooses (styleclip invert PHOTO --faces FILE numbers them)"
+        "--face NUMBER or all chooses (--preview FILE numbers them)"
     ]
 
 
@@ -106,6 +112,46 @@ def unlike(crop: Tensor, before: Tensor, pack: Pack) -> list[str]:
         f"{pack.name} knows {pack.subject}, and what it draws for this face hardly looks like it (likeness "
         f"{close:.2f} of 1): it may be something else, such as a photograph"
     ]
+
+
+def after_edit(
+    edit: Edit,
+    measured: Sequence[Scores],
+    after: Sequence[Tensor],
+    before: Sequence[Tensor],
+    crops: Sequence[AlignedCrop | None],
+    pack: Pack,
+) -> list[str]:
+    """What the images of edited faces tell against an edit: one sentence for the first such face.
+
+    Args:
+        edit: The edit.
+        measured: The scores of each face.
+        after: Its image after the edit, [3, R, R] in [-1, 1].
+        before: Its image before.
+        crops: Where each is in its photo; None for faces that are in none.
+        pack: Says below which identity and progress an edit is doubted.
+    """
+    for number, (scores, *images, crop) in enumerate(zip(measured, after, before, crops, strict=True), 1):
+        lost = []
+        if scores.identity is not None and scores.identity < pack.identity_floor:
+            lost.append(f"hardly the same person any more (identity {scores.identity:.2f})")
+        parts = parts_of(edit.target)
+        if parts and crop is not None and crop.points is not None:
+            mask = region(crop.points, crop.quad, parts, images[0].shape[-1])
+            inside = share_inside(images[1], images[0], mask)
+            if inside < INSIDE:
+                lost.append(
+                    f"{1 - inside:.0%} of the change is elsewhere than at the {' and '.join(sorted(parts))}"
+                )
+        hint = "a smaller alpha, fewer channels (a higher beta), or auto"
+        if scores.progress is not None and scores.progress < pack.progress_floor:
+            hint = hint if lost else "the face may show it already; else a larger alpha, or other words"
+            lost.append(f'no progress toward "{shortened(edit.target, 60)}" ({scores.progress:.2f})')
+        if lost:
+            face = f"face {number}: " if len(measured) > 1 else ""
+            return [f"{face}{'; '.join(lost)}: try {hint}"]
+    return []
 
 
 def _instead(one: Direction, pack: Pack) -> str:

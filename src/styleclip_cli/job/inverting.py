@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 from styleclip_cli.job.compose import corners_of
 from styleclip_cli.job.faces import latent_of, quality_line, source_name
 from styleclip_cli.job.result import EditResult, FaceResult
-from styleclip_cli.job.stages import Tools, WorkItem
-from styleclip_cli.photo.portrait import faces_of, numbered, portraits
-from styleclip_cli.save import save_image
+from styleclip_cli.job.stages import Tools, WorkItem, numbered_faces
+from styleclip_cli.photo.portrait import portraits
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -54,10 +53,9 @@ def find_faces(one: WorkItem, tools: Tools) -> None:
     for note in one.photo.notes:
         tools.tell(f"{name}: {note}")
     engine.check_photos(request.align)
-    if box := tools.plan.boxes.get(name):
-        save_image(box, numbered(one.photo.image, faces_of(engine, one.photo.image)))
-        result.beside = [box]
-    cut_out = portraits(engine, one.photo.image, request.face, request.align)
+    faces = numbered_faces(one, tools)
+    result.beside = one.beside
+    cut_out = portraits(engine, one.photo.image, request.face, request.align, faces)
     many = request.face == "all"
     result.names = [f"{name}#{n}" if many else name for n in range(1, len(cut_out) + 1)]
     kept = request.preview is not None  # a long batch keeps no images else

@@ -57,6 +57,7 @@ def transfer_request(options: Mapping[str, Any]) -> EditRequest:
         given["reference"], given["from_face"], literal=bool(given["literal"]), **named
     )
     own = {name: given[name] for name in ("layers", "models", "seed", "manifest")}
+    own["boxes"] = given["preview"]
     return EditRequest(method="transfer", alphas=alphas, transfer=transfer, **own, **common)
 
 
@@ -123,7 +124,8 @@ def edit_request(options: Mapping[str, Any]) -> EditRequest:
             "recipe": recipe,
             "rows": _row_defaults(given),
             **{name: given[name] for name in ("manifest", "models", "seed", "sheet", "slider")},
-            **{name: bool(given[name]) for name in ("scores", "diff", "strict")},
+            **{name: bool(given[name]) for name in ("scores", "diff", "strict", "same")},
+            "boxes": given["preview"],
             "animation": None if given["animation"] is None else Path(given["animation"]),
             **_photo_options(given),
         }
@@ -205,6 +207,7 @@ def _photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "inversion_steps": given["inversion_steps"],
         "noise": bool(given["noise"]),
         "face": values.check_face(given["face"] or "largest"),
+        "face_named": given["face"] is not None,
         "align": not given["no_align"],
         "composite": given["composite"] or DEFAULT_COMPOSITE,
     }

@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from styleclip_cli.photo.portrait import InvertedFace
 
 
+CHOSEN_ON = 8
+"""Inputs on which one strength for all of them is chosen."""
+
+
 @dataclass(frozen=True)
 class Planned:
     """One input, its request, and the path of its result.
@@ -60,6 +64,7 @@ class Plan:
         remarks: Messages for the user, one per line.
         reference: The source face of a transfer.
         boxes: Paths of the photos with numbered faces, by the names of inputs.
+        first: The first inputs of all shards, done or not, on which one strength for all is chosen (--same).
     """
 
     request: EditRequest
@@ -70,6 +75,7 @@ class Plan:
     remarks: Sequence[str] = ()
     reference: Item | None = None
     boxes: Mapping[str, Path] = field(default_factory=dict)
+    first: Sequence[Planned] = ()
 
     @property
     def mappers(self) -> set[str]:
@@ -138,7 +144,8 @@ def plan(request: EditRequest) -> Plan:
     film = None
     if request.method == "optimize":
         film = plan_film(request, [one.path for one in work if one.path is not None], replaced)
-    return Plan(request, work, skipped, gallery, film, remarks, reference, boxes)
+    first = pairs[:CHOSEN_ON] if request.same else ()
+    return Plan(request, work, skipped, gallery, film, remarks, reference, boxes, first)
 
 
 def _reference(request: EditRequest) -> Item | None:
@@ -162,12 +169,20 @@ def _boxes(request: EditRequest, items: Sequence[Item]) -> dict[str, Path]:
     """Paths of the photos with numbered faces; the path of the preview is checked with them.
 
     Raises:
+        UsageError: If several photos would be one file.
         OutputError: If one cannot be written.
     """
     if request.preview is not None:
         check_picture(request.preview)
     found = {}
-    if request.boxes is not None:
+    if request.boxes is not None and is_file_name(request.boxes):
+        check_picture(request.boxes)
+        if len(items) > 1:
+            raise UsageError(
+                f"--preview {request.boxes} shows one photo, not {len(items)}", "--preview FOLDER/"
+            )
+        found = {item.name: request.boxes for item in items}
+    elif request.boxes is not None:
         stems = distinct(f"{item.stem}_faces" for item in items)
         found = {item.name: request.boxes / f"{stem}.png" for item, stem in zip(items, stems, strict=True)}
     preview = [] if request.preview is None else [request.preview]

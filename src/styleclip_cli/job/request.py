@@ -150,6 +150,8 @@ class EditRequest:
         betas: Thresholds of a single step; None chooses it. Several make the rows of a grid.
         title: Its name in names of files; None derives it from the steps.
         keep_identity: Choose strengths that keep this much of the identity; None takes `alphas`.
+        face_named: Whether somebody said which face, and so knows of the others.
+        same: Choose one strength and threshold for all inputs.
         recipe: The recipe that is repeated.
         transfer: The source face and what is transferred, for the method of that name.
         rows: Parameters for rows of a manifest.
@@ -170,6 +172,8 @@ class EditRequest:
     betas: tuple[float | None, ...] = (None,)
     title: str | None = None
     keep_identity: float | None = None
+    face_named: bool = False
+    same: bool = False
     layers: str | None = None
     relevance: RelevanceMode | None = None
     optimize: OptimizeOptions = OptimizeOptions()
@@ -312,6 +316,7 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion("--save-latent", ("--out -",)),
     Exclusion("--diff", ("--out -",)),
     Exclusion("--keep-identity", ("no --auto",), "--keep-identity is for --auto", "add --auto"),
+    Exclusion("--same", ("no --auto",), "--same is for --auto", "add --auto"),
     Exclusion("--auto", ("--alpha",)),
     Exclusion("--beta", ("--channels",)),
     Exclusion(

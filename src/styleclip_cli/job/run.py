@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from styleclip_cli.job import inverting, stages
 from styleclip_cli.job.edits import EditMaker, RequestedEdits
 from styleclip_cli.job.overlap import Stages, overlapped
+from styleclip_cli.job.pace import Pace
 from styleclip_cli.job.plan import Plan
 from styleclip_cli.job.result import EditResult
 from styleclip_cli.job.stages import Tools, WorkItem
@@ -90,6 +91,9 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
         of = inverting if request.method == "invert" else stages
         names = (stages.read, of.find_faces, of.edit_faces, of.write)
         parts = Stages(*(partial(each, tools=tools) for each in names))
+        pace = Pace(plan, engine, inversion)
+        if said := pace.announcement():
+            tell(said)
         with together(engine, measuring=request.measures and processes() > 1):
             for one, error in overlapped(work, parts, _size(tools), stop, request.fail_fast):
                 if error is not None:
@@ -98,7 +102,11 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
                     tell(f"{one.item.name}: not edited, it had not begun")
                 else:
                     plan.gallery.keep(one.pair, one.path)
+                    inverted = sum(face.quality.seconds for face in one.faces if face.quality is not None)
+                    if said := pace.add(one.seconds, inverted):
+                        tell(said)
                     yield one.result
+            pace.keep()
 
     return Run(tools, results())
 

@@ -30,6 +30,8 @@ from styleclip_cli.machine.profile import stage
 from styleclip_cli.machine.progress import Tell
 from styleclip_cli.photo import portrait
 from styleclip_cli.photo.read import Photo
+from styleclip_cli.recipe import Step
+from styleclip_cli.save import save_image
 from styleclip_cli.settings import InversionSettings
 
 if TYPE_CHECKING:
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 
     from styleclip_cli.engine import Engine
     from styleclip_cli.job.gallery import Pair
+    from styleclip_cli.photo.align import Face
 
 _ANNOUNCED = 20
 """Edits that are told of; a manifest may have thousands."""
@@ -55,6 +58,7 @@ class Tools:
         stop: Handles Ctrl-C.
         watcher: Observes the optimization of latents; None for other methods.
         written: Files of the results that are written.
+        chosen: Edit and strength that were chosen for all inputs of the same steps (--same).
     """
 
     plan: Plan
@@ -65,6 +69,7 @@ class Tools:
     stop: Interruptible
     watcher: Watcher | None = None
     written: list[Path] = field(default_factory=list)
+    chosen: dict[tuple[Step, ...], tuple[Edit, float]] = field(default_factory=dict)
     _announced: set[str] = field(default_factory=set)
     _doubted: set[str] = field(default_factory=set)
 
@@ -110,6 +115,8 @@ class WorkItem:
         pair: The data kept of it for a sheet or page.
         result: Its result; None before it is edited.
         warnings: Possible problems of the result, one sentence each.
+        doubts: What its images tell against the edit, one sentence each.
+        beside: Other files that were written for it.
         seconds: Processing time so far.
     """
 
@@ -127,6 +134,8 @@ class WorkItem:
     pair: Pair | None = None
     result: EditResult | None = None
     warnings: list[str] = field(default_factory=list)
+    doubts: list[str] = field(default_factory=list)
+    beside: list[Path] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -205,14 +214,25 @@ def find_faces(one: WorkItem, tools: Tools) -> None:
         strip = not request.auto and len(one.edits) * len(one.alphas) > 1
         which = "largest" if request.face == "all" and strip else request.face
         one.found = one.planned.found or portrait.find_faces(
-            engine, photo.image, which, request.align, tools.inversion
+            engine, photo.image, which, request.align, tools.inversion, numbered_faces(one, tools)
         )
         one.faces = [found.face for found in one.found]
-        if which == "largest":
+        if which == "largest" and not request.face_named:
             one.warnings += other_faces(one.found[0].portrait)
         one.warnings += on_its_side(one.found[0].portrait)
         for face in one.faces if tools.inversion.inverter != "encoder" else ():
             tools.tell(f"{tools.inversion.inverter}: {quality_line(face)}")
+
+
+def numbered_faces(one: WorkItem, tools: Tools) -> list[Face] | None:
+    """The faces of a photo, of which an image with their numbers is written; None if none was asked for."""
+    box = tools.plan.boxes.get(one.item.name)
+    if box is None or one.photo is None:
+        return None
+    faces = portrait.faces_of(tools.engine, one.photo.image)
+    save_image(box, portrait.numbered(one.photo.image, faces))
+    one.beside.append(box)
+    return faces
 
 
 def edit_faces(some: Sequence[WorkItem], tools: Tools) -> None:
@@ -227,7 +247,9 @@ def edit_faces(some: Sequence[WorkItem], tools: Tools) -> None:
         groups.setdefault((*map(id, one.edits), *one.alphas), []).append(one)
     with stage("edit"), tools.watcher or nullcontext():
         for group in groups.values():
-            if tools.plan.request.keep_identity is not None:
+            if tools.plan.request.same:
+                _choose_same(group, tools)
+            elif tools.plan.request.auto:
                 _choose(group, tools)
             else:
                 _edit(group, tools.stop)
@@ -250,16 +272,54 @@ def _edit(group: Sequence[WorkItem], stopped: Callable[[], bool]) -> None:
 
 def _choose(group: Sequence[WorkItem], tools: Tools) -> None:
     """Edit each face with the edit and the strength that are chosen for it."""
-    faces = [face for one in group for face in one.faces]
-    keep = tools.plan.request.keep_identity
-    assert keep is not None
-    engine, edits, usual = tools.engine, group[0].edits, float(group[0].alphas[0])
-    with engine.progress("choosing strengths") as advance:
-        choices = choose(engine.renderer, engine.judge, faces, edits, usual, keep, advance)
-    left = iter(choices)
+    left = iter(_chosen([face for one in group for face in one.faces], group[0], tools))
     for one in group:
         one.choices = list(islice(left, len(one.faces)))
         one.edited = [[choice.edited] for choice in one.choices]
+
+
+def _choose_same(group: Sequence[WorkItem], tools: Tools) -> None:
+    """Edit faces with the edit and the strength that were chosen on the first inputs of the plan."""
+    first = group[0]
+    key = first.request.steps
+    if key not in tools.chosen:
+        faces = [
+            face
+            for one in tools.plan.first
+            if one.request.steps == key
+            for face in _faces_of(one, group, tools)
+        ]
+        choice = _chosen(faces or first.faces, first, tools, same=True)[0]
+        tools.chosen[key] = choice.edit, choice.alpha
+        tools.tell(f"the same for all: alpha {choice.alpha:g}  {choice.edit.summary()}")
+    edit, alpha = tools.chosen[key]
+    for one in group:
+        one.edits, one.alphas = [edit], [alpha]
+    _edit(group, tools.stop)
+
+
+def _chosen(faces: Sequence[FaceLatent], one: WorkItem, tools: Tools, same: bool = False) -> list[Choice]:
+    keep, engine = tools.plan.request.keep_identity, tools.engine
+    assert keep is not None
+    with engine.progress("choosing strengths") as advance:
+        usual = float(one.alphas[0])
+        return choose(engine.renderer, engine.judge, faces, one.edits, usual, keep, advance, same)
+
+
+def _faces_of(planned: Planned, group: Sequence[WorkItem], tools: Tools) -> Sequence[FaceLatent]:
+    """The latents of an input's faces: those at hand, else found now; none if it cannot be used."""
+    for one in group:
+        if one.planned == planned:
+            return one.faces
+    request, engine = tools.plan.request, tools.engine
+    try:
+        photo = read_item(planned.item, request.max_megapixels)
+        if photo is None:
+            return [latent_of(engine, planned.item)]
+        found = portrait.find_faces(engine, photo.image, request.face, request.align, tools.inversion)
+    except BadInputError:  # it is told of when its turn comes
+        return []
+    return [each.face for each in found]
 
 
 def write(one: WorkItem, tools: Tools) -> None:
@@ -279,8 +339,8 @@ def write(one: WorkItem, tools: Tools) -> None:
                 names = [source_name(one.item.name)] * len(result.latents)
                 tools.engine.save_inversions(result.latent_path, result.latents, names)
             if tools.watcher is not None:
-                result.beside = tools.watcher.write(path, one.frames)
+                one.beside += tools.watcher.write(path, one.frames)
             caption, photo = source_name(one.item.name), one.photo is not None
             one.pair = gallery.draw(caption, one.before, result.image, path, one.frames, photo)
             tools.written.append(path)
-    result.seconds = one.seconds
+    result.beside, result.seconds = one.beside, one.seconds

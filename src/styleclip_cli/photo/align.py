@@ -86,7 +86,7 @@ def no_face() -> BadInputError:
     """
     return BadInputError(
         "no face was found",
-        "the photo turned upright, a face seen from the front; --no-align, if it is a cropped face already",
+        "a larger face, seen from the front; --no-align, if it is a cropped face already",
     )
 
 

@@ -85,6 +85,7 @@ class AlignedCrop:
         aligned: Whether it is the whole photo.
         number: Which of the photo's faces it is, counted from the left.
         count: How many faces were found in the photo; 0 if none was looked for.
+        points: The face's 68 landmarks in the photo, [68, 2]; None if no face was looked for.
     """
 
     image: Tensor
@@ -93,6 +94,7 @@ class AlignedCrop:
     aligned: bool
     number: int = 0
     count: int = 0
+    points: Points | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +128,11 @@ class Edited:
 
 
 def portraits(
-    engine: FaceModel, photo: Image.Image, which: str | int = "largest", align: bool = True
+    engine: FaceModel,
+    photo: Image.Image,
+    which: str | int = "largest",
+    align: bool = True,
+    faces: Sequence[Face] | None = None,
 ) -> list[AlignedCrop]:
     """Cut the crops that the pack's generator can reproduce out of a photo.
 
@@ -135,6 +141,7 @@ def portraits(
         photo: Mode RGB.
         which: Which face: "largest", "all", or a number from left to right.
         align: Look for faces, in packs of faces; else the middle square is taken.
+        faces: The photo's faces (`faces_of`), if they are known already.
 
     Raises:
         BadInputError: If there is no such face.
@@ -144,7 +151,7 @@ def portraits(
         return [_whole(engine, photo)]
     if alignment not in OF_FACES:
         return [_portrait(engine, photo, quad_for(alignment, photo))]
-    faces = faces_of(engine, photo)
+    faces = faces_of(engine, photo) if faces is None else faces
     if not faces:
         raise no_face()
     numbers = {id(face): number for number, face in enumerate(left_to_right(faces), start=1)}
@@ -153,6 +160,7 @@ def portraits(
             _portrait(engine, photo, quad_for(alignment, photo, face)),
             number=numbers[id(face)],
             count=len(faces),
+            points=face.points,
         )
         for face in choose(faces, which)
     ]
@@ -250,6 +258,7 @@ def find_faces(
     which: str | int = "largest",
     align: bool = True,
     settings: InversionSettings | None = None,
+    faces: Sequence[Face] | None = None,
 ) -> list[InvertedFace]:
     """Cut faces out of a photo and find their latents.
 
@@ -259,12 +268,13 @@ def find_faces(
         which: Which face: "largest", "all", or a number from left to right.
         align: Look for faces; else the middle square is taken.
         settings: How latents are found; None takes the pack's.
+        faces: The photo's faces (`faces_of`), if they are known already.
 
     Raises:
         BadInputError: If there is no such face.
     """
     with stage("find faces"):
-        cut_out = portraits(engine, photo, which, align)
+        cut_out = portraits(engine, photo, which, align, faces)
     return [
         InvertedFace(one, engine.invert(one.image, settings, encoder_input=one.encoder_input))
         for one in cut_out

@@ -46,16 +46,6 @@ def drop_damaged(pack: Pack) -> list[str]:
     return dropped
 
 
-def wanted(pack: Pack) -> list[list[Entry]]:
-    """Missing parts of a pack, those that come from one file together."""
-    groups: dict[Source, list[Entry]] = {}
-    for part in pack.missing:
-        entry = pack.entries[part]
-        assert entry.source is not None  # a part beside the pack's file always has its place
-        groups.setdefault(entry.source, []).append(entry)
-    return list(groups.values())
-
-
 def pull(
     pack: Pack, network: Network, progress: Progress, told: Callable[[str], None] | None = None
 ) -> list[StyleClipError]:
@@ -70,7 +60,7 @@ def pull(
     Returns:
         What went wrong, one error per file.
     """
-    return pull_files(wanted(pack), network, progress, told)
+    return pull_files(packs.wanted(pack), network, progress, told)
 
 
 def pull_files(

@@ -111,6 +111,8 @@ class Pack:
         subject: What it draws, in a few words, for warnings about photos of something else.
         floor: Likeness (`portrait.likeness`) that inversions of such photos hardly ever fall under; None if
             unknown.
+        identity_floor: Identity before and after an edit under which it is doubted.
+        progress_floor: Progress toward a sentence under which an edit is doubted.
         words: Sentences that it understands, to choose from; empty if nobody listed them.
     """
 
@@ -127,6 +129,8 @@ class Pack:
     quality: Mapping[str, Any] = field(default_factory=dict)
     subject: str = ""
     floor: float | None = None
+    identity_floor: float = 0.4
+    progress_floor: float = 0.0
     words: tuple[str, ...] = ()
 
     @property
@@ -300,10 +304,45 @@ def usual_name() -> str:
     name = default_name()
     if name is None:
         raise WeightsError(
-            "no model pack is chosen, and ffhq is not installed",
-            "--models toy (drawn faces, built in), or styleclip models pull ffhq (photos)",
+            f"no model pack is chosen, and {USUAL} is not installed", how_to_get(find_pack(USUAL))
         )
     return name
+
+
+def wanted(pack: Pack) -> list[list[Entry]]:
+    """Missing parts of a pack, those that come from one file together."""
+    groups: dict[Source, list[Entry]] = {}
+    for part in pack.missing:
+        entry = pack.entries[part]
+        assert entry.source is not None  # a part beside the pack's file always has its place
+        groups.setdefault(entry.source, []).append(entry)
+    return list(groups.values())
+
+
+def download_bytes(pack: Pack) -> tuple[int, int]:
+    """How much of a pack is still to be downloaded.
+
+    Returns:
+        Bytes, and the number of files whose size is not published.
+    """
+    sizes = [entries[0].source.size if entries[0].source is not None else None for entries in wanted(pack)]
+    return sum(size or 0 for size in sizes), sum(1 for size in sizes if not size)
+
+
+def download_size(pack: Pack) -> str:
+    """The same in words: "2.2 GB and 1 file of unpublished size"."""
+    known, unknown = download_bytes(pack)
+    text = f"{known / 1e9:.1f} GB" if known >= 1e9 else f"{known / 1e6:.0f} MB"
+    if unknown:
+        text += f" and {unknown} file{'s' if unknown > 1 else ''} of unpublished size"
+    return text
+
+
+def how_to_get(pack: Pack) -> str:
+    """What to do about a pack that is not installed: the command, what it fetches, and its licence."""
+    command = f"styleclip models pull {pack.name}{' --accept-licence' if pack.restricted else ''}"
+    licence = "; non-commercial use only" if pack.restricted else ""
+    return f"{command} ({download_size(pack)}{licence}), or --models {TOY} (drawn faces, built in)"
 
 
 def _locate(name: str) -> Path:
@@ -372,6 +411,7 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
         quality=dict(content.get("quality", {})),
         subject=checked.said(content, "subject") if "subject" in content else "",
         floor=float(content["floor"]) if "floor" in content else None,
+        **{name: float(content[name]) for name in ("identity_floor", "progress_floor") if name in content},
         words=tuple(shortened(str(word), 100) for word in content.get("words", ())),
     )
 
