@@ -73,8 +73,8 @@ def test_an_edited_picture_tells_its_recipe(
     for line in (
         "prompt: face with glasses",
         "neutral: face",
-        "alphas: 4",
-        "beta: 0.123456789",
+        "alphas: 4  (strength)",
+        "beta: 0.123456789  (least relevance of a shifted channel)",
         "models: toy",
     ):
         assert f"  {line}" in lines

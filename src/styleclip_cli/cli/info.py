@@ -35,6 +35,20 @@ _OURS = {
     "styleclip.null-directions": "directions of texts without meaning",
     "styleclip.relevance": "relevance",
 }
+_MEANINGS = {
+    "alphas": "strength",
+    "beta": "least relevance of a shifted channel",
+    "channels": "style channels that were shifted",
+    "confidence": "how surely the pack understood the prompt, 0 to 1",
+    "layers": "style layers that might change",
+    "fingerprint": "hash of the pack's weights",
+    "seed": "of the measurements",
+    "sample": "seed of the generated face",
+    "steps": "of the inversion",
+    "literal": "whether the prompt was used as it is",
+    "identity": "kept at least, cosine",
+}
+"""What entries of a recipe are, where their names do not say it."""
 _MAX_HEADER = 2**22
 
 
@@ -244,8 +258,10 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         yield f"  use: {found['use']}"
     for name, shape in found.get("arrays", {}).items():
         yield f"  {name}: {'x'.join(map(str, shape)) or 'a number'}"
-    for name, value in {**(found.get("recipe") or {}), **found.get("details", {})}.items():
-        yield f"  {one_line(name, 60)}: {_short(value)}"
+    recipe = found.get("recipe") or {}
+    for name, value in {**recipe, **found.get("details", {})}.items():
+        meaning = f"  ({_MEANINGS[name]})" if name in _MEANINGS and name in recipe else ""
+        yield f"  {one_line(name, 60)}: {_short(value)}{meaning}"
 
 
 def _short(value: object) -> str:
