@@ -25,6 +25,8 @@ from styleclip_cli.save import picture_of, to_image
 if TYPE_CHECKING:
     from styleclip_cli.job.stages import Tools, WorkItem
 
+SMALL_CLIP = 50_000_000
+"""Bytes of a CLIP that is loaded in no time; ViT-B/32 has 350 MB, and takes a second."""
 SPILL = "the edit changes the background too; what reaches the border of the face's crop is left out"
 
 
@@ -126,8 +128,7 @@ def _compare(one: WorkItem, pictures: Tensor, originals: Sequence[Tensor], tools
         return  # another's face is wanted
     measured = [choice.scores for choice in one.choices]
     if not measured:
-        saved = one.request.method_in_recipe == SAVED
-        direction = None if saved else clip_direction(engine.judge, one.edits[0])
+        direction = clip_direction(engine.judge, one.edits[0]) if _asks_clip(one, tools) else None
         both = torch.stack(before), torch.stack(after)
         measured = scores(engine.judge, *both, direction, one.alphas[0])
     if request.scores or request.auto:
@@ -135,6 +136,15 @@ def _compare(one: WorkItem, pictures: Tensor, originals: Sequence[Tensor], tools
     if one.request.method != "transfer":
         crops: list[AlignedCrop | None] = [found.portrait for found in one.found] or [None]
         one.doubts += after_edit(one.edit_of(0), measured, after, before, crops, engine.pack)
+
+
+def _asks_clip(one: WorkItem, tools: Tools) -> bool:
+    """Whether progress toward the sentence is measured: not if a large CLIP were loaded for one photo."""
+    request = tools.plan.request
+    if one.request.method_in_recipe == SAVED:
+        return False
+    size = tools.engine.pack.components["clip"].path.stat().st_size
+    return request.scores or request.auto or len(tools.plan.work) > 1 or size < SMALL_CLIP
 
 
 def _after_and_before(
