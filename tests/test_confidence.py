@@ -66,6 +66,12 @@ def test_confidence_is_how_far_a_text_is_above_what_means_nothing() -> None:
         )
 
 
+@pytest.mark.slow
+def test_the_null_range_of_the_toy_pack_is_what_is_measured(toy: Engine) -> None:
+    measured = null_range(toy.relevance(), toy.judge.null_directions())
+    assert toy.pack.null_range == pytest.approx(measured, abs=1e-4)
+
+
 def test_null_texts_are_the_same_every_time_and_none_is_asked_elsewhere() -> None:
     texts = null_texts()
     assert texts == null_texts()
@@ -138,7 +144,7 @@ def test_from_python_too(here: Path, toy: Engine) -> None:
 def test_strict_refuses_doubtful_sentences(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     edit = ["edit", "seed:1", "--models", "toy", "--strict", "-q"]
     assert main([*edit, "-p", "a trombone"]) == 3
-    told = 'styleclip: error: toy hardly knows "a trombone" (confidence 0.02)\n'
+    told = 'styleclip: error: toy hardly knows "a trombone" (confidence 0.00)\n'
     assert capsys.readouterr().err == told + "  try: other words, or one of: styleclip models words toy\n"
     assert not list(here.glob("*.png"))
     assert main([*edit, "-p", "with glasses"]) == 0
@@ -219,7 +225,7 @@ def test_the_cache_knows_no_prompt_and_may_be_missing(
     monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path / "cache"))
     wanted = Engine("toy").direction("with a secret hat")
     kept = list((tmp_path / "cache/texts").glob("*.npz"))
-    assert len(kept) == 2
+    assert len(kept) == 1, "the null texts of the toy pack come with it"
     assert not any(b"secret" in path.read_bytes() for path in kept)
 
     def nowhere() -> Path:

@@ -521,6 +521,8 @@ class Engine:
         return replace(found, confidence=confidence(self.relevance(), along, self._null_range()))
 
     def _null_range(self) -> NullRange:
+        if self._null is None and self.pack.null_range is not None and self.relevance_mode is None:
+            self._null = NullRange(*self.pack.null_range)
         if self._null is None:
             null = self.judge.null_directions(self.progress)
             self._null = null_range(self.relevance(), null)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _BATCH = 16
 _SCHEMA = "styleclip.text-direction/1"
 _NULL_SCHEMA = "styleclip.null-directions/1"
-_FEW_TEMPLATES = prompts.IMAGENET_TEMPLATES[::8]
+_FEW_TEMPLATES = prompts.IMAGENET_TEMPLATES[::20]
 """Enough for what is only compared."""
 
 
@@ -104,7 +104,7 @@ class Judge:
 
     def _directions_of_null_texts(self, progress: Progress) -> Tensor:
         texts, found = null_texts(), []
-        with progress("learning what means nothing") as advance:
+        with progress("embedding texts that mean nothing, once") as advance:
             for done in range(0, len(texts), _BATCH):
                 some = texts[done : done + _BATCH]
                 found.append(

@@ -113,6 +113,8 @@ class Pack:
             unknown.
         identity_floor: Identity before and after an edit under which it is doubted.
         progress_floor: Progress toward a sentence under which an edit is doubted.
+        null_range: The largest |relevance| of texts that say nothing (`edits.confidence.null_range`): median
+            and 99th percentile, with the pack's own relevance; None if it is to be measured.
         words: Sentences that it understands, to choose from; empty if nobody listed them.
     """
 
@@ -131,6 +133,7 @@ class Pack:
     floor: float | None = None
     identity_floor: float = 0.4
     progress_floor: float = 0.0
+    null_range: tuple[float, float] | None = None
     words: tuple[str, ...] = ()
 
     @property
@@ -412,8 +415,18 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
         subject=checked.said(content, "subject") if "subject" in content else "",
         floor=float(content["floor"]) if "floor" in content else None,
         **{name: float(content[name]) for name in ("identity_floor", "progress_floor") if name in content},
+        null_range=_null_range(content),
         words=tuple(shortened(str(word), 100) for word in content.get("words", ())),
     )
+
+
+def _null_range(content: Mapping[str, Any]) -> tuple[float, float] | None:
+    if "null_range" not in content:
+        return None
+    median, high = map(float, content["null_range"])
+    if not 0 <= median < high <= 1:
+        raise ValueError(f"null_range {median:g}, {high:g}")
+    return median, high
 
 
 def _entry(part: str, described: dict[str, Any], folder: Path) -> Entry:
