@@ -28,6 +28,7 @@ import torch
 
 from checkpoints import E4E_OPTIONS, encoder_checkpoint, mapper_checkpoint, random_mapper, save
 from networks import arcface_state, clip_state, encoder_state
+from styleclip_cli import toml
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import WeightsError
@@ -247,6 +248,36 @@ def test_two_processes_fetch_once(here: Path, server, published: Path) -> None:
         _, err = child.communicate(timeout=120)
         assert child.returncode == 0, err.decode()
     assert sorted(server.seen) == ["/clip.pt", "/e4e.pt", "/generator.pt"]
+
+
+def test_an_optional_part_is_pulled_when_it_is_asked_for(
+    here: Path, server, published: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = define(server, published)
+    described = toml.load(path)
+    clip = described["components"]["clip"]
+    addresses = [address.replace("clip.pt", "judge.pt") for address in clip["urls"]]
+    described["components"]["judge_clip"] = clip | {"file": "judge.pt", "urls": addresses}
+    path.write_text(tomli_w.dumps(described))
+    os.link(published / "clip.pt", server.folder / "judge.pt")
+    assert main(["models", "pull", "tiny", "-q"]) == 0
+    assert "/judge.pt" not in server.seen
+    pack = packs.find_pack("tiny")
+    assert pack.missing == []
+    assert "judge_clip" not in pack.components
+    fingerprint = pack.fingerprint
+    assert main(["models", "pull", "tiny", "--with", "judge"]) == 4
+    assert "its optional parts: judge_clip" in capsys.readouterr().err
+    assert main(["models", "pull", "tiny", "--with", "judge_clip"]) == 0
+    assert "judge_clip  judge.pt" in capsys.readouterr().out
+    assert server.seen.count("/judge.pt") == 1
+    pack = packs.find_pack("tiny")
+    assert pack.component("judge_clip").is_file()
+    assert pack.fingerprint == fingerprint
+    assert main(["models", "verify", "tiny"]) == 0
+    judge = pack.components["judge_clip"].path
+    assert main(["models", "remove", "tiny"]) == 0
+    assert not judge.exists()
 
 
 def test_a_missing_extra_does_not_stop_the_rest(
@@ -861,7 +892,8 @@ def test_the_packs_that_come_with_the_program_are_sound() -> None:
                 assert entry.licence
                 assert all(url.startswith("https://") for url in entry.source.urls)
     assert set(found["ffhq"].entries) == {
-        "generator", "clip", "encoder", "identity", "landmarks", "detector", "relevance", "statistics"
+        "generator", "clip", "judge_clip", "encoder", "identity", "landmarks", "detector", "relevance",
+        "statistics"
     }  # fmt: skip
 
 

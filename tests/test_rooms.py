@@ -14,6 +14,7 @@ ROOT = Path(styleclip_cli.__file__).parent
 NEVER = [
     ("job", "styleclip_cli.cli"),
     ("studio", "styleclip_cli.cli"),
+    *(("evaluation", f"styleclip_cli.{room}") for room in ("cli", "toyworld", "studio")),
     *((room, "styleclip_cli.engine") for room in ("edits", "inversion", "measure", "training", "pictures")),
     *((room, "styleclip_cli.engine") for room in ("inverter", "networks", "weights", "nets")),
     *((room, "styleclip_cli.networks") for room in ("inversion", "nets", "renderer")),

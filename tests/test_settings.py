@@ -157,7 +157,7 @@ def test_the_shell_completes_choices(here: Path) -> None:
         ("train-mapper", "optimizer", get_args(OptimizerName)),
         ("evaluate", "method", ("global", "optimize", "mapper", "all")),
         ("models add", "alignment", ("ffhq", "square", "car", "none", "frame")),
-        ("cache prune", "kind", ("inversions", "texts", "statistics", "relevance", "kernels")),
+        ("cache prune", "kind", ("inversions", "texts", "statistics", "relevance", "evaluations", "kernels")),
     ],
 )
 def test_choices_are_told_and_all_others_refused(

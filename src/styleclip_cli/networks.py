@@ -69,6 +69,13 @@ class Networks:
 
     @property
     @_loaded
+    def judge_clip(self) -> Clip:
+        """Another CLIP, which judges edits and makes none."""
+        state, _ = load_weights(self.pack.component("judge_clip"))
+        return Clip.from_state_dict(state).to(self.device)
+
+    @property
+    @_loaded
     def encoder(self) -> Encoder:
         """The encoder: images -> W+."""
         state, notes = load_weights(self.pack.component("encoder"))
@@ -89,6 +96,13 @@ class Networks:
     def identity(self) -> ArcFace:
         """The identity network: images -> who it is."""
         state, _ = load_weights(self.pack.component("identity"))
+        return ArcFace.from_state_dict(state).to(self.device)
+
+    @property
+    @_loaded
+    def second_identity(self) -> ArcFace:
+        """Another identity network, which judges edits and makes none."""
+        state, _ = load_weights(self.pack.component("second_identity"))
         return ArcFace.from_state_dict(state).to(self.device)
 
     @property

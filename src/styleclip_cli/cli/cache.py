@@ -23,12 +23,13 @@ cache = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
 # A Literal would do, if Typer took lists of one.
-Kind = StrEnum("Kind", ["inversions", "texts", "statistics", "relevance", "kernels"])
+Kind = StrEnum("Kind", ["inversions", "texts", "statistics", "relevance", "evaluations", "kernels"])
 _WHAT: dict[str, str] = {
     Kind.inversions: "latents of photos",
     Kind.texts: "directions of sentences",
     Kind.statistics: "style statistics of generators",
     Kind.relevance: "channel relevance of generators",
+    Kind.evaluations: "numbers of edits that were evaluated",
     Kind.kernels: "what was built for this machine",
 }
 

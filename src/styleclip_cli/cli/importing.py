@@ -73,7 +73,7 @@ class Candidate(NamedTuple):
     @property
     def title(self) -> str:
         """What it is to a person."""
-        return f"the mapper {self.name}" if self.entry.part == "mapper" else self.entry.part
+        return f"the mapper {self.name}" if self.entry.part == "mapper" else self.entry.title
 
 
 def _by_content(

@@ -85,6 +85,16 @@ def pull(
         bool,
         typer.Option("--accept-licence", help="Accept a restrictive licence without being asked."),
     ] = False,
+    with_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with",
+            metavar="PART",
+            help="Also download an optional part: judge_clip, a larger CLIP with which styleclip evaluate "
+            "judges edits. May be repeated.",
+            show_default=False,
+        ),
+    ] = None,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -101,11 +111,13 @@ def pull(
     reporter = Reporter(quiet)
     how = network(offline)
     chosen = [packs.find_pack(name) for name in dict.fromkeys(names)]
+    for pack in chosen:
+        pack.missing_with(with_ or ())  # before anything is downloaded
     failures: list[StyleClipError] = []
     pulled = 0
     for pack in chosen:
         try:
-            download(pack, how, reporter, accept_licence)
+            download(pack, how, reporter, accept_licence, optional=with_ or ())
             pulled += 1
         except StyleClipError as error:
             if len(chosen) == 1 or (isinstance(error, NoNetwork) and not pulled):
@@ -328,7 +340,7 @@ def verify(
                 bad += 1
                 report.error(error.message, error.hint)
             else:
-                reporter.result(f"ok  {pack.name}  {entry.part}  {entry.file.path}")
+                reporter.result(f"ok  {pack.name}  {entry.title}  {entry.file.path}")
         if names and pack.missing:
             reporter.note(f"{pack.name}: not installed: {', '.join(pack.missing)}")
     if bad:

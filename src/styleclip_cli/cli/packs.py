@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Collection
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,14 +88,14 @@ def _offer(pack: Pack, reporter: Reporter, offline: bool) -> str:
     raise WeightsError("no model pack is chosen", packs.how_to_get(pack))
 
 
-def announce(pack: Pack, reporter: Reporter) -> None:
+def announce(pack: Pack, reporter: Reporter, optional: Collection[str] = ()) -> None:
     """Say what of a pack would be downloaded: files, sizes, place, licences, free space, time."""
     from styleclip_cli.weights import packs, store
 
-    known, _ = packs.download_bytes(pack)
+    known, _ = packs.download_bytes(pack, optional)
     reporter.note(f"{pack.name}: {pack.title}")
-    reporter.note(f"to be downloaded into {store.home()}: {packs.download_size(pack)}")
-    for entries in packs.wanted(pack):
+    reporter.note(f"to be downloaded into {store.home()}: {packs.download_size(pack, optional)}")
+    for entries in packs.wanted(pack, optional):
         reporter.note(f"  {describe(entries)}")
     fast, slow = (max(1, round(known * 8 / (megabits * 1e6) / 60)) for megabits in (100, 20))
     free = f"{_free(store.home()) / 1e9:.1f} GB are free"
@@ -110,7 +111,12 @@ def _free(folder: Path) -> int:
 
 
 def download(
-    pack: Pack, network: Network, reporter: Reporter, accept_licence: bool = False, announced: bool = False
+    pack: Pack,
+    network: Network,
+    reporter: Reporter,
+    accept_licence: bool = False,
+    announced: bool = False,
+    optional: Collection[str] = (),
 ) -> None:
     """Announce what is missing of a pack, have its licence accepted, and install it.
 
@@ -120,6 +126,7 @@ def download(
         reporter: Told of it.
         accept_licence: Whether its licence is accepted.
         announced: Whether that was done already.
+        optional: Optional parts to install too.
 
     Raises:
         PartialFailure: If some files could not be had, and edits can be made without them.
@@ -127,27 +134,30 @@ def download(
     """
     from styleclip_cli.weights import install, packs
 
-    for part in install.drop_damaged(pack):
+    damaged = install.drop_damaged(pack)
+    for part in damaged:
         reporter.note(f"{pack.name}: its {part} is damaged and will be fetched again")
+    optional = [*optional, *(part for part in damaged if part in packs.OPTIONAL)]
     pack = _again(pack)
-    if not packs.wanted(pack):
+    if not packs.wanted(pack, optional):
         reporter.note(f"{pack.name}: everything is installed already")
         return
     if not announced:
-        announce(pack, reporter)
-    accept(pack, accept_licence, f"styleclip models pull {pack.name}")
-    problems = install.pull(pack, network, partial(reporter.progress, in_bytes=True), reporter.result)
+        announce(pack, reporter, optional)
+    command = " ".join(["styleclip models pull", pack.name, *(f"--with {part}" for part in optional)])
+    accept(pack, accept_licence, command)
+    progress = partial(reporter.progress, in_bytes=True)
+    problems = install.pull(pack, network, progress, reporter.result, optional)
     pack = _again(pack)
-    if not problems and pack.missing:  # another process removed it meanwhile
-        raise WeightsError(f"{pack.name}: its {', '.join(pack.missing)} went missing", "pull it again")
+    missing = pack.missing_with(optional)
+    if not problems and missing:  # another process removed it meanwhile
+        raise WeightsError(f"{pack.name}: its {', '.join(missing)} went missing", "pull it again")
     if not problems:
         reporter.note(f"{pack.name} is installed")
     elif pack.usable:
         for problem in problems:
             report.error(problem.message, problem.hint)
-        raise PartialFailure(
-            f"{pack.name} is installed, but for its {', '.join(pack.missing)}", "try again later"
-        )
+        raise PartialFailure(f"{pack.name} is installed, but for its {', '.join(missing)}", "try again later")
     else:
         for problem in problems[:-1]:
             report.error(problem.message, problem.hint)
@@ -197,7 +207,7 @@ def describe(entries: list[Entry]) -> str:
     source = entries[0].source
     assert source is not None
     hosts = [urlsplit(url).hostname or "?" for url in source.all_urls]
-    parts = " and ".join(entry.part for entry in entries)
+    parts = " and ".join(entry.title for entry in entries)
     size = f"{source.size / 1e6:.1f} MB" if source.size else "size not published"
     checked = "" if source.pinned else "; no hash is published: the first download's is kept"
     licence = f"; licence: {entries[0].licence}" if entries[0].licence else ""

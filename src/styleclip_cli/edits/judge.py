@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -17,10 +17,15 @@ from styleclip_cli.machine.progress import Progress, silent
 from styleclip_cli.settings import DEFAULT_NEUTRAL
 
 if TYPE_CHECKING:
+    from styleclip_cli.nets.clip import Clip
     from styleclip_cli.networks import Networks
+
+ClipPart = Literal["clip", "judge_clip"]
+FacePart = Literal["identity", "second_identity"]
 
 _BATCH = 16
 _SCHEMA = "styleclip.text-direction/1"
+_TEXT_SCHEMA = "styleclip.text/1"
 _NULL_SCHEMA = "styleclip.null-directions/1"
 _FEW_TEMPLATES = prompts.IMAGENET_TEMPLATES[::20]
 """Enough for what is only compared."""
@@ -31,11 +36,17 @@ class Judge:
 
     Args:
         networks: The networks of the pack.
+        clip: Which CLIP of the pack.
+        identity: Which identity network of the pack.
     """
 
-    def __init__(self, networks: Networks) -> None:
-        self._networks = networks
+    def __init__(self, networks: Networks, clip: ClipPart = "clip", identity: FacePart = "identity") -> None:
+        self._networks, self._part, self._face_part = networks, clip, identity
         self._directions: dict[tuple[str, str], Tensor] = {}
+
+    @property
+    def _clip(self) -> Clip:
+        return self._networks.judge_clip if self._part == "judge_clip" else self._networks.clip
 
     @torch.inference_mode()
     def clip_embeddings(self, images: Tensor) -> Tensor:
@@ -47,7 +58,7 @@ class Judge:
         Returns:
             [N, D] of unit length, on the CPU.
         """
-        clip = self._networks.clip
+        clip = self._clip
         return torch.cat([clip.encode_image(part.clamp(-1, 1)).cpu() for part in images.split(_BATCH)])
 
     @torch.inference_mode()
@@ -58,11 +69,12 @@ class Judge:
             images: [N, 3, H, W] in [-1, 1]; values beyond are clamped.
 
         Returns:
-            [N, D] of unit length, on the CPU; None if the pack has no identity network.
+            [N, D] of unit length, on the CPU; None if the pack has no such network.
         """
-        if not self._networks.has_identity:
+        networks, second = self._networks, self._face_part == "second_identity"
+        if self._face_part not in networks.pack.components:
             return None
-        identity, device = self._networks.identity, self._networks.device
+        identity, device = networks.second_identity if second else networks.identity, networks.device
         parts = images.clamp(-1, 1).split(_BATCH)
         return torch.cat([identity.embed(part.to(device)).cpu() for part in parts])
 
@@ -86,9 +98,24 @@ class Judge:
         if key not in self._directions:
             texts = [target, neutral, *prompts.IMAGENET_TEMPLATES]
             self._directions[key] = self._kept(
-                texts, _SCHEMA, lambda: prompts.text_direction(self._networks.clip, target, neutral)
+                texts, _SCHEMA, lambda: prompts.text_direction(self._clip, target, neutral)
             )
         return self._directions[key]
+
+    def text_embedding(self, text: str) -> Tensor:
+        """Embed a text as it is, without templates.
+
+        Args:
+            text: A sentence.
+
+        Returns:
+            [D] of unit length, on the CPU.
+
+        Raises:
+            BadInputError: If it is too long for CLIP.
+        """
+        with torch.inference_mode():
+            return self._kept([text], _TEXT_SCHEMA, lambda: self._clip.encode_text([text])[0].cpu().clone())
 
     def null_directions(self, progress: Progress = silent) -> Tensor:
         """Directions of texts that say nothing about a face (`confidence.null_texts`), cached.
@@ -107,15 +134,13 @@ class Judge:
         with progress("embedding texts that mean nothing, once") as advance:
             for done in range(0, len(texts), _BATCH):
                 some = texts[done : done + _BATCH]
-                found.append(
-                    prompts.text_directions(self._networks.clip, some, DEFAULT_NEUTRAL, _FEW_TEMPLATES)
-                )
+                found.append(prompts.text_directions(self._clip, some, DEFAULT_NEUTRAL, _FEW_TEMPLATES))
                 advance(done + len(some), len(texts))
         return torch.cat(found)
 
     def _kept(self, key: Sequence[str], schema: str, compute: Callable[[], Tensor]) -> Tensor:
         """What CLIP says of texts: the cache's, or computed. The cache knows texts by their hash alone."""
-        full = {"clip": self._networks.pack.fingerprint_of("clip"), "texts": _hash(key)}
+        full = {"clip": self._networks.pack.fingerprint_of(self._part), "texts": _hash(key)}
         try:
             arrays, _ = cache.cached("texts", full, schema, lambda: ({"directions": compute().numpy()}, {}))
             return torch.from_numpy(arrays["directions"])

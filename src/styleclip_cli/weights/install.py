@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -47,7 +47,11 @@ def drop_damaged(pack: Pack) -> list[str]:
 
 
 def pull(
-    pack: Pack, network: Network, progress: Progress, told: Callable[[str], None] | None = None
+    pack: Pack,
+    network: Network,
+    progress: Progress,
+    told: Callable[[str], None] | None = None,
+    optional: Collection[str] = (),
 ) -> list[StyleClipError]:
     """Download and install what is missing of a pack; what cannot be had does not stop the rest.
 
@@ -56,11 +60,12 @@ def pull(
         network: How the network may be used.
         progress: Reports downloads, in bytes.
         told: Called with a line for each part that was installed.
+        optional: Optional parts to install too.
 
     Returns:
         What went wrong, one error per file.
     """
-    return pull_files(packs.wanted(pack), network, progress, told)
+    return pull_files(packs.wanted(pack, optional), network, progress, told)
 
 
 def pull_files(
@@ -114,7 +119,7 @@ def pull_files(
         else:
             for entry in entries:
                 if told is not None:
-                    told(f"{entry.part}  {source.file}")
+                    told(f"{entry.title}  {source.file}")
     return problems
 
 

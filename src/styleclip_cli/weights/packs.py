@@ -11,7 +11,8 @@ converts; those without lie beside the TOML:
     licence = "non-commercial use only: ..."
     restricted = true                  # the licence has to be accepted before the first download
 
-    [components.generator]             # generator, clip, encoder, identity, landmarks, detector, judge
+    [components.generator]             # generator, clip, encoder, identity, landmarks, detector, judge;
+                                       # optional: judge_clip, second_identity
     file = "stylegan2-ffhq-config-f.pkl"
     urls = ["https://..."]             # tried in order
     sha256 = "..."                     # or git_sha1; without either the first download's is recorded
@@ -35,7 +36,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -50,7 +51,9 @@ from styleclip_cli.weights.store import PackFile
 
 FORMAT = "styleclip-pack-1"
 PACK_FILE = "pack.toml"
-COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge")
+OPTIONAL = {"judge_clip": "clip", "second_identity": "identity"}
+"""Networks that only judge edits, fetched when they are asked for, and what each is."""
+COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge", *OPTIONAL)
 DATA = ("relevance", "statistics")
 Alignment = Literal["ffhq", "square", "car", "none", "frame"]
 Activation = Literal["gelu", "quickgelu"]
@@ -68,12 +71,13 @@ class Entry:
     """One part of a pack, as its file describes it.
 
     Attributes:
-        part: generator, clip, ... or relevance, statistics.
+        part: What it is: generator, clip, ... or relevance, statistics; a judge_clip is a clip.
         source: Where it is published; None if it lies beside the pack's file.
         file: Where it is; None if it is not installed.
         licence: Its licence.
         class_index: Which class a conditional generator draws.
         activation: Of a CLIP whose file does not say it: gelu or quickgelu; empty for what the file says.
+        role: What an optional part is to the pack, such as judge_clip; empty for the others.
     """
 
     part: str
@@ -82,6 +86,12 @@ class Entry:
     licence: str = ""
     class_index: int = 0
     activation: str = ""
+    role: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is to a person."""
+        return self.role or self.part
 
     @property
     def variant(self) -> str:
@@ -162,8 +172,25 @@ class Pack:
             part
             for part, entry in self.entries.items()
             if entry.file is None
+            and part not in OPTIONAL
             and (part not in DATA or entry.source is None or bool(entry.source.all_urls))
         ]
+
+    def missing_with(self, optional: Iterable[str]) -> list[str]:
+        """Parts that are not installed, some optional ones among them.
+
+        Raises:
+            WeightsError: If the pack has no such optional part.
+        """
+        chosen = list(dict.fromkeys(optional))
+        for part in chosen:
+            if part not in OPTIONAL or part not in self.entries:
+                has = ", ".join(name for name in OPTIONAL if name in self.entries) or "none"
+                raise WeightsError(
+                    f"the model pack {self.name} has no optional part {shortened(part, 40)!r}",
+                    f"its optional parts: {has}",
+                )
+        return [*self.missing, *(part for part in chosen if self.entries[part].file is None)]
 
     @property
     def usable(self) -> bool:
@@ -173,7 +200,7 @@ class Pack:
     @property
     def fingerprint(self) -> Fingerprint:
         """SHA-256 over all installed components, in hex: what results of the whole pack are keyed by."""
-        return self.fingerprint_of(*self.components)
+        return self.fingerprint_of(*(part for part in self.components if part not in OPTIONAL))
 
     def fingerprint_of(self, *parts: str) -> Fingerprint:
         """SHA-256 over what the named components are, in hex: the same wherever they were installed.
@@ -214,6 +241,10 @@ class Pack:
         entry.file.verify(self.name)
         return entry.file.path
 
+    def how_to_pull(self, part: str) -> str:
+        """The command that installs a part."""
+        return f"styleclip models pull {self.name}" + (f" --with {part}" if part in OPTIONAL else "")
+
     def _file(self, part: str) -> PackFile:
         entry = self.entries.get(part)
         if entry is None or part not in COMPONENTS:
@@ -222,7 +253,7 @@ class Pack:
         if entry.file is None:
             raise WeightsError(
                 f"the {part} of the model pack {self.name} is not installed",
-                f"styleclip models pull {self.name}",
+                self.how_to_pull(part),
             )
         return entry.file
 
@@ -312,29 +343,30 @@ def usual_name() -> str:
     return name
 
 
-def wanted(pack: Pack) -> list[list[Entry]]:
-    """Missing parts of a pack, those that come from one file together."""
+def wanted(pack: Pack, optional: Collection[str] = ()) -> list[list[Entry]]:
+    """Missing parts of a pack, and some optional ones, those that come from one file together."""
     groups: dict[Source, list[Entry]] = {}
-    for part in pack.missing:
+    for part in pack.missing_with(optional):
         entry = pack.entries[part]
         assert entry.source is not None  # a part beside the pack's file always has its place
         groups.setdefault(entry.source, []).append(entry)
     return list(groups.values())
 
 
-def download_bytes(pack: Pack) -> tuple[int, int]:
+def download_bytes(pack: Pack, optional: Collection[str] = ()) -> tuple[int, int]:
     """How much of a pack is still to be downloaded.
 
     Returns:
         Bytes, and the number of files whose size is not published.
     """
-    sizes = [entries[0].source.size if entries[0].source is not None else None for entries in wanted(pack)]
+    sources = [entries[0].source for entries in wanted(pack, optional)]
+    sizes = [source.size if source is not None else None for source in sources]
     return sum(size or 0 for size in sizes), sum(1 for size in sizes if not size)
 
 
-def download_size(pack: Pack) -> str:
+def download_size(pack: Pack, optional: Collection[str] = ()) -> str:
     """The same in words: "2.2 GB and 1 file of unpublished size"."""
-    known, unknown = download_bytes(pack)
+    known, unknown = download_bytes(pack, optional)
     text = f"{known / 1e9:.1f} GB" if known >= 1e9 else f"{known / 1e6:.0f} MB"
     if unknown:
         text += f" and {unknown} file{'s' if unknown > 1 else ''} of unpublished size"
@@ -389,7 +421,8 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
         for part, described in content.get(table, {}).items():
             if part not in allowed:
                 raise ValueError(f"[{table}.{part}]: expected one of {', '.join(allowed)}")
-            entries[part] = _entry(part, described, path.parent)
+            entry = _entry(OPTIONAL.get(part, part), described, path.parent)
+            entries[part] = replace(entry, role=part) if part in OPTIONAL else entry
     mappers = {}
     for mapper, described in content.get("mappers", {}).items():
         if not mapper.replace("-", "").replace("_", "").isalnum():
