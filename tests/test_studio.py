@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import http.client
 import io
-import os
 import re
 import shlex
 import shutil
 import signal
 import socket
-import statistics
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,17 +23,18 @@ from PIL import Image
 from styleclip_cli.cli import main
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.engine import Engine
-from styleclip_cli.errors import BadInputError
+from styleclip_cli.errors import BadInputError, UsageError
 from styleclip_cli.job.recipes import load
 from styleclip_cli.photo.read import read_image
 from styleclip_cli.save import mark_of, read_metadata, to_image
 from styleclip_cli.studio.guard import Guard
-from styleclip_cli.studio.look import RECIPE, History, Look, Wish
+from styleclip_cli.studio.look import RECIPE, History, Look
 from styleclip_cli.studio.session import MAX_PICTURES, Edits, Session
+from styleclip_cli.weights.fetch import Network
 from tests.portraits import edit_photo
+from tests.studios import SECONDS, Running, pixels, started
 
 FACE = Path(__file__).parent.parent / "examples" / "face.png"
-SECONDS = 60
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +52,6 @@ def session(engine: Engine, edits: Edits) -> Session:
     session = Session(engine, "toy", edits)
     session.add(FACE, "face.png")
     return session
-
-
-def pixels(image: Image.Image) -> np.ndarray:
-    return np.asarray(image).astype(int)
 
 
 def after(session: Session) -> np.ndarray:
@@ -84,10 +74,11 @@ def test_edits_add_up_as_a_chain_does(session: Session, engine: Engine) -> None:
     chain = Chain(((engine.direction("with glasses"), 3.0), (engine.direction("smiling"), 2.0)))
     wanted = edit_photo(engine, read_image(FACE), chain, 1.0).image
     assert isinstance(wanted, Image.Image)
-    finished = session.subjects[0].finished(session.resolve()).image
+    finished = session.subjects[0].finished(session.resolve(), session.edits).image
+    assert finished is not None
     np.testing.assert_array_equal(pixels(finished), pixels(wanted))
     assert np.abs(after(session) - pixels(wanted)).max() <= 1  # the preview of a small photo is the same
-    assert [step.title for step in session.look.steps] == ["with glasses", "smiling"]
+    assert [step.prompt for step in session.look.steps] == ["with glasses", "smiling"]
 
 
 def test_a_move_of_a_slider_asks_neither_the_encoder_nor_clip_nor_for_styles_again(
@@ -117,14 +108,14 @@ def test_a_move_of_a_slider_asks_neither_the_encoder_nor_clip_nor_for_styles_aga
 
 def test_beta_is_chosen_as_by_the_command_and_can_be_set(session: Session, engine: Engine) -> None:
     session.change(prompt="with glasses")
-    chosen, wanted = session.resolve().wish, engine.direction("with glasses")
+    chosen, wanted = session.resolve().top, engine.direction("with glasses")
     assert chosen is not None
     assert chosen.entries() == wanted.entries()
     first = after(session)
     session.change(beta=0.4)
     narrow = session.resolve()
-    assert narrow.wish is not None
-    assert narrow.wish.entries()["channels"] < wanted.num_channels
+    assert narrow.top is not None
+    assert narrow.top.entries()["channels"] < wanted.num_channels
     assert narrow.strongest == float(wanted.relevance.abs().max())
     assert (after(session) != first).any()
 
@@ -137,7 +128,6 @@ def test_beta_is_chosen_as_by_the_command_and_can_be_set(session: Session, engin
         ({"prompt": "very " * 90 + "old"}, "too long"),
         ({"prompt": "a" * 501}, "too long"),
         ({"prompt": "smiling", "beta": 0.99}, "largest usable beta"),
-        ({"prompt": "smiling", "alpha": float("nan")}, "alpha must be a number"),
         ({"method": "mapper", "mapper": str(FACE)}, "no mapper"),
     ],
 )
@@ -151,8 +141,18 @@ def test_what_makes_no_sense_is_said_and_the_picture_stays(
     assert said in session.resolve().problem
     np.testing.assert_array_equal(after(session), before)
     assert not session.accept()
-    assert [step.title for step in session.look.kept] == ["with glasses"]
+    assert [step.prompt for step in session.look.kept] == ["with glasses"]
     assert session.command_line().count("--prompt") == 1  # it tells what is shown
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"alpha": float("nan")}, {"alpha": 1e999}, {"beta": 2.0}, {"prompt": "\ud800"}, {"lambda_id": -1.0}],
+)
+def test_values_that_make_no_sense_are_refused(session: Session, changes: dict[str, Any]) -> None:
+    with pytest.raises(UsageError):
+        session.change(**changes)
+    assert len(session.history.entries) == 1
 
 
 def test_undo_and_redo_lead_through_all_that_was_done(session: Session) -> None:
@@ -187,7 +187,7 @@ def test_two_drags_are_two_lines_of_the_history() -> None:
     history.settle()
     history.change({"alpha": 3.0})
     assert not history.change({"alpha": 3.0})
-    assert [entry.look.wish.alpha for entry in history.entries] == [4.0, 2.0, 3.0]
+    assert [entry.look.step.alpha for entry in history.entries] == [4.0, 2.0, 3.0]
 
 
 def test_a_kept_edit_can_be_removed(session: Session) -> None:
@@ -203,15 +203,15 @@ def test_a_kept_edit_can_be_removed(session: Session) -> None:
 
 def test_a_mapper_is_a_wish_too(session: Session, engine: Engine) -> None:
     session.change(method="mapper")
-    assert session.look.wish.alpha == 1.0
+    assert session.look.step.alpha == 1.0
     session.change(mapper="with-a-hat")
     session.change(alpha=0.8)
     wanted = edit_photo(engine, read_image(FACE), engine.mapper("with-a-hat"), 0.8).image
     assert np.abs(after(session) - pixels(wanted)).max() <= 1
     session.accept()
-    assert session.look.wish.method == "mapper"
+    assert session.look.method == "mapper"
     session.change(method="global")
-    assert session.look.wish.alpha == engine.default_alpha
+    assert session.look.step.alpha == engine.default_alpha
     assert session.command_line() == ("styleclip edit face.png --models toy --mapper with-a-hat --alpha 0.8")
 
 
@@ -329,7 +329,8 @@ def test_a_large_photo_is_shown_smaller_and_saved_in_full(
     session.change(prompt="with glasses")
     ((_, before, shown),) = session.pictures()
     assert before.size == shown.size == (1024, 1024)
-    finished = subject.finished(session.resolve()).image
+    finished = subject.finished(session.resolve(), session.edits).image
+    assert finished is not None
     assert finished.size == (1500, 1500)
     smaller = pixels(finished.resize((1024, 1024), Image.Resampling.LANCZOS))
     assert np.abs(smaller - pixels(shown)).mean() < 1
@@ -351,12 +352,6 @@ def test_what_cannot_be_opened_is_told_by_the_name_that_the_person_knows(
         session.generate(1)
     session.drop(session.subjects[0])
     assert session.generate(1) in session.subjects
-
-
-def test_a_wish_says_its_options() -> None:
-    assert Wish(prompt="smiling").entries() == {"prompt": "smiling", "neutral": "face", "alpha": 4.0}
-    assert Wish(method="mapper", mapper="x", alpha=1.0).entries() == {"mapper": "x", "alpha": 1.0}
-    assert Look(wish=Wish(prompt="  ")).steps == ()
 
 
 # Who may speak to it.
@@ -439,7 +434,8 @@ def test_other_sites_may_link_to_it_and_not_show_it(headers: dict[str, str], pas
 
 def test_pages_count_once_a_browser_shows_them(engine: Engine) -> None:
     server = pytest.importorskip("styleclip_cli.studio.server")
-    studio = server.Studio(engine, "toy", 2**20, 2**20)
+    fetching = server.Fetching("ffhq", Network(offline=True))
+    studio = server.Studio(lambda *_, **__: engine, fetching, 2**20, 2**20, engine=engine)
     dropped: list[int] = []
     asked = [studio.open(partial(dropped.append, i)) for i in range(3 * server.MAX_WAITING)]
     assert dropped == list(range(2 * server.MAX_WAITING))
@@ -476,67 +472,6 @@ def test_a_taken_port_and_a_missing_library_are_said_in_a_line(
     assert "styleclip-cli[studio]" in capsys.readouterr().err
 
 
-@dataclass
-class Running:
-    """A studio in a process of its own."""
-
-    process: subprocess.Popen[str]
-    url: str
-    folder: Path
-
-    @property
-    def netloc(self) -> str:
-        return self.url.removeprefix("http://").rstrip("/")
-
-    def request(
-        self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None
-    ) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(self.netloc, timeout=SECONDS)
-        try:
-            connection.request(method, path, body, headers or {}, encode_chunked=False)
-            answer = connection.getresponse()
-            return answer.status, answer.read().decode(errors="replace")
-        finally:
-            connection.close()
-
-    def key(self) -> str:
-        """A new page's name."""
-        found = re.search(r"/studio/([\w-]+)/pictures", self.request("GET", "/")[1])
-        assert found is not None
-        return found[1]
-
-    def left(self) -> list[Path]:
-        """Files that lie about."""
-        return [path for path in self.folder.rglob("*") if path.is_file()]
-
-
-def start(folder: Path, kernels: Path, *options: str) -> Running:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith(("STYLECLIP_", "PYTEST_"))}
-    (folder / "cache").mkdir()
-    (folder / "cache" / "kernels").symlink_to(kernels)
-    (folder / "temporary").mkdir()
-    environment |= {
-        "STYLECLIP_CACHE_DIR": str(folder / "cache"),
-        "STYLECLIP_HOME": str(folder / "home"),
-        "TMPDIR": str(folder / "temporary"),
-        "OMP_NUM_THREADS": "1",
-    }
-    command = [sys.executable, "-m", "styleclip_cli", "studio", "--port", "0", "--no-browser"]
-    process = subprocess.Popen(
-        [*command, "--models", "toy", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=folder,
-        env=environment,
-    )
-    assert process.stdout is not None
-    assert process.stderr is not None
-    url = process.stdout.readline().strip()
-    assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", url), process.stderr.read()
-    return Running(process, url, folder / "temporary")
-
-
 @pytest.fixture(scope="module")
 def kernels(_kernels: Path) -> Path:
     return _kernels
@@ -544,13 +479,8 @@ def kernels(_kernels: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory, kernels: Path) -> Iterator[Running]:
-    pytest.importorskip("nicegui")
-    studio = start(tmp_path_factory.mktemp("studio"), kernels, "--max-megabytes", "1")
-    try:
+    with started(tmp_path_factory.mktemp("studio"), kernels, "--max-megabytes", "1") as studio:
         yield studio
-    finally:
-        studio.process.kill()
-        studio.process.communicate()
 
 
 @pytest.mark.subprocess
@@ -623,245 +553,11 @@ def test_uploads_are_limited_and_nothing_of_them_is_left(running: Running) -> No
 def test_a_signal_ends_it_and_nothing_is_left(
     tmp_path: Path, kernels: Path, number: signal.Signals, code: int
 ) -> None:
-    pytest.importorskip("nicegui")
-    studio = start(tmp_path, kernels)
-    assert studio.request("POST", f"/studio/{studio.key()}/pictures", FACE.read_bytes())[0] == 200
-    studio.process.send_signal(number)
-    _, said = studio.process.communicate(timeout=SECONDS)
-    assert studio.process.returncode == code
-    assert said.splitlines()[-1] == f"styleclip: error: {'interrupted' if code == 130 else 'terminated'}"
-    assert list(studio.folder.iterdir()) == []
+    with started(tmp_path, kernels) as studio:
+        assert studio.request("POST", f"/studio/{studio.key()}/pictures", FACE.read_bytes())[0] == 200
+        studio.process.send_signal(number)
+        _, said = studio.process.communicate(timeout=SECONDS)
+        assert studio.process.returncode == code
+        assert said.splitlines()[-1] == f"styleclip: error: {'interrupted' if code == 130 else 'terminated'}"
+        assert list(studio.folder.iterdir()) == []
     assert not (tmp_path / ".nicegui").exists()
-
-
-# The page in a browser.
-
-BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
-KEYS = """async ([steps]) => {
-  const canvas = document.querySelector('.tile.main canvas.after');
-  const thumb = document.querySelector('.slider .q-slider [tabindex]');
-  const times = [];
-  for (let i = 0; i < steps; i++) {
-    const began = performance.now();
-    const drawn = new Promise((done) => {
-      const seen = new MutationObserver(() => (seen.disconnect(), done()));
-      seen.observe(canvas, { attributeFilter: ['data-version'] });
-    });
-    const key = { key: 'ArrowLeft', keyCode: 37, which: 37, bubbles: true };
-    thumb.dispatchEvent(new KeyboardEvent('keydown', key));
-    await drawn;
-    times.push(performance.now() - began);
-    await new Promise((done) => setTimeout(done, 60));  // the slider's own pace
-  }
-  return times;
-}"""
-
-
-class Hand:
-    """Does on a page what a person does."""
-
-    def __init__(self, page: Any) -> None:
-        self.page = page
-        self.after = page.locator(".tile.main canvas.after")
-
-    def version(self) -> int:
-        return int(self.after.get_attribute("data-version") or 0)
-
-    def pixels(self) -> np.ndarray:
-        """What is painted of the picture after the edit."""
-        data = self.after.evaluate("canvas => canvas.toDataURL()")
-        return pixels(Image.open(io.BytesIO(base64.b64decode(data.partition(",")[2]))).convert("RGB"))
-
-    def until_painted(self, version: int) -> np.ndarray:
-        """Wait for a newer picture than a version's."""
-        self.page.wait_for_function(
-            "v => Number(document.querySelector('.tile.main canvas.after')?.dataset.version ?? -1) > v",
-            arg=version,
-        )
-        return self.pixels()
-
-    def type(self, field: str, text: str) -> np.ndarray:
-        version = self.version()
-        self.page.get_by_label(field).fill(text)
-        return self.until_painted(version)
-
-    def press(self, name: str) -> np.ndarray:
-        version = self.version()
-        self.page.get_by_role("button", name=name, exact=True).click()
-        return self.until_painted(version)
-
-    def drag(self, slider: Any, start: float, end: float) -> np.ndarray:
-        """Drag a slider, and wait until the picture at its end is painted."""
-        box = slider.bounding_box()
-        left, width, y = box["x"] + 6, box["width"] - 12, box["y"] + box["height"] / 2
-        self.page.mouse.move(left + width * start, y)
-        self.page.mouse.down()
-        for step in range(1, 11):
-            self.page.mouse.move(left + width * (start + (end - start) * step / 10), y)
-        self.page.mouse.up()
-        return self.settled()
-
-    def settled(self) -> np.ndarray:
-        """Wait until nothing is on its way any more."""
-        last = -1
-        while self.version() != last:
-            last = self.version()
-            self.page.wait_for_timeout(400)
-        return self.pixels()
-
-    def saved(self, name: str, path: Path) -> Path:
-        with self.page.expect_download() as download:
-            self.page.get_by_role("button", name=name, exact=True).click()
-        download.value.save_as(path)
-        return path
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
-    if path is None:
-        pytest.skip("no Chromium is installed")
-    with playwright.sync_playwright() as started:
-        found = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield found
-        found.close()
-
-
-@pytest.fixture
-def hand(running: Running, browser: Any) -> Iterator[Hand]:
-    page = browser.new_page(viewport={"width": 1280, "height": 800})
-    page.set_default_timeout(1000 * SECONDS)
-    problems: list[str] = []
-    asked: list[str] = []
-    page.on("pageerror", lambda error: problems.append(str(error)))
-    page.on("console", lambda line: problems.append(line.text) if line.type == "error" else None)
-    page.on("request", lambda request: asked.append(request.url))
-    page.goto(running.url)
-    page.get_by_text("Drop photos of faces here").wait_for()
-    yield Hand(page)
-    assert problems == []
-    assert [url for url in asked if not url.startswith((running.url, "data:", "blob:"))] == []
-    page.close()
-
-
-def dropped(page: Any, name: str, content: bytes) -> None:
-    """Drop a file on the page."""
-    data = page.evaluate_handle(
-        """([name, content]) => {
-          const data = new DataTransfer();
-          data.items.add(new File([Uint8Array.from(atob(content), (c) => c.charCodeAt(0))], name));
-          return data;
-        }""",
-        [name, base64.b64encode(content).decode()],
-    )
-    page.dispatch_event("main", "drop", {"dataTransfer": data})
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.subprocess
-def test_a_person_edits_a_photo_and_takes_it_away(
-    hand: Hand, tmp_path: Path, record_property: pytest.RecordProperty
-) -> None:
-    page = hand.page
-    dropped(page, "face.png", FACE.read_bytes())
-    plain = hand.until_painted(-1)
-    glasses = hand.type("What should they become?", "with glasses")
-    assert np.abs(glasses - plain).max() > 60
-    page.get_by_text("100 of 1472 channels change").wait_for()
-
-    moves = page.evaluate(KEYS, [15])
-    record_property("milliseconds a move", round(statistics.median(moves)))
-    page.get_by_text("alpha 2.5", exact=True).wait_for()
-
-    strength = page.locator(".q-slider").first
-    weaker = hand.drag(strength, 0.7, 0.6)
-    assert np.abs(weaker - glasses).max() > 10
-    alpha = page.locator(".slider .number").first.inner_text()
-    assert re.fullmatch(r"[12](\.\d)?", alpha)
-    page.get_by_text(f"alpha {alpha}", exact=True).wait_for()
-
-    kept = hand.press("Keep, and add another")
-    np.testing.assert_array_equal(kept, weaker)
-    both = hand.type("What should they become?", "smiling")
-    assert np.abs(both - kept).max() > 30
-    command = page.locator(".code")
-    assert command.inner_text() == (
-        f"styleclip edit face.png --models toy --prompt 'with glasses' --neutral face --alpha {alpha} "
-        "--prompt smiling --neutral face --alpha 4"
-    )
-
-    page.locator(".tile.main input").focus()
-    version = hand.version()
-    page.keyboard.press("Control+z")
-    np.testing.assert_array_equal(hand.until_painted(version), kept)
-    assert page.get_by_label("What should they become?").input_value() == ""
-    version = hand.version()
-    page.keyboard.press("Control+Shift+Z")
-    np.testing.assert_array_equal(hand.until_painted(version), both)
-
-    saved = hand.saved("Save image", tmp_path / "saved.png")
-    told = read_metadata(saved)
-    assert told is not None
-    assert [step["prompt"] for step in told["edits"]] == ["face with glasses", "smiling face"]
-    assert np.abs(pixels(read_image(saved)) - both).mean() < 3  # but for JPEG, the same
-    recipe = hand.saved("Save recipe", tmp_path / "look.toml")
-    assert [step["alpha"] for step in tomllib.loads(recipe.read_text())["edit"]] == [float(alpha), 4.0]
-
-
-@pytest.mark.browser
-@pytest.mark.subprocess
-def test_the_line_between_before_and_after_is_dragged(hand: Hand) -> None:
-    page = hand.page
-    page.set_input_files("input[type=file]", FACE)
-    hand.until_painted(-1)
-    hand.type("What should they become?", "with a hat")
-    frame = page.locator(".tile.main .frame")
-    at = frame.bounding_box()
-    assert at is not None
-
-    def drag(part: float) -> Image.Image:
-        page.mouse.move(at["x"] + at["width"] / 2, at["y"] + at["height"] / 2)
-        page.mouse.down()
-        page.mouse.move(at["x"] + at["width"] * part, at["y"] + at["height"] / 2)
-        page.mouse.up()
-        page.mouse.move(0, 0)
-        box = {"x": at["x"], "y": at["y"], "width": at["width"], "height": at["height"] * 0.4}
-        return Image.open(io.BytesIO(page.screenshot(clip=box))).convert("RGB")
-
-    before, after = drag(0.999), drag(0.001)
-    assert np.abs(pixels(before) - pixels(after)).mean() > 5
-
-
-@pytest.mark.browser
-@pytest.mark.subprocess
-def test_problems_are_said_and_several_photos_share_the_edit(hand: Hand) -> None:
-    page = hand.page
-    dropped(page, "notes.txt", b"no picture")
-    page.get_by_text("notes.txt: not a picture in a known format").wait_for()
-    dropped(page, "huge.png", bytes(2**20 + 1))
-    page.get_by_text("huge.png: larger than 1 MB").wait_for()
-    page.get_by_role("button", name="Try a generated face").click()
-    hand.until_painted(-1)
-    page.get_by_role("button", name="Add a generated face").click()
-    page.get_by_text("seed:3", exact=True).wait_for()
-    first = hand.type("What should they become?", "with glasses")
-    page.get_by_label("Instead of").fill("")
-    page.get_by_text("the neutral text is empty").wait_for()
-    page.get_by_label("Instead of").fill("face")
-    page.get_by_text("the neutral text is empty").wait_for(state="hidden")
-    page.get_by_role("button", name="All pictures side by side").click()
-    page.wait_for_function("() => document.querySelectorAll('.tile.main canvas.after[width]').length === 2")
-    page.get_by_role("button", name="All pictures side by side").click()
-    page.get_by_role("button", name="Show seed:2").click()
-    page.locator(".tile.main figcaption", has_text="seed:2").wait_for()
-    assert np.abs(hand.pixels() - first).mean() > 5
-    page.get_by_text("Mapper", exact=True).click()
-    page.get_by_label("Trained for").click()
-    version = hand.version()
-    page.get_by_role("option", name="with-a-beard").click()
-    hand.until_painted(version)
-    page.get_by_text("--mapper with-a-beard --alpha 1").wait_for()
-    page.get_by_role("button", name="Remove this picture").first.click()
-    page.wait_for_function("() => document.querySelectorAll('.tile').length === 1")

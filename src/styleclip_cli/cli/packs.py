@@ -72,11 +72,11 @@ def _offer(pack: Pack, reporter: Reporter, offline: bool) -> str:
     Raises:
         WeightsError: If the answer is no, or edits cannot be made.
     """
-    from styleclip_cli.weights import packs
+    from styleclip_cli.weights import install, packs
 
     reporter.note(f"The model pack {pack.name}, which edits photos, is not installed yet. One step gets it.")
     announce(pack, reporter)
-    agreed = ", accept its licence," if _licences(pack) else ""
+    agreed = ", accept its licence," if install.unaccepted(pack) else ""
     instead = f"use {packs.TOY} (drawn faces, built in) this time (t)"
     question = f"Download it{agreed} and go on (y), {instead}, or quit (q)?"
     answer = typer.prompt(question, err=True).strip().lower()
@@ -164,13 +164,6 @@ def download(
         raise problems[-1]
 
 
-def _licences(pack: Pack) -> set[str]:
-    """Licences that restrict the use and that nobody has accepted here yet."""
-    from styleclip_cli.weights import store
-
-    return ({f"{pack.name}: {pack.licence}"} if pack.restricted else set()) - store.accepted_licences()
-
-
 def accept(pack: Pack, accepted: bool, command: str) -> None:
     """Have a pack's licence, which was announced, accepted once, if it restricts the use.
 
@@ -182,9 +175,9 @@ def accept(pack: Pack, accepted: bool, command: str) -> None:
     Raises:
         WeightsError: If nobody accepted it.
     """
-    from styleclip_cli.weights import store
+    from styleclip_cli.weights import install, store
 
-    licences = _licences(pack)
+    licences = install.unaccepted(pack)
     if not licences:
         return
     if not accepted and not (at_terminal() and typer.confirm("Do you accept this licence?", err=True)):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from styleclip_cli.cli import options
-from styleclip_cli.cli.packs import choose
+from styleclip_cli.cli.packs import network
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
 from styleclip_cli.job import values
@@ -47,6 +47,7 @@ def studio(
     """Open the studio, a local web page for editing faces interactively.
 
     Nothing leaves this machine. Photos are forgotten when the page is closed; Ctrl-C stops the server.
+    Without a model pack, the page offers to download one.
 
     Example: styleclip studio --models toy
     """
@@ -54,9 +55,10 @@ def studio(
     values.check_device(device)
     if find_spec("nicegui") is None:
         raise UsageError("the studio needs the package nicegui", 'pip install "styleclip-cli[studio]"')
-    name = choose(models, reporter, offline)
+    name, offered = _packs(models)
     with _listening(host, port) as listener:
         from styleclip_cli.engine import Engine
+        from styleclip_cli.studio.fetching import Fetching
         from styleclip_cli.studio.guard import is_loopback
         from styleclip_cli.studio.server import Studio, serve
 
@@ -64,9 +66,19 @@ def studio(
             reporter.note(
                 f"warning: {host} can be reached from other machines: whoever reaches it can use the studio"
             )
-        engine = Engine(name, device=device, progress=reporter.progress, precision=precision)
-        shared = Studio(engine, name, round(max_megabytes * 2**20), round(max_megapixels * 1e6))
-        shared.warm_up()
+        how = network(offline or not is_loopback(host))  # strangers download nothing, and accept no licence
+        make = partial(Engine, device=device, precision=precision)
+        shared = Studio(
+            make,
+            Fetching(offered, how),
+            round(max_megabytes * 2**20),
+            round(max_megapixels * 1e6),
+            reporter.progress,
+        )
+        if name is None:
+            reporter.note(f"the model pack {offered} is not installed: the page offers it")
+        else:
+            shared.load(name)
         shown = "127.0.0.1" if host == "0.0.0.0" else "[::1]" if host == "::" else host
         shown = f"[{shown}]" if ":" in shown and not shown.startswith("[") else shown
         url = f"http://{shown}:{listener.getsockname()[1]}/"
@@ -78,6 +90,22 @@ def studio(
                 threading.Thread(target=webbrowser.open, args=[url], daemon=True).start()
 
         serve(shared, listener, host, ready)
+
+
+def _packs(models: str | None) -> tuple[str | None, str]:
+    """The pack to begin with, None if it is not installed; and the one that the page offers.
+
+    Raises:
+        WeightsError: If there is no pack of that name.
+    """
+    from styleclip_cli.weights import packs
+
+    name = models if models is not None else packs.default_name()
+    if name is None:
+        return None, packs.USUAL
+    if not packs.find_pack(name).usable:
+        return None, name
+    return name, packs.USUAL
 
 
 def _listening(host: str, port: int) -> socket.socket:

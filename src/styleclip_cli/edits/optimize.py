@@ -18,9 +18,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
@@ -117,9 +118,24 @@ class Optimization:
         Returns:
             The face at each strength.
         """
-        offset = torch.cat([self._moved(chunk) for chunk in _chunks(face, self.settings.batch)])
-        which = "style_offset" if self.settings.space == "s" else "w_plus"
-        return [face.moved(**{which: alpha * offset}) for alpha in alphas]
+        offset = self.offset(face)
+        return [face.moved(**{self.moves: alpha * offset}) for alpha in alphas]
+
+    @property
+    def moves(self) -> Literal["w_plus", "style_offset"]:
+        """What of a face is moved."""
+        return "style_offset" if self.settings.space == "s" else "w_plus"
+
+    def offset(self, face: FaceLatent) -> Tensor:
+        """Optimize faces, `settings.batch` at a time.
+
+        Args:
+            face: One face, or several joined.
+
+        Returns:
+            What is added to W+ [N, num_ws, w_dim], or to the styles [N, size], at strength 1.
+        """
+        return torch.cat([self._moved(chunk) for chunk in _chunks(face, self.settings.batch)])
 
     def entries(self) -> dict[str, Any]:
         """Its entries in a recipe."""
@@ -141,7 +157,9 @@ class Optimization:
 
     def _moved(self, face: FaceLatent) -> Tensor:
         """The offset of one batch: of W+ [N, num_ws, w_dim], or of the styles [N, size]."""
-        with tuned(self.generator, face.weight_deltas), frozen(self.generator, self.clip, self.identity):
+        # A generator of its own is kept for the whole descent; else others may render between the steps.
+        alone = tuned(self.generator, face.weight_deltas) if face.weight_deltas else nullcontext()
+        with alone, frozen(self.generator, self.clip, self.identity):
             return _Descent(self, face).run()
 
 
@@ -199,13 +217,14 @@ class _Descent:
                 group["lr"] = settings.learning_rate * min(1.0, (step + 1) / 3)
             # The same for all faces, so that each goes the way that it would go alone.
             z = torch.randn(1, self._generator.config.z_dim, generator=self._random)
-            with torch.no_grad():
-                other = self._generator.w_plus(z.to(self._w_plus)) - self._generator.w_avg
-                away = settings.neighbourhood_radius * (1 - step / steps) * other
-                seen, person = self._before(self._styles(away))
-            images = self._render(self._styles(away + step_of_all * layers))
-            terms = self._terms(images, seen, person, step_of_all * layers)
-            self._descend(optimizer, terms)
+            with self._untuned():
+                with torch.no_grad():
+                    other = self._generator.w_plus(z.to(self._w_plus)) - self._generator.w_avg
+                    away = settings.neighbourhood_radius * (1 - step / steps) * other
+                    seen, person = self._before(self._styles(away))
+                images = self._render(self._styles(away + step_of_all * layers))
+                terms = self._terms(images, seen, person, step_of_all * layers)
+                self._descend(optimizer, terms)
             self._report(step + 1, terms, lambda: self._render(self._styles(step_of_all * layers)))
             if self._stopped:
                 break
@@ -222,31 +241,40 @@ class _Descent:
         lowest = torch.full((len(best),), float("inf"), device=best.device)
         plateaus = [Plateau(settings.patience) for _ in best]
         active = torch.ones(len(best), dtype=torch.bool, device=best.device)
-        with torch.no_grad():
+        with self._untuned(), torch.no_grad():
             original = self._styles()
             seen, person = self._before(original)
         steps = settings.steps - self._explored
         for step in range(steps + 1):
-            styles = original + offset if in_s else self._styles(offset)
-            images = self._render(styles)
-            terms = self._terms(images, seen, person, offset)
-            loss = _sum(terms).detach()
-            better = (loss < lowest) & active
-            lowest = torch.where(better, loss, lowest)
-            best[better] = offset.detach()[better]
-            if settings.patience:  # a face that has settled keeps what it has, whatever the others still do
-                flat = [p.reached(float(low)) for p, low in zip(plateaus, lowest, strict=True)]
-                active &= ~torch.tensor(flat, device=active.device)
-            if step == steps or not active.any():
-                break
-            for group in optimizer.param_groups:
-                share = step / steps
-                group["lr"] = rate * (1 - share) if self._explored else learning_rate_at(step, steps, rate)
-            self._descend(optimizer, terms, offset)
+            with self._untuned():
+                styles = original + offset if in_s else self._styles(offset)
+                images = self._render(styles)
+                terms = self._terms(images, seen, person, offset)
+                loss = _sum(terms).detach()
+                better = (loss < lowest) & active
+                lowest = torch.where(better, loss, lowest)
+                best[better] = offset.detach()[better]
+                if (
+                    settings.patience
+                ):  # a face that has settled keeps what it has, whatever the others still do
+                    flat = [p.reached(float(low)) for p, low in zip(plateaus, lowest, strict=True)]
+                    active &= ~torch.tensor(flat, device=active.device)
+                if step == steps or not active.any():
+                    break
+                for group in optimizer.param_groups:
+                    share = step / steps
+                    group["lr"] = (
+                        rate * (1 - share) if self._explored else learning_rate_at(step, steps, rate)
+                    )
+                self._descend(optimizer, terms, offset)
             self._report(self._explored + step + 1, terms, partial(_same, images))
             if self._stopped:
                 break
         return best if settings.keep == "best" or self._stopped else offset.detach()
+
+    def _untuned(self) -> AbstractContextManager[object]:
+        """Keep other threads from tuning the generator for a face of theirs."""
+        return tuned(self._generator, {})
 
     def _before(self, styles: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Embeddings by CLIP and the identity network before the edit, where the loss needs them."""

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
     from styleclip_cli.job.plan import Plan
     from styleclip_cli.job.watching import Watcher
 
+_MOST = 1024
+"""Edits that are kept; the page makes one for every place of its sliders."""
+
 
 class EditMaker(Protocol):
     """Makes the edits of requests."""
@@ -141,6 +144,8 @@ class RequestedEdits:
         if key not in self._made:
             made = self._step(method, asked) if isinstance(asked, Step) else self._transfer(asked)
             self._made[key] = made
+            if len(self._made) > _MOST:
+                del self._made[next(iter(self._made))]
         return self._made[key]
 
     def _step(self, method: Method, step: Step) -> Edit:

@@ -78,13 +78,17 @@ class Landmarker(Protocol):
         ...
 
 
-def no_face() -> BadInputError:
+class NoFaceError(BadInputError):
+    """There is no face in a photo; it may still be a cropped face that is taken as it is."""
+
+
+def no_face() -> NoFaceError:
     """The error for a photo in which no face is found.
 
     Returns:
         The error, to be raised.
     """
-    return BadInputError(
+    return NoFaceError(
         "no face was found",
         "a larger face, seen from the front; --no-align, if it is a cropped face already",
     )

@@ -1,4 +1,5 @@
 // One picture before and after, with a line between them that can be dragged. All pictures share its place.
+// Where a photo has several faces, they can be framed and chosen.
 import { reactive } from "vue";
 
 const shared = reactive({ split: 50 });
@@ -16,14 +17,18 @@ export default {
           <input type="range" min="0" max="100" step="0.1" v-model.number="shared.split"
             aria-label="Where the picture before ends and the one after begins"
             @pointerdown="$emit('pick')" @dblclick="shared.split = shared.split > 1 ? 0 : 50" />
+          <button v-for="face in faces" :key="face.number" class="face" :class="{chosen: face.chosen}"
+            :style="{left: face.left, top: face.top, width: face.width, height: face.height}"
+            :aria-label="'Edit face ' + face.number" :aria-pressed="face.chosen"
+            @click="$emit('face', face.number)"><b>{{ face.number }}</b></button>
         </template>
         <button v-else class="picker" :aria-label="'Show ' + name" :title="name" @click="$emit('pick')"></button>
         <button class="drop" aria-label="Remove this picture" title="Remove" @click="$emit('drop')">×</button>
       </div>
       <figcaption v-if="!small">{{ name }}</figcaption>
     </figure>`,
-  props: { name: String, before: String, after: String, ratio: Number, small: Boolean },
-  emits: ["pick", "drop", "shown"],
+  props: { name: String, before: String, after: String, ratio: Number, small: Boolean, faces: Array },
+  emits: ["pick", "drop", "shown", "face"],
   data: () => ({ shared }),
   mounted() {
     this.busy = {};

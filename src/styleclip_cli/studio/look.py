@@ -1,5 +1,6 @@
-"""What a person wants of their pictures, and the way they came there: wishes, looks, a history with undo.
+"""What a person wants of their pictures, and the way they came there: looks, and a history with undo.
 
+A look is what `job.request.EditRequest` says of the edits, with the one on top that is still being tried.
 This module imports nothing heavy.
 """
 
@@ -7,66 +8,106 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from typing import Any
 
-from styleclip_cli.settings import DEFAULT_NEUTRAL
+from styleclip_cli.errors import UsageError, one_line
+from styleclip_cli.job.request import EditRequest, OptimizeOptions
+from styleclip_cli.recipe import WORDS, MethodName, Recipe, Step
+from styleclip_cli.settings import DEFAULT_NEUTRAL, KEEP_IDENTITY, Inverter
 
-Method = Literal["global", "mapper"]
 RECIPE = "look.toml"
 """What a recipe is called when it is saved."""
 _MOST_ENTRIES = 200
-
-
-@dataclass(frozen=True)
-class Wish:
-    """One edit, as a person words it.
-
-    Attributes:
-        method: "global": a sentence's direction; "mapper": a trained mapper.
-        prompt: What faces should become; empty for nothing yet.
-        neutral: What they are now.
-        mapper: Name of the mapper; empty for none yet.
-        alpha: Strength.
-        beta: Smallest relevance of a channel that takes part; None chooses it.
-    """
-
-    method: Method = "global"
-    prompt: str = ""
-    neutral: str = DEFAULT_NEUTRAL
-    mapper: str = ""
-    alpha: float = 4.0
-    beta: float | None = None
-
-    @property
-    def title(self) -> str:
-        """What is wished for, in a few words; empty for nothing yet."""
-        return self.mapper if self.method == "mapper" else " ".join(self.prompt.split())
-
-    def entries(self) -> dict[str, Any]:
-        """The options of `styleclip edit` that say the same, by name, in order."""
-        if self.method == "mapper":
-            return {"mapper": self.mapper, "alpha": self.alpha}
-        entries: dict[str, Any] = {"prompt": self.prompt, "neutral": self.neutral, "alpha": self.alpha}
-        return entries if self.beta is None else {**entries, "beta": self.beta}
+_OF_OPTIMIZATION = ("iterations", "lambda_id")
+_OF_SENTENCES = ("prompt", "neutral", "beta")
+# What a recipe says of one picture, and not of others.
+_OF_ONE_PICTURE = ("sample", "fingerprint", "face", "align", "identity", "confidence", "version")
 
 
 @dataclass(frozen=True)
 class Look:
-    """What is shown: the edits that were kept, in order, and the one that is being tried.
+    """What is shown: the edits that were kept, in order, and the one that is being tried on top of them.
 
     Attributes:
         kept: One after the other.
-        wish: The one on top of them.
+        step: The one on top; its prompt, or its mapper, is empty for nothing yet.
+        method: How that one is made.
+        auto: Choose its strength and threshold for each face; only where no other edit was kept.
+        optimize: Settings of an optimization.
     """
 
-    kept: tuple[Wish, ...] = ()
-    wish: Wish = Wish()
+    kept: tuple[Step, ...] = ()
+    step: Step = field(default_factory=lambda: Step(prompt="", neutral=DEFAULT_NEUTRAL, alpha=4.0))
+    method: MethodName = "global"
+    auto: bool = False
+    optimize: OptimizeOptions = field(default_factory=OptimizeOptions)
 
     @property
-    def steps(self) -> tuple[Wish, ...]:
-        """All of them; the last one only if it says something."""
-        return (*self.kept, self.wish) if self.wish.title else self.kept
+    def steps(self) -> tuple[Step, ...]:
+        """All edits; the last one only if it says something."""
+        return (*self.kept, self.step) if title_of(self.step) else self.kept
+
+    def request(
+        self, inverter: Inverter | None = None, face: str = "largest", align: bool = True
+    ) -> EditRequest:
+        """What the job is asked for.
+
+        Args:
+            inverter: How photos are inverted; None for the pack's way.
+            face: Which face of a photo.
+            align: Whether faces are looked for.
+
+        Returns:
+            The request; without steps, and with no metadata, if nothing is wanted yet.
+        """
+        plain = EditRequest(inverter=inverter, face=face, align=align)
+        if not self.steps:
+            return replace(plain, alphas=(1.0,), metadata=False)
+        request = plain.of_steps(self.steps)
+        if self.method == "optimize" and len(self.steps) == 1:
+            request = replace(request, method="optimize", optimize=self.optimize)
+        if self.auto:
+            request = replace(request, alphas=(), keep_identity=KEEP_IDENTITY)
+        return request
+
+    def changed(self, changes: Mapping[str, Any]) -> Look:
+        """The same with something changed.
+
+        Args:
+            changes: New values: method, auto, attributes of the step, iterations and lambda_id.
+
+        Raises:
+            UsageError: If one makes no sense.
+        """
+        now, step = self, self.step
+        if "method" in changes and changes["method"] != self.method:
+            method: MethodName = changes["method"]
+            now = replace(self, method=method, auto=self.auto and method != "optimize")
+            sentence = Step(
+                prompt=step.prompt or "",
+                neutral=DEFAULT_NEUTRAL if step.neutral is None else step.neutral,
+                alpha=step.alpha,
+            )
+            step = Step(mapper="", alpha=1.0) if method == "mapper" else sentence
+        names = ("mapper", "alpha") if step.mapper is not None else (*_OF_SENTENCES, "alpha")
+        try:
+            step = replace(step, **{name: value for name, value in changes.items() if name in names})
+        except ValueError as error:
+            raise UsageError(one_line(error)) from None
+        own = {name: value for name, value in changes.items() if name in _OF_OPTIMIZATION}
+        optimize = replace(self.optimize, **own)
+        optimize.check()
+        auto = bool(changes.get("auto", now.auto)) and not self.kept
+        if auto and step.beta is not None:
+            step = replace(step, beta=None)
+        return replace(now, step=step, optimize=optimize, auto=auto)
+
+
+def title_of(step: Step) -> str:
+    """What a step is about, in a few words; empty for nothing yet."""
+    text = step.mapper if step.prompt is None else step.prompt
+    return " ".join((text or "").split())
 
 
 @dataclass(frozen=True)
@@ -117,19 +158,22 @@ class History:
         return self.place < len(self.entries) - 1
 
     def change(self, changes: Mapping[str, Any]) -> bool:
-        """Change the wish.
+        """Change the look.
 
         Args:
-            changes: New values by name of the attribute.
+            changes: As `Look.changed` takes them.
 
         Returns:
             Whether anything is different now.
+
+        Raises:
+            UsageError: If one makes no sense.
         """
-        wish = replace(self.look.wish, **changes)
-        if wish == self.look.wish:
+        look = self.look.changed(changes)
+        if look == self.look:
             return False
         what = frozenset(changes)
-        entry = Entry(_label(wish, what), replace(self.look, wish=wish))
+        entry = Entry(_label(look, what), look)
         if what == self._moving and not self.can_redo:
             self.entries[self.place] = entry
         else:
@@ -141,26 +185,25 @@ class History:
         """The next change is a line of its own, even one of the same thing."""
         self._moving = None
 
-    def keep(self, following: Wish) -> bool:
-        """Keep the wish, and begin another one.
+    def keep(self, following: Look) -> bool:
+        """Keep the edit on top, and begin another one.
 
         Args:
-            following: The one to begin.
+            following: The look that has it among the kept ones.
 
         Returns:
             Whether there was one to keep.
         """
-        look = self.look
-        if not look.wish.title:
-            return False
-        self._add(Entry(f"kept {look.wish.title}", Look(look.steps, following)))
-        return True
+        title = title_of(self.look.step)
+        if title:
+            self._add(Entry(f"kept {title}", following))
+        return bool(title)
 
     def remove(self, index: int) -> None:
         """Take one of the kept edits away."""
         kept = self.look.kept
         rest = (*kept[:index], *kept[index + 1 :])
-        self._add(Entry(f"removed {kept[index].title}", replace(self.look, kept=rest)))
+        self._add(Entry(f"removed {title_of(kept[index])}", replace(self.look, kept=rest)))
 
     def go(self, place: int) -> bool:
         """Show another one of the looks.
@@ -180,19 +223,27 @@ class History:
         self.settle()
 
 
-def _label(wish: Wish, what: frozenset[str]) -> str:
+def _label(look: Look, what: frozenset[str]) -> str:
+    step = look.step
     if what == {"alpha"}:
-        return f"alpha {wish.alpha:g}"
+        return f"alpha {step.alpha:g}"
     if what == {"beta"}:
-        return "beta automatic" if wish.beta is None else f"beta {wish.beta:g}"
+        return "beta automatic" if step.beta is None else f"beta {step.beta:g}"
     if what == {"neutral"}:
-        return f"instead of {' '.join(wish.neutral.split())}"
-    return wish.title or "nothing"
+        return f"instead of {' '.join((step.neutral or '').split())}"
+    if what == {"auto"}:
+        return "strength chosen for each face" if look.auto else "strength set by hand"
+    if what == {"iterations"}:
+        return f"{look.optimize.iterations} iterations"
+    if what == {"lambda_id"}:
+        return f"lambda-id {look.optimize.lambda_id:g}"
+    if "method" in what:
+        return WORDS[look.method]
+    title = title_of(step) or "nothing"
+    return f"optimize {title}" if look.method == "optimize" and title_of(step) else title
 
 
-def command_line(
-    inputs: Sequence[str], models: str, steps: Sequence[Wish], more: Mapping[str, str] | None = None
-) -> str:
+def command_line(inputs: Sequence[str], models: str, request: EditRequest) -> str:
     """The command that makes the same pictures, quoted for a shell.
 
     Mappers have no place among other edits there: it names the recipe then, as `RECIPE`.
@@ -200,30 +251,69 @@ def command_line(
     Args:
         inputs: Files and seeds.
         models: The pack.
-        steps: Edits, in order.
-        more: Other options.
+        request: What is asked for.
     """
-    words = ["styleclip", "edit", *inputs, "--models", models]
-    if len(steps) > 1 and any(step.method == "mapper" for step in steps):
+    steps, words = request.steps, ["styleclip", "edit", *inputs, "--models", models]
+    if len(steps) > 1 and any(step.mapper is not None for step in steps):
         words += ["--recipe", RECIPE]
     else:
+        words += ["--method", "optimize"] if request.method == "optimize" else []
         # Of several prompts, each says what it needs or none does.
         spoken = {name for step in steps for name in step.entries()}
         for step in steps:
-            entries = step.entries() | ({"beta": "auto"} if step.beta is None and "beta" in spoken else {})
+            entries = _entries(step) | ({"beta": "auto"} if step.beta is None and "beta" in spoken else {})
+            if request.auto:
+                del entries["alpha"]
             for name, value in entries.items():
                 words += [f"--{name}", value if isinstance(value, str) else f"{value:.9g}"]
-    for name, value in (more or {}).items():
-        words += [f"--{name}", value]
+        words += ["--auto"] if request.auto else []
+    words += _options(request)
     return " ".join(map(shlex.quote, words))
 
 
-def recipe_text(models: str, steps: Sequence[Wish], more: Mapping[str, str] | None = None) -> str:
-    """The same as a recipe in TOML, for `styleclip edit --recipe`."""
+def _options(request: EditRequest) -> list[str]:
+    """Options of an optimization, and those for photos."""
+    words = []
+    if request.method == "optimize":
+        for name in _OF_OPTIMIZATION:
+            value = getattr(request.optimize, name)
+            words += [] if value is None else [f"--{name.replace('_', '-')}", f"{value:.9g}"]
+    words += ["--face", request.face] if request.face != "largest" else []
+    words += [] if request.align else ["--no-align"]
+    return words + (["--inverter", request.inverter] if request.inverter is not None else [])
+
+
+def recipe_text(models: str, request: EditRequest) -> str:
+    """A recipe in TOML that makes the same of other pictures, for `styleclip edit --recipe`.
+
+    Args:
+        models: The pack.
+        request: What is asked for: sentences and mappers with their strengths.
+    """
     import tomli_w
 
-    tables = [{name: _rounded(value) for name, value in step.entries().items()} for step in steps]
-    return tomli_w.dumps({"models": models, **(more or {}), **({"edit": tables} if tables else {})})
+    tables = [{name: _rounded(value) for name, value in _entries(step).items()} for step in request.steps]
+    inverter = {} if request.inverter is None else {"inverter": request.inverter}
+    return tomli_w.dumps({"models": models, **inverter, **({"edit": tables} if tables else {})})
+
+
+def recipe_of_result(models: str, recipe: Recipe) -> str:
+    """The same, from what was chosen or optimized for one picture.
+
+    Args:
+        models: The pack.
+        recipe: Of that picture.
+    """
+    import tomli_w
+
+    entries = {name: value for name, value in recipe.entries().items() if name not in _OF_ONE_PICTURE}
+    return tomli_w.dumps(entries | {"models": models})
+
+
+def _entries(step: Step) -> dict[str, Any]:
+    """What a step says, in the order in which it is read: what, then how strongly."""
+    entries = step.entries()
+    return {name: entries.pop(name) for name in ("prompt", "neutral", "mapper") if name in entries} | entries
 
 
 def _rounded(value: Any) -> Any:

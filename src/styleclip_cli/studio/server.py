@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 from urllib.parse import unquote
 
 import uvicorn
@@ -27,8 +27,12 @@ from starlette.requests import ClientDisconnect
 
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import OutputError
+from styleclip_cli.machine.progress import Progress, silent
+from styleclip_cli.studio.busy import Busy
+from styleclip_cli.studio.fetching import Fetching
 from styleclip_cli.studio.guard import Guard
-from styleclip_cli.studio.page import Page
+from styleclip_cli.studio.models import welcome
+from styleclip_cli.studio.page import Page, dress
 from styleclip_cli.studio.session import Edits, Session
 
 T = TypeVar("T")
@@ -45,42 +49,73 @@ _ICON = (
 )
 
 
+class Make(Protocol):
+    """Loads the networks of a pack."""
+
+    def __call__(self, models: str, /, *, progress: Progress) -> Engine: ...  # noqa: D102
+
+
 @dataclass
 class Studio:
     """What all pages share.
 
     Attributes:
-        engine: Asked by one thread alone, as networks can do one thing at a time.
-        models: What the command line calls its pack.
+        make: Loads a pack's networks: its name, and who is told of long steps.
+        fetching: The download of a pack that is offered where it is not here.
         max_bytes: Of a photo's file.
         max_pixels: Of a photo.
+        progress: Told of long steps, too.
+        engine: Asked by one thread alone, but for optimizations; None before a pack is in use.
+        models: What the command line calls its pack.
         pages: Those that were asked for, each by a name that only its own browser knows.
         waiting: Those of them that no browser has connected to, oldest first, and how to give them up.
     """
 
-    engine: Engine
-    models: str
+    make: Make
+    fetching: Fetching
     max_bytes: int
     max_pixels: int
+    progress: Progress = silent
+    engine: Engine | None = None
+    models: str = ""
     pages: dict[str, Page] = field(default_factory=dict)
     waiting: dict[Page, Callable[[], None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self.edits = Edits(self.engine)
+        self.busy = Busy(self.progress)
+        self.edits: Edits | None = None
         self._thread = ThreadPoolExecutor(1, "engine")
+        self._apart = ThreadPoolExecutor(1, "apart")
 
-    def warm_up(self) -> None:
-        """Load and measure what the first edit would have to wait for."""
-        self.engine.relevance()
-        self.engine.statistics()
-        session = Session(self.engine, self.models, self.edits)
+    def load(self, name: str) -> None:
+        """Load a pack for the pages that are opened from now on, with what the first edit would wait for.
+
+        Raises:
+            StyleClipError: If it cannot be used; the one before stays.
+        """
+        if self.engine is not None and self.models == name:
+            return
+        engine = self.make(name, progress=self.busy)
+        engine.relevance()
+        engine.statistics()
+        edits = Edits(engine)
+        session = Session(engine, name, edits)
         session.generate(1)
         session.change(prompt="smiling")
         session.pictures()
+        self.engine, self.edits, self.models = engine, edits, name
+
+    async def use(self, name: str) -> None:
+        """Load a pack in the engine's thread; see `load`."""
+        await self.ask(self.load, name)
 
     async def ask(self, work: Callable[..., T], *args: Any) -> T:
         """Have the engine's thread do something."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, partial(work, *args))
+
+    async def ask_apart(self, work: Callable[..., T], *args: Any) -> T:
+        """Have something long done beside it, one after the other."""
+        return await asyncio.get_running_loop().run_in_executor(self._apart, partial(work, *args))
 
     @property
     def full(self) -> bool:
@@ -88,12 +123,12 @@ class Studio:
         return len(self.pages) - len(self.waiting) >= MAX_PAGES
 
     def open(self, give_up: Callable[[], None] = lambda: None) -> Page | None:
-        """Begin a page; None if there are too many.
+        """Begin a page; None if there are too many, or no pack is in use.
 
         Args:
             give_up: Has it closed, if too many that were begun later wait to be shown as well.
         """
-        if self.full:
+        if self.full or self.engine is None:
             return None
         while len(self.waiting) >= MAX_WAITING:
             oldest, drop = next(iter(self.waiting.items()))
@@ -101,7 +136,7 @@ class Studio:
             self.close(oldest)
         key = secrets.token_urlsafe(16)
         session = Session(self.engine, self.models, self.edits, self.max_pixels)
-        self.pages[key] = page = Page(session, self.ask, f"/studio/{key}", self.max_bytes)
+        self.pages[key] = page = Page(session, self, f"/studio/{key}")
         self.waiting[page] = give_up
         return page
 
@@ -119,7 +154,11 @@ class Studio:
 
     def stop(self) -> None:
         """Have the engine finish what it does, and no more."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self.fetching.stop()
+        for page in self.pages.values():
+            page.stop()
+        for thread in (self._thread, self._apart):
+            thread.shutdown(wait=False, cancel_futures=True)
 
 
 def build(studio: Studio, host: str, folder: Path, ready: Callable[[], None] = lambda: None) -> FastAPI:
@@ -167,6 +206,11 @@ def build(studio: Studio, host: str, folder: Path, ready: Callable[[], None] = l
     @ui.page("/", title="styleclip studio", favicon=_ICON, dark=None)
     def index() -> None:
         client = ui.context.client
+        if studio.engine is None:
+            dress()
+            ui.dark_mode(None)
+            welcome(studio)
+            return
         page = studio.open(client.delete)
         if page is None:
             ui.label(f"{MAX_PAGES} pages of the studio are open already: close one of them.")

@@ -1,217 +1,73 @@
-"""What one page of the studio holds: pictures with their faces, the edits on them, and what comes of it.
+"""What one page of the studio holds: pictures, the edits on them, and what comes of it.
 
-Nothing here knows of the web. What was found once is kept, so that a move of a slider costs no more than
-adding a direction to styles, rendering them, and putting the face back into its photo.
+Nothing here knows of the web.
 """
 
 from __future__ import annotations
 
 import io
-import math
-from dataclasses import dataclass, replace
-from functools import lru_cache
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
 from PIL import Image
-from torch import Tensor
 
 from styleclip_cli import recipe as recipes
-from styleclip_cli.edits.chain import Chain
-from styleclip_cli.edits.directions import Direction
-from styleclip_cli.edits.edit import Edit
+from styleclip_cli.edits.optimize import Watch
 from styleclip_cli.engine import Engine
-from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, one_line, shortened
-from styleclip_cli.inversion import FaceLatent
-from styleclip_cli.job.edits import GivenEdit
-from styleclip_cli.job.inputs import Item
-from styleclip_cli.job.plan import Plan, Planned
+from styleclip_cli.errors import BadInputError, StyleClipError, one_line, shortened
+from styleclip_cli.job.edits import RequestedEdits
+from styleclip_cli.job.plan import Plan
 from styleclip_cli.job.request import EditRequest
-from styleclip_cli.job.result import EditResult
-from styleclip_cli.job.run import run
-from styleclip_cli.photo.portrait import InvertedFace, find_faces, put_back
+from styleclip_cli.machine.progress import Advance, nothing, unheard
+from styleclip_cli.photo.align import NoFaceError
 from styleclip_cli.photo.read import Photo, read_photo
-from styleclip_cli.save import picture_of, to_image
-from styleclip_cli.settings import Inverter
-from styleclip_cli.studio.look import History, Look, Method, Wish, command_line, recipe_text
+from styleclip_cli.recipe import MethodName, Step
+from styleclip_cli.save import picture_of
+from styleclip_cli.settings import DEFAULT_NEUTRAL, Inverter
+from styleclip_cli.studio.look import (
+    History,
+    Look,
+    command_line,
+    recipe_of_result,
+    recipe_text,
+    title_of,
+)
+from styleclip_cli.studio.subject import INVERTER, Resolved, Subject
 from styleclip_cli.weights import mappers
 
 MAX_PICTURES = 12
 MAX_PIXELS = 200_000_000
 """Of all pictures of a page together."""
-_PREVIEW = 1024  # longest side of what a page shows, in pixels
 _LONGEST = 500  # letters of a text
-_INVERTER: Inverter = "encoder"  # quick enough to be waited for
+_FRAMES = 15  # of an optimization that are shown
+_BREATH = 0.005  # seconds between its steps in which others may render
 
 
-class Edits:
-    """The edits that wishes are, each found once. All pages share them.
+class Edits(RequestedEdits):
+    """The edits of looks, each made once. All pages share them.
 
     Args:
         engine: Whose they are.
     """
 
     def __init__(self, engine: Engine) -> None:
-        self.engine = engine
+        super().__init__(Plan(EditRequest(), ()), engine, engine.settings_for_inversion(INVERTER), unheard)
         self.mappers = [one.name for one in mappers.listed(engine.pack) if one.path is not None]
-        self._direction = lru_cache(1024)(engine.direction)
-        self._mapper = lru_cache(16)(engine.mapper)
 
-    def of(self, wish: Wish) -> Edit:
-        """Find one.
+    def check(self, step: Step) -> None:
+        """Refuse what a page may not ask for.
 
         Raises:
-            StyleClipError: If it makes no sense.
+            BadInputError: If it is a text that is too long, or any file of this machine.
         """
-        if not math.isfinite(wish.alpha):
-            raise UsageError("alpha must be a number")
-        if wish.method == "mapper":
-            if wish.mapper not in self.mappers:  # a page may not name any file of this machine
-                raise BadInputError(f"no mapper {shortened(wish.mapper, 60)!r}", "one of the list")
-            return self._mapper(wish.mapper)
-        if max(len(wish.prompt), len(wish.neutral)) > _LONGEST:
+        if step.mapper is not None and step.mapper not in self.mappers:
+            raise BadInputError(f"no mapper {shortened(step.mapper, 60)!r}", "one of the list")
+        if max(len(step.prompt or ""), len(step.neutral or "")) > _LONGEST:
             raise BadInputError("the text is too long", "a few words")
-        return self._direction(wish.prompt, wish.neutral, beta=wish.beta)
-
-
-@dataclass(frozen=True, eq=False)
-class Resolved:
-    """A look whose edits were found.
-
-    Attributes:
-        steps: What is shown: a wish that makes no sense is left out.
-        edits: Their edits.
-        wish: The edit of the wish on top; None if there is none, or it makes no sense.
-        problem: What is wrong with it; empty for nothing.
-    """
-
-    steps: tuple[Wish, ...]
-    edits: tuple[Edit, ...]
-    wish: Edit | None = None
-    problem: str = ""
-
-    @property
-    def chain(self) -> Chain:
-        """All of them as one edit."""
-        return Chain(tuple((edit, step.alpha) for edit, step in zip(self.edits, self.steps, strict=True)))
-
-    @property
-    def strongest(self) -> float:
-        """The largest beta that leaves a channel of the wish's direction; 0 for other methods."""
-        return float(self.wish.relevance.abs().max()) if isinstance(self.wish, Direction) else 0.0
-
-
-class Subject:
-    """A picture with one face in it, and what is known of it.
-
-    Args:
-        engine: Networks.
-        name: What the command line calls it.
-        face: Its face.
-        photo: The photo it is in; None for a generated one.
-        found: Where it is in the photo.
-        seed: Of a generated one.
-
-    Attributes:
-        before: What a page shows of it unedited.
-    """
-
-    def __init__(
-        self,
-        engine: Engine,
-        name: str,
-        face: FaceLatent,
-        photo: Photo | None = None,
-        found: InvertedFace | None = None,
-        seed: int | None = None,
-    ) -> None:
-        self.name, self.face, self.photo, self.found, self.seed = name, face, photo, found, seed
-        self._engine = engine
-        self._plain = engine.render([face])  # the face as the generator draws it, without an edit
-        self._start: tuple[Chain, FaceLatent] | None = None
-        self._styles: tuple[Tensor, Tensor] | None = None
-        self.before = to_image(self._plain)
-        if photo is not None and found is not None:
-            self.before = photo.image.copy()
-            self.before.thumbnail((_PREVIEW, _PREVIEW), Image.Resampling.LANCZOS, reducing_gap=3.0)
-            scale = self.before.width / photo.image.width
-            quad = (found.portrait.quad + 0.5) * scale - 0.5  # pixels are counted from their centres
-            self._small = replace(found, portrait=replace(found.portrait, quad=quad))
-
-    @property
-    def argument(self) -> str:
-        """What the command line takes it by: no file may be taken for an option, a list or a seed."""
-        special = self.photo is not None and self.name.startswith(("-", "@", "seed:"))
-        return f"./{self.name}" if special else self.name
-
-    @property
-    def stem(self) -> str:
-        """Start of the names of files."""
-        return Path(self.name).stem if self.photo is not None else self.name.replace(":", "")
-
-    @property
-    def pixels(self) -> int:
-        """Of the whole picture."""
-        image = self.before if self.photo is None else self.photo.image
-        return image.width * image.height
-
-    def after(self, resolved: Resolved) -> Image.Image:
-        """What a page shows of it edited: from what is kept, and no larger than a page is."""
-        if not resolved.steps:
-            return self.before
-        edited = self._edited(resolved)
-        shift = edited.style_offset
-        styles = self._styles_of(edited.w_plus)
-        picture = self._engine.synthesize(
-            styles if shift is None else styles + shift.to(styles), edited.weight_deltas
-        )
-        if self.found is None:
-            return to_image(picture)
-        pictures = picture if self.found.portrait.aligned else torch.cat([picture, self._plain])
-        return picture_of(
-            put_back(self._engine, self.before, [self._small], [edited], pictures=pictures).image
-        )
-
-    def finished(self, resolved: Resolved) -> EditResult:
-        """The edited picture in full, as `styleclip edit` makes it.
-
-        Raises:
-            StyleClipError: If it cannot be made.
-        """
-        steps, alone = resolved.steps, len(resolved.steps) == 1
-        request = EditRequest(
-            steps=tuple(map(_step, resolved.edits, steps)),
-            method=steps[0].method if alone else "global",
-            alphas=(steps[0].alpha,) if alone else (1.0,),
-            inverter=_INVERTER,
-            metadata=bool(steps),
-        )
-        edit: Edit = resolved.edits[0] if alone else resolved.chain
-        item = Item(self.name, self.stem, seed=self.seed, picture=self.photo)
-        found = () if self.found is None else (self.found,)
-        plan = Plan(request, [Planned(item, None, request, found)])
-        (result,) = run(plan, self._engine, edits=GivenEdit(edit, request.alphas[0]))
-        if result.error is not None:
-            raise result.error
-        result.mark = "generated" if self.photo is None else "edited"
-        return result
-
-    def _edited(self, resolved: Resolved) -> FaceLatent:
-        """All edits but the last are the same from move to move: their result is kept."""
-        steps = resolved.chain.steps
-        kept = Chain(steps[:-1])
-        if self._start is None or self._start[0].steps != kept.steps:
-            self._start = kept, kept.edited(self.face, [1.0])[0]
-        edit, alpha = steps[-1]
-        return edit.edited(self._start[1], [alpha])[0]
-
-    def _styles_of(self, w_plus: Tensor) -> Tensor:
-        """Directions leave W+ alone: its styles are kept."""
-        if self._styles is None or self._styles[0] is not w_plus:
-            self._styles = w_plus, self._engine.styles(w_plus)
-        return self._styles[1]
 
 
 class Session:
@@ -222,6 +78,9 @@ class Session:
         models: What the command line calls its pack; None for the pack's name.
         edits: Edits that were found already; None begins anew.
         max_pixels: Larger pictures are refused.
+
+    Attributes:
+        faceless: Photos in which no face was found, by name: they may still be taken as they are.
     """
 
     def __init__(
@@ -236,7 +95,8 @@ class Session:
         self.edits = edits or Edits(engine)
         self.max_pixels = max_pixels
         self.subjects: list[Subject] = []
-        self.history = History(Look(wish=self._wish()))
+        self.faceless: dict[str, Photo] = {}
+        self.history = History(Look(step=self._beginning("global")))
 
     @property
     def look(self) -> Look:
@@ -244,27 +104,40 @@ class Session:
         return self.history.look
 
     def add(self, path: Path, name: str) -> Subject:
-        """Read a photo, and find its largest face.
+        """Read a photo, and find its faces.
 
         Args:
             path: The file; it is not needed afterwards.
             name: What the person calls it.
 
         Raises:
+            NoFaceError: If no face is found; the photo is kept for `take_as_it_is`.
             StyleClipError: If it cannot be used.
         """
         self._check_room()
+        photo: Photo | None = None
         try:
             photo = read_photo(path, min(self.max_pixels, MAX_PIXELS))
-            if sum(one.pixels for one in self.subjects) + photo.image.width * photo.image.height > MAX_PIXELS:
+            held = [one.pixels for one in self.subjects]
+            held += [each.image.width * each.image.height for each in (*self.faceless.values(), photo)]
+            if sum(held) > MAX_PIXELS:
                 raise BadInputError("the pictures are too large together", "remove one of them")
             self.engine.check_photos()
-            settings = self.engine.settings_for_inversion(_INVERTER)
-            (found,) = find_faces(self.engine, photo.image, settings=settings)
+            return self._added(Subject(self.engine, name, photo))
         except StyleClipError as error:  # the file's own name is one that nobody has seen
+            if isinstance(error, NoFaceError) and photo is not None:
+                self.faceless[name] = photo
             message = error.message.removeprefix(f"{path}: ")
             raise type(error)(f"{name}: {message}", error.hint) from None
-        return self._added(Subject(self.engine, name, found.face, photo, found))
+
+    def take_as_it_is(self, name: str) -> Subject:
+        """Add a photo in which no face was found: its middle square is taken for the face.
+
+        Raises:
+            StyleClipError: If it cannot be used.
+        """
+        self._check_room()
+        return self._added(Subject(self.engine, name, self.faceless.pop(name), align=False))
 
     def generate(self, seed: int) -> Subject:
         """Add a face that the generator draws by itself.
@@ -273,8 +146,7 @@ class Session:
             BadInputError: If there are too many pictures.
         """
         self._check_room()
-        face = FaceLatent(self.engine.sample([seed]))
-        return self._added(Subject(self.engine, f"seed:{seed}", face, seed=seed))
+        return self._added(Subject(self.engine, f"seed:{seed}", seed=seed))
 
     def drop(self, subject: Subject) -> None:
         """Forget a picture."""
@@ -282,26 +154,41 @@ class Session:
             self.subjects.remove(subject)
 
     def change(self, **changes: Any) -> bool:
-        """Change the wish; returns whether anything is different now.
+        """Change the look; returns whether anything is different now.
 
         Args:
-            **changes: New values by name (see `Wish`).
+            **changes: New values by name (see `Look.changed`).
+
+        Raises:
+            UsageError: If one makes no sense.
         """
-        if "method" in changes and "alpha" not in changes and changes["method"] != self.look.wish.method:
+        if "method" in changes and "alpha" not in changes and changes["method"] != self.look.method:
             changes["alpha"] = self.usual_alpha(changes["method"])
         return self.history.change(changes)
 
-    def accept(self, resolved: Resolved | None = None) -> bool:
-        """Keep the wish and begin another one; returns whether there was one that makes sense.
+    def accept(self, resolved: Resolved | None = None, front: Subject | None = None) -> bool:
+        """Keep the edit on top and begin another one; returns whether there was one that can be kept.
 
         Args:
             resolved: The look's edits, if they were found already; as in the methods below.
+            front: The picture whose strength and threshold are kept, if they were chosen for each face.
         """
-        wish = self.look.wish
-        full = len(self.look.kept) >= recipes.MAX_EDITS - 1  # one more is tried on top of them
-        if full or (resolved or self.resolve()).wish is None:
+        resolved, look = resolved or self.resolve(), self.look
+        full = len(look.kept) >= recipes.MAX_EDITS - 1  # one more is tried on top of them
+        if full or look.method == "optimize" or resolved.top is None:
             return False
-        return self.history.keep(self._wish(wish.method, wish.neutral))
+        step = look.step
+        if look.auto:
+            if front is None:
+                return False
+            face = front.checked(resolved, self.edits).faces[0]
+            beta = face.beta if isinstance(face.beta, float) else None
+            alpha = face.alpha if isinstance(face.alpha, float) else step.alpha
+            step = replace(step, alpha=alpha, beta=beta)
+        following = replace(
+            look, kept=(*look.kept, step), step=self._beginning(look.method, step.neutral), auto=False
+        )
+        return self.history.keep(following)
 
     def undo(self) -> bool:
         """Take the last change back; returns whether there was one."""
@@ -311,9 +198,9 @@ class Session:
         """Take the last `undo` back; returns whether there was one."""
         return self.history.go(self.history.place + 1)
 
-    def usual_alpha(self, method: Method) -> float:
+    def usual_alpha(self, method: MethodName) -> float:
         """Strength to begin with."""
-        return 1.0 if method == "mapper" else float(self.engine.default_alpha)
+        return float(self.engine.default_alpha) if method == "global" else 1.0
 
     def resolve(self, look: Look | None = None) -> Resolved:
         """Find a look's edits.
@@ -322,29 +209,94 @@ class Session:
             look: Which; None for the one that is wanted now.
         """
         look = look or self.look
-        kept = tuple(self.edits.of(step) for step in look.kept)
-        if not look.wish.title:
-            return Resolved(look.kept, kept)
+        plain = replace(look, step=self._beginning("global"), method="global", auto=False)
         try:
-            edit = self.edits.of(look.wish)
+            if look.method == "optimize":
+                self.edits.check(look.step)
+                # A recipe has no optimization among other edits: they are shown without it.
+                return Resolved(plain, self.edits.of(plain.request())) if look.kept else Resolved(look)
+            if title_of(look.step):
+                self.edits.check(look.step)
+                return Resolved(look, self.edits.of(look.request()))
         except StyleClipError as error:
-            problem = one_line(error.message)
-            return Resolved(look.kept, kept, problem=problem)
-        return Resolved(look.steps, (*kept, edit), edit)
+            shown = self.edits.of(plain.request()) if look.kept else ()
+            return Resolved(plain, shown, one_line(error.message))
+        return Resolved(look, self.edits.of(look.request()) if look.kept else ())
+
+    def optimize(
+        self,
+        subject: Subject,
+        stop: Callable[[], bool] = lambda: False,
+        advance: Advance = nothing,
+        look: Look | None = None,
+        frame: Callable[[Image.Image], None] | None = None,
+    ) -> None:
+        """Optimize the chosen faces of a picture for the sentence, and keep the result for the look.
+
+        Args:
+            subject: The picture.
+            stop: Asked after each step whether to stop with the best result so far.
+            advance: Told how far it is.
+            look: The look that asks for it; None for the one that is wanted now.
+            frame: Shown the picture now and then.
+
+        Raises:
+            StyleClipError: If the sentence makes no sense.
+        """
+        look = look or self.look
+        self.edits.check(look.step)
+        made: list[int] = []
+
+        def told(done: int, total: int, note: str = "") -> None:
+            made.append(done)
+            advance(done, total, note)
+            time.sleep(_BREATH)
+
+        settings = look.optimize.settings(self.engine.optimize_settings, None, None)
+        neutral = DEFAULT_NEUTRAL if look.step.neutral is None else look.step.neutral
+        watch = Watch(told, stop)
+        if frame is not None:
+            every = max(1, settings.steps // _FRAMES)
+            watch = replace(watch, frame=lambda step, images: frame(subject.drawn(images)), every=every)
+        optimization = self.engine.optimization(look.step.prompt or "", neutral, settings, watch=watch)
+        subject.optimize(optimization, look, made)
 
     def pictures(self) -> list[tuple[str, Image.Image, Image.Image]]:
         """Every picture's name, and what a page shows of it before and after."""
         resolved = self.resolve()
-        return [(one.name, one.before, one.after(resolved)) for one in self.subjects]
+        return [(one.name, one.before, one.after(resolved, self.edits)) for one in self.subjects]
 
-    def command_line(self, resolved: Resolved | None = None) -> str:
-        """The command that makes the same pictures."""
-        inputs = [one.argument for one in self.subjects] or ["PHOTO"]
-        return command_line(inputs, self.models, (resolved or self.resolve()).steps, self._more())
+    def command_line(self, resolved: Resolved | None = None, front: Subject | None = None) -> str:
+        """The command that makes the same pictures.
 
-    def recipe(self, resolved: Resolved | None = None) -> str:
-        """A recipe in TOML that makes the same of other pictures."""
-        return recipe_text(self.models, (resolved or self.resolve()).steps, self._more())
+        Args:
+            resolved: As in `accept`.
+            front: The picture that it is for where others need other options; None for the first.
+        """
+        resolved, some = resolved or self.resolve(), self.subjects
+        if len({(one.which, one.align) for one in some}) > 1:
+            some = [front or some[0]]
+        inputs = [one.argument for one in some] or ["PHOTO"]
+        which, align = (some[0].which, some[0].align) if some else ("largest", True)
+        return command_line(inputs, self.models, resolved.look.request(self._inverter, which, align))
+
+    def recipe(self, resolved: Resolved | None = None, front: Subject | None = None) -> str | None:
+        """A recipe in TOML that makes the same of other pictures.
+
+        Args:
+            resolved: As in `accept`.
+            front: The picture whose strength was chosen, or that was optimized.
+
+        Returns:
+            The recipe; None if there is nothing to repeat yet.
+        """
+        resolved = resolved or self.resolve()
+        if not resolved.look.auto and resolved.look.method != "optimize":
+            return recipe_text(self.models, resolved.look.request(self._inverter))
+        if front is None or not front.steps(resolved):
+            return None
+        found = front.checked(resolved, self.edits).recipe
+        return None if found is None else recipe_of_result(self.models, found)
 
     def save(self, subject: Subject) -> tuple[str, bytes]:
         """Make the finished picture.
@@ -356,21 +308,26 @@ class Session:
             StyleClipError: If it cannot be made.
         """
         resolved = self.resolve()
-        result = subject.finished(resolved)
+        result = subject.finished(resolved, self.edits)
         with TemporaryDirectory(prefix="styleclip-") as folder:  # for the owner's eyes only
             path = Path(folder) / "picture.png"
             result.save(path)
             content = path.read_bytes()
-        words = mappers.slug(" ".join(step.title for step in resolved.steps))
+        steps = resolved.look.steps if subject.steps(resolved) else ()
+        words = mappers.slug(" ".join(map(title_of, steps)))
         return f"{subject.stem}_{words}.png", content
 
-    def _more(self) -> dict[str, str]:
-        """What `styleclip edit` would do otherwise."""
-        return {} if self.engine.default_inversion.inverter == _INVERTER else {"inverter": _INVERTER}
+    @property
+    def _inverter(self) -> Inverter | None:
+        """What `styleclip edit` has to be told, as it would do otherwise."""
+        return None if self.engine.default_inversion.inverter == INVERTER else INVERTER
 
-    def _wish(self, method: Method = "global", neutral: str | None = None) -> Wish:
-        start = Wish(method=method, alpha=self.usual_alpha(method))
-        return start if neutral is None else replace(start, neutral=neutral)
+    def _beginning(self, method: MethodName, neutral: str | None = None) -> Step:
+        """An edit that says nothing yet."""
+        alpha = self.usual_alpha(method)
+        if method == "mapper":
+            return Step(mapper="", alpha=alpha)
+        return Step(prompt="", neutral=DEFAULT_NEUTRAL if neutral is None else neutral, alpha=alpha)
 
     def _check_room(self) -> None:
         if len(self.subjects) >= MAX_PICTURES:
@@ -384,14 +341,5 @@ class Session:
 def encoded(image: Image.Image) -> bytes:
     """A picture as a page gets it: quickly made, and small."""
     data = io.BytesIO()
-    image.save(data, "JPEG", quality=92, subsampling="4:4:4")
+    picture_of(image).save(data, "JPEG", quality=92, subsampling="4:4:4")
     return data.getvalue()
-
-
-def _step(edit: Edit, step: Wish) -> recipes.Step:
-    """What a recipe says of one of several edits."""
-    if not isinstance(edit, Direction):
-        return recipes.Step(mapper=step.mapper, alpha=step.alpha)
-    return recipes.Step(
-        prompt=edit.target, neutral=edit.neutral, alpha=step.alpha, beta=edit.beta, literal=True
-    )

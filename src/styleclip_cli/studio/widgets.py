@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from nicegui import ui
 from nicegui.element import Element
+
+from styleclip_cli.studio.busy import readable
 
 
 class Compare(Element, component="compare.js"):
@@ -20,7 +22,7 @@ class Compare(Element, component="compare.js"):
 
     def __init__(self, name: str, before: str, ratio: float) -> None:
         super().__init__()
-        self._props.update(name=name, before=before, after="", ratio=ratio, small=False)
+        self._props.update(name=name, before=before, after="", ratio=ratio, small=False, faces=[])
 
     def show(self, after: str) -> None:
         """Show another picture after."""
@@ -30,6 +32,20 @@ class Compare(Element, component="compare.js"):
         """Put it in the middle, or in the row below."""
         self._props["small"] = small
         swap(self, "beside" if small else "main", "beside main")
+
+    def frame(self, boxes: Sequence[tuple[float, float, float, float]], chosen: Sequence[int]) -> None:
+        """Frame faces, so that one can be chosen.
+
+        Args:
+            boxes: Left, top, width and height of each, in parts of the picture, from left to right.
+            chosen: Numbers of those that are edited.
+        """
+        sides = ("left", "top", "width", "height")
+        self._props["faces"] = [
+            {"number": number, "chosen": number in chosen}
+            | {side: f"{100 * part:.2f}%" for side, part in zip(sides, box, strict=True)}
+            for number, box in enumerate(boxes, start=1)
+        ]
 
 
 class Desk(Element, component="desk.js"):
@@ -56,12 +72,50 @@ class LiveSlider(ui.slider):
             self._props.update(min=low, max=high)
 
 
+class Warnings(Element):
+    """Warnings, beside what they are about, until they no longer hold.
+
+    Args:
+        on_meant: Told the sentence that was meant, if a warning names one and it is clicked.
+    """
+
+    def __init__(self, on_meant: Callable[[str], Any] = lambda sentence: None) -> None:
+        super().__init__("ul")
+        self.classes("warnings").props('role="status"')
+        self._on_meant = on_meant
+        self._shown: list[str] = []
+        self.set_visibility(False)
+
+    def show(self, warnings: Sequence[str]) -> None:
+        """Show these, and no others.
+
+        Args:
+            warnings: Sentences, as the job says them.
+        """
+        lines = list(dict.fromkeys(warnings))
+        if lines == self._shown:
+            return
+        self._shown = lines
+        self.clear()
+        self.set_visibility(bool(lines))
+        with self:
+            for text, meant in map(readable, lines):
+                with ui.element("li"):
+                    ui.icon("warning_amber")
+                    with ui.element("div"):
+                        ui.label(text)
+                        if meant:
+                            chip = ui.button(f"Did you mean “{meant}”?", color=None)
+                            chip.on_click(lambda meant=meant: self._on_meant(meant))
+                            chip.props("flat dense no-caps").classes("meant")
+
+
 def swap(element: Element, chosen: str, choices: str) -> None:
     """Give an element one of several classes, or none of them."""
     element.classes(add=chosen, remove=" ".join(one for one in choices.split() if one != chosen))
 
 
-def icon(name: str, label: str, on_click: Callable[..., Any]) -> ui.button:
+def icon(name: str, label: str, on_click: Callable[..., Any] | None) -> ui.button:
     """A round button with a picture, which is told to who cannot see it."""
     button = ui.button(icon=name, on_click=on_click, color=None).tooltip(label)
     return button.props(f'flat round dense aria-label="{label}"')
@@ -78,6 +132,12 @@ def field(label: str, placeholder: str, value: str = "") -> ui.input:
     """A line of text that is heard of when nobody has typed for a while."""
     made = ui.input(label, placeholder=placeholder, value=value)
     return made.props("outlined dense debounce=300 maxlength=300 autocomplete=off spellcheck=false")
+
+
+def number(label: str, value: float, least: float, most: float, step: float) -> ui.number:
+    """A field for a number, heard of when nobody has typed for a while."""
+    made = ui.number(label, value=value, min=least, max=most, step=step)
+    return made.props("outlined dense debounce=500")
 
 
 def slider(title: str, low: float, high: float, step: float, value: float) -> tuple[ui.label, LiveSlider]:

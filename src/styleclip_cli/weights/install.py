@@ -46,6 +46,11 @@ def drop_damaged(pack: Pack) -> list[str]:
     return dropped
 
 
+def unaccepted(pack: Pack) -> set[str]:
+    """What `store.accept_licences` has to be told before a pack may be downloaded; empty for nothing."""
+    return ({f"{pack.name}: {pack.licence}"} if pack.restricted else set()) - store.accepted_licences()
+
+
 def pull(
     pack: Pack,
     network: Network,
