@@ -21,7 +21,9 @@ from styleclip_cli.bench.timing import machine
 from styleclip_cli.edits.auto import candidates, choose
 from styleclip_cli.edits.edit import edited_each
 from styleclip_cli.engine import Engine
-from styleclip_cli.toyworld.evaluate import CASES, Chosen, Faces, _seen, embed_all, load_judge, show_all
+from styleclip_cli.toyworld.cases import CASES, SPLITS
+from styleclip_cli.toyworld.evaluate import Faces, load_judge
+from styleclip_cli.toyworld.judging import embed_all, leak, read_all, show_all
 
 RESULT = Path(__file__).parent / "results" / "auto.json"
 
@@ -32,34 +34,35 @@ def main() -> None:
     skipped = int(sys.argv[2]) if len(sys.argv) > 2 else 30
     engine = Engine("toy", device="cpu")
     judge = load_judge(engine)
-    faces = Faces(engine, judge, limit=40)
+    faces = Faces(engine, judge, limit=40, first=SPLITS["defaults"].faces)
     rows: list[dict[str, Any]] = []
     for case in CASES:
         found = faces.for_case(case, skipped + count)
-        chosen = Chosen(found.faces[skipped:], found.read[skipped:], found.embedded[skipped:])
-        if not chosen.faces:
+        chosen, before, embedded = found.faces[skipped:], found.read[skipped:], found.embedded[skipped:]
+        if not chosen:
             continue
         usual = engine.direction(case.prompt, case.neutral)
-        row: dict[str, Any] = {"prompt": case.prompt, "n": len(chosen.faces)}
-        fixed = edited_each(usual, chosen.faces, [engine.default_alpha])
+        row: dict[str, Any] = {"prompt": case.prompt, "n": len(chosen)}
+        fixed = edited_each(usual, chosen, [engine.default_alpha])
         began = time.monotonic()
         edits = [
             engine.direction(case.prompt, case.neutral, channels=n)
             for n in candidates(engine.direction_settings.channels)
         ]
-        choices = choose(engine.renderer, engine.judge, chosen.faces, edits, engine.default_alpha)
-        row["seconds"] = (time.monotonic() - began) / len(chosen.faces)
+        choices = choose(engine.renderer, engine.judge, chosen, edits, engine.default_alpha)
+        row["seconds"] = (time.monotonic() - began) / len(chosen)
         for name, edited in (
             ("fixed", [each[0] for each in fixed if each]),
             ("auto", [choice.edited for choice in choices]),
         ):
             pictures = show_all(engine, edited)
-            success, leak = _seen(judge, case, chosen.read, pictures)
-            identity = (embed_all(engine, pictures) * chosen.embedded).sum(dim=1)
+            read = read_all(judge, pictures)
+            success, leaked = case.holds(read).float(), leak(case, before, read)
+            identity = (embed_all(engine, pictures) * embedded).sum(dim=1)
             row[name] = {
-                "success": float(success.float().mean()),
-                "leak": float(leak.mean()),
-                "gain": float((success.float() - leak).mean()),
+                "success": float(success.mean()),
+                "leak": float(leaked.mean()),
+                "gain": float((success - leaked).mean()),
                 "identity": float(identity.mean()),
             }
         row["alpha"] = statistics.median(choice.alpha for choice in choices)

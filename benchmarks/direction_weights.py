@@ -33,7 +33,8 @@ from styleclip_cli.bench.timing import machine
 from styleclip_cli.edits.directions import Direction
 from styleclip_cli.edits.prompts import resolve_prompt, text_direction
 from styleclip_cli.engine import Engine
-from styleclip_cli.toyworld.evaluate import CASES, Case, Faces, evaluate, load_judge
+from styleclip_cli.toyworld.cases import CASES, SPLITS, Case
+from styleclip_cli.toyworld.evaluate import Faces, evaluate, load_judge
 
 AMONG = 4
 """Channels that least squares choose from, in parts of those that take part."""
@@ -60,7 +61,9 @@ class Trial:
 
     def others(self, case: Case) -> Tensor:
         """Sentences about other attributes, [N, D]."""
-        return torch.stack([self.sentences[one.prompt] for one in CASES if one.attribute != case.attribute])
+        asked = {target.attribute for target in case.targets}
+        others = [one for one in CASES if asked.isdisjoint(target.attribute for target in one.targets)]
+        return torch.stack([self.sentences[one.prompt] for one in others])
 
     def direction(self, case: Case, weights: Tensor, rank: Tensor) -> Direction:
         """The step with some weights [channels] in the channels of the highest rank [channels]."""
@@ -146,17 +149,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     wanted = parser.parse_args()
     engine = GivenDirections("toy")
-    trial, faces = Trial(engine), Faces(engine, load_judge(engine), limit=wanted.limit)
+    trial, faces = (
+        Trial(engine),
+        Faces(engine, load_judge(engine), limit=wanted.limit, first=SPLITS["defaults"].faces),
+    )
     rows = []
     for name in wanted.variant or VARIANTS:
         engine.made = {case.prompt: VARIANTS[name](trial, case) for case in CASES}
         began = time.monotonic()
         found = evaluate(engine, wanted.n, faces=faces)
         row: dict[str, Any] = {"variant": name, **found.mean}
-        row["ever"] = sum(one["ever"] for one in found.rows) / len(found.rows)
         rows.append(row)
         print(
-            f"{name:12s} success {row['success']:.3f}  ever {row['ever']:.3f}  leak {row['leak']:.4f}  "
+            f"{name:12s} success {row['success']:.3f}  clean {row['clean']:.3f}  leak {row['leak']:.4f}  "
             f"leak_default {row['leak_default']:.4f}  identity {row['identity']:.3f}  "
             f"lowest {row['lowest_success']:.2f}  {time.monotonic() - began:.0f} s",
             flush=True,

@@ -15,7 +15,8 @@ from styleclip_cli.engine import Engine
 from styleclip_cli.machine.memory import disable_malloc_trim
 from styleclip_cli.settings import Inverter
 from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
-from styleclip_cli.toyworld.evaluate import FIRST_SEED, evaluate
+from styleclip_cli.toyworld.cases import SPLITS
+from styleclip_cli.toyworld.evaluate import evaluate
 from styleclip_cli.toyworld.renderer import render_all
 
 INVERTERS: tuple[Inverter, ...] = ("encoder", "refine", "pivotal")
@@ -24,7 +25,7 @@ PROMPTS = ("with glasses", "smiling", "with a beard", "with red hair", "with a h
 
 def photos(count: int) -> torch.Tensor:
     """Held-out faces as eight-bit pictures [N, 3, 128, 128]."""
-    rng = torch.Generator().manual_seed(FIRST_SEED - 1)
+    rng = torch.Generator().manual_seed(SPLITS["defaults"].faces - 1)
     pictures = render_all(attributes_of_normals(torch.randn(count, COUNT, generator=rng)))
     return ((pictures + 1) * 127.5).round() / 127.5 - 1
 
@@ -44,7 +45,7 @@ def main() -> None:
             for picture in pictures.split(1)
         ]
         known = [quality for quality in found if quality is not None]
-        outcome = evaluate(engine, 40, prompts, inverter=inverter, limit=1)
+        outcome = evaluate(engine, 40, prompts, inverter=inverter, limit=1, split="defaults")
         mean = {name: outcome.mean[name] or 0.0 for name in ("success", "leak_default", "identity")}
         decibels = [quality.psnr for quality in known]
         print(

@@ -19,7 +19,7 @@ from styleclip_cli.landmarks.load import landmarker_of
 from styleclip_cli.weights.packs import find_pack
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from toyworld_training.scenes import make_scene
+from styleclip_cli.toyworld.scenes import make_scene
 from toyworld_training.scores import FIRST_SEED, Row, photo, score
 
 HEADS = ((0, 24), (24, 40), (40, 80), (80, 160), (160, 10_000))

@@ -1,15 +1,9 @@
 """What an edit leaves of the old face in the photo: `python benchmarks/paste_back.py N [options]`.
 
 Drawn photos of one face are edited by a sentence, put back, and held against the same photo drawn with the
-attribute really changed (the truth). In the region that the truth changes:
+attribute really changed (the truth). ghost (the mean of its size, a face that is not found counting 1), kept,
+energy, dB and outside are explained in `styleclip_cli/toyworld/photos.py`.
 
-ghost    of the fine structure (picture less its blur) that should vanish, the share still there: 1 for the
-         untouched photo, 0 for the truth. Only for edits that take something away or move it; |ghost| of each
-         face, a face that is not found counting 1.
-kept     of the fine structure that the truth has, the share that the result has.
-energy   fine structure of the result over that of the truth: under 1 is soft, over 1 is noise or doubles.
-dB       PSNR to the truth.
-outside  mean change of the pixels outside that region, in 255ths.
 step     largest change on the line of the crop's border, in 255ths: what of its frame can show.
 
 "bound" is the generator's picture after the edit, laid into the true region.
@@ -22,15 +16,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-from scipy import ndimage
 
 from styleclip_cli.bench.timing import machine
 from styleclip_cli.engine import Engine
@@ -38,57 +28,11 @@ from styleclip_cli.errors import BadInputError
 from styleclip_cli.photo.paste_back import paste
 from styleclip_cli.photo.portrait import InvertedFace, find_faces, put_back, shown
 from styleclip_cli.save import to_image
+from styleclip_cli.toyworld.cases import SPLITS
+from styleclip_cli.toyworld.photos import EDITS, PhotoEdit, Pixels, compared, scene_of, values
+from styleclip_cli.toyworld.scenes import draw
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-from toyworld_training.scenes import Scene, draw, make_scene
-
-FIRST_SEED = 73_000_000
-"""Constants were chosen on scenes from here on; figures in docs are of other seeds."""
-# Prompt, neutral, attribute, its value before and after, whether structure vanishes or moves.
-EDITS = (
-    ("smiling", "face", "smile", 0.25, 1.0, True),
-    ("sad", "face", "smile", 0.75, 0.0, True),
-    ("a bald head", "a head with hair", "hair_length", 0.45, 0.0, True),
-    ("with bangs", "face", "fringe", 0.0, 1.0, True),
-    ("with long hair", "face", "hair_length", 0.4, 1.0, True),
-    ("without glasses", "face with glasses", "glasses", 1.0, 0.0, True),
-    ("with a hat", "face", "hat", 0.0, 1.0, True),
-    ("with a beard", "face", "beard", 0.0, 1.0, True),
-    ("with an open mouth", "face", "mouth_open", 0.0, 1.0, True),
-    ("with glasses", "face", "glasses", 0.0, 1.0, False),
-    ("with red lipstick", "face", "lipstick", 0.0, 1.0, False),
-    ("with red hair", "face", "hair_red", 0.0, 1.0, False),
-)
-BARE = (
-    *("sunglasses", "glasses", "hat", "beard", "moustache"),
-    *("mouth_open", "fringe", "hair_grey", "hair_red"),
-)
 COLUMNS = ("ghost", "kept", "energy", "dB", "outside", "step")
-Pixels = NDArray[np.float64]
-
-
-def fine(picture: Pixels, sigma: float) -> Pixels:
-    """A picture's fine structure."""
-    return np.asarray(picture - ndimage.gaussian_filter(picture, (sigma, sigma, 0)))
-
-
-def compared(
-    photo: Pixels, truth: Pixels, result: Pixels, side: float
-) -> tuple[list[float], NDArray[np.bool_]]:
-    """The first five columns, and the region that the truth changes; pictures [H, W, 3] in 0..1."""
-    sigma = max(1.0, side / 128) * 1.5
-    changed = ndimage.binary_dilation(np.abs(truth - photo).max(2) > 8 / 255, iterations=3)
-    old, new, made = (fine(x, sigma) for x in (photo, truth, result))
-    gone = (np.abs(old) > 2 * np.abs(new) + 3 / 255) & changed[..., None]
-    energy = (new**2)[changed].sum()
-    row = [
-        ((old - new) * (made - new))[gone].sum() / max(((old - new) ** 2)[gone].sum(), 1e-9),
-        (made * new)[changed].sum() / energy,
-        (made**2)[changed].sum() / energy,
-        10 * np.log10(1 / max(((result - truth) ** 2)[changed].mean(), 1e-9)),
-        255 * np.abs(result - photo)[~changed].mean(),
-    ]
-    return [float(value) for value in row], changed
 
 
 def border_step(photo: Pixels, result: Pixels, quad: Pixels) -> float:
@@ -100,28 +44,19 @@ def border_step(photo: Pixels, result: Pixels, quad: Pixels) -> float:
     return float(255 * np.abs(result - photo)[places[:, 1], places[:, 0]].max(initial=0.0))
 
 
-def scene_of(seed: int, attribute: str | None, value: float, scale: float | None, resolution: int) -> Scene:
-    """A photo of one face that has nothing of what is edited."""
-    scene = make_scene(seed, count=1, size=(0.35, 0.9), out_of_frame=False)
-    for name in BARE:
-        scene = scene.with_attribute(0, name, 0.0)
-    if attribute is not None:
-        scene = scene.with_attribute(0, "hair_length", 0.6).with_attribute(0, attribute, value)
-    return scene if scale is None else scene.scaled(scale * resolution / scene.faces[0].side)
-
-
-def values(image: Image.Image) -> Pixels:
-    """Pixels in 0..1."""
-    return np.asarray(image, float) / 255
-
-
-def rows_of(engine: Engine, edit: tuple[Any, ...], wanted: argparse.Namespace) -> Iterator[dict[str, Any]]:
+def rows_of(engine: Engine, edit: PhotoEdit, wanted: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """For each scene what each composite makes of an edit; nothing for a face that is not found."""
-    prompt, neutral, attribute, before, after, _ = edit
-    direction, settings = engine.direction(prompt, neutral), engine.settings_for_inversion(wanted.inverter)
+    direction, settings = (
+        engine.direction(edit.prompt, edit.neutral),
+        engine.settings_for_inversion(wanted.inverter),
+    )
     for number in range(wanted.n):
-        scene = scene_of(wanted.first + number, attribute, before, wanted.scale, engine.pack.resolution)
-        image, true = (to_image(draw(s)) for s in (scene, scene.with_attribute(0, attribute, after)))
+        scene = scene_of(
+            wanted.first + number, edit.attribute, edit.before, wanted.scale, engine.pack.resolution
+        )
+        image, true = (
+            to_image(draw(s)) for s in (scene, scene.with_attribute(0, edit.attribute, edit.after))
+        )
         try:
             (found,) = find_faces(engine, image, settings=settings)
         except BadInputError:
@@ -172,7 +107,7 @@ def main() -> None:
     parser.add_argument("n", type=int)
     parser.add_argument("--inverter")
     parser.add_argument("--composite", action="append")
-    parser.add_argument("--first", type=int, default=FIRST_SEED)
+    parser.add_argument("--first", type=int, default=SPLITS["defaults"].photos)
     parser.add_argument("--prompt", action="append")
     parser.add_argument("--pack", default="toy")
     parser.add_argument("--scale", type=float)
@@ -192,7 +127,7 @@ def main() -> None:
     }
     unmasked = 0
     for edit in EDITS:
-        if wanted.prompt and edit[0] not in wanted.prompt:
+        if wanted.prompt and edit.prompt not in wanted.prompt:
             continue
         found = list(rows_of(engine, edit, wanted))
         rows = [row for row in found if row]
@@ -205,9 +140,9 @@ def main() -> None:
             entry |= {"ghost": float(ghosts.mean()), "over": float((ghosts > 0.3).mean())}
             if "step" in entry:
                 entry["step"] = float(measured[:, -1].max())
-            if not edit[-1]:
+            if not edit.vanishes:
                 entry["ghost"] = entry["over"] = None
-            report["rows"].append({"prompt": edit[0], "composite": mode, "missed": missed, **entry})
+            report["rows"].append({"prompt": edit.prompt, "composite": mode, "missed": missed, **entry})
             print(line(report["rows"][-1]), flush=True)
     for mode in (*wanted.composite, "bound"):
         print(line(mean_of(report["rows"], mode)))

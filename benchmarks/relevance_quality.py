@@ -28,7 +28,8 @@ from styleclip_cli.edits import prompts
 from styleclip_cli.machine.shards import Shard
 from styleclip_cli.measure.measurements import Measurements
 from styleclip_cli.measure.relevance import Relevance
-from styleclip_cli.toyworld.evaluate import CASES, Faces, evaluate, load_judge
+from styleclip_cli.toyworld.cases import CASES, SPLITS
+from styleclip_cli.toyworld.evaluate import Faces, evaluate, load_judge
 
 PART = 12  # of exact's pieces, every twelfth is measured for the time
 
@@ -87,7 +88,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["STYLECLIP_CACHE_DIR"] = folder
         engine = Engine("toy", device="cpu")
-        faces = Faces(engine, load_judge(engine), engine.settings_for_inversion(None))
+        faces = Faces(engine, load_judge(engine), first=SPLITS["defaults"].faces)
         exact = engine.relevance()
         for name in arguments.modes.split(","):
             mode, _, count = name.partition(":")

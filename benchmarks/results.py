@@ -1,12 +1,13 @@
 """Write RESULTS.md from what the other scripts measured: `python benchmarks/results.py`.
 
-Each script's `--json benchmarks/results/NAME.json` is one section here; what is missing is left out. What was
-tried and did not pay is in results/tried.md, by hand.
+Each script's `--json benchmarks/results/NAME.json`, and what `styleclip evaluate --out` wrote there, is one
+section here; what is missing is left out. What was tried and did not pay is in results/tried.md, by hand.
 """
 
 from __future__ import annotations
 
 import json
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -209,21 +210,52 @@ def paste_back(found: Mapping[str, Any]) -> str:
     )
 
 
-def clean_edits(found: Mapping[str, Any]) -> str:
-    """clean_edits.py."""
+def evaluation(found: Mapping[str, Any]) -> str:
+    """`styleclip evaluate`; every prompt has its row, the worst first."""
     columns = {
         "prompt": ("prompt", text),
         "success": ("success", number(2)),
         "clean": ("clean", number(2)),
         "broken": ("broken", number(2)),
         "ceiling": ("ceiling", number(2)),
+        "leak": ("leak", number(3)),
+        "reached": ("reached", number(2)),
+        "leak_default": ("at default", number(3)),
+        "identity": ("identity", number(3)),
+        "background": ("background", number(2)),
+        **({"ghost": ("ghost", number(2)), "kept": ("kept", number(2))} if "ghost" in found["mean"] else {}),
+        "seconds": ("seconds", number(3)),
+        "n": ("faces", text),
         "most": ("what else moved most", text),
     }
-    rows = [{**row, "most": ", ".join(row["worst"]) or None} for row in found["rows"]]
+    rows = [{**row, "most": shares(row["moved"])} for row in found["rows"]]
+    mean = found["mean"]
     return (
-        f"{found['n']} faces for each prompt, from seed {found['first']:,}; what the columns say is at the "
-        f"head of the script.\n\n{table([*rows, {'prompt': 'all', **found['mean']}], columns)}"
+        f"Split {found['split']}, inverter {found['inverter']}, which alone changes attributes by "
+        f"{mean['inversion']:.3f} (PSNR {mean['psnr']:.1f} dB); what the columns say is at the head of "
+        f"`styleclip_cli/toyworld/evaluate.py`.\n\n{table([*rows, {'prompt': 'all', **mean}], columns)}\n\n"
+        + curves(found["rows"])
     )
+
+
+def shares(values: Mapping[str, float]) -> str | None:
+    """Attributes with the shares of faces in which they moved."""
+    return ", ".join(f"{name} {share:.2f}" for name, share in values.items()) or None
+
+
+def curves(rows: Rows) -> str:
+    """How far the target is reached, and leak, over strength in parts of the default; means over prompts."""
+    known = [row["curve"] for row in rows if row["curve"]]
+    points = [
+        {key: statistics.mean(one[key] for one in each) for key in ("strength", "target", "leak")}
+        for each in zip(*known, strict=True)
+    ]
+    columns = {
+        "strength": ("strength", number(2)),
+        "target": ("target", number(3)),
+        "leak": ("leak", number(3)),
+    }
+    return table(points, columns)
 
 
 def disentanglement(found: Mapping[str, Any]) -> str:
@@ -260,8 +292,11 @@ SECTIONS: dict[str, tuple[str, Callable[[Mapping[str, Any]], str]]] = {
     "paste_back_2x": ("Edits put back into photos of faces twice as large as the generator's", paste_back),
     "paste_back_4x": ("Edits put back into photos of faces four times as large", paste_back),
     "paste_back_pivotal": ("Edits put back into photos, pivotal tuning", paste_back),
-    "clean_edits": ("Do edits change one thing only? Global directions", clean_edits),
-    "clean_edits_mapper": ("Do edits change one thing only? Mappers", clean_edits),
+    "evaluation": ("Edits of drawn faces: global directions", evaluation),
+    "evaluation_auto": ("Edits of drawn faces: strength chosen for each face", evaluation),
+    "evaluation_official": ("Edits of drawn faces: global directions by the official rule", evaluation),
+    "evaluation_mapper": ("Edits of drawn faces: mappers", evaluation),
+    "evaluation_optimize": ("Edits of drawn faces: optimization", evaluation),
     "disentanglement": ("How entangled the toy generator is", disentanglement),
     "studio": ("The studio", studio),
     "auto": ("Strength chosen for each face", auto),
@@ -280,9 +315,10 @@ def main() -> None:
         path = FOLDER / f"{name}.json"
         if path.exists():
             found = json.loads(path.read_text(encoding="utf-8"))
-            parts.append(
-                f"## {title}\n\n`benchmarks/{found.get('script', name + '.py')}`. {measured_on(found)}"
-            )
+            script = f"benchmarks/{found.get('script', name + '.py')}"
+            if "method" in found:
+                script = f"styleclip evaluate --method {found['method']} --split {found['split']}"
+            parts.append(f"## {title}\n\n`{script}`. {measured_on(found)}")
             parts.append(section(found))
     tried = FOLDER / "tried.md"
     if tried.exists():

@@ -24,7 +24,8 @@ from styleclip_cli.edits.transfer import Transfer
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, NAMES, attributes_of_normals, visibility
-from styleclip_cli.toyworld.evaluate import FIRST_SEED, load_judge, read_all
+from styleclip_cli.toyworld.cases import SPLITS
+from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.networks import Judge
 from styleclip_cli.toyworld.renderer import render_all
 
@@ -129,7 +130,7 @@ def measure(
 def main() -> None:
     """Measure and print."""
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 100
-    seed = int(sys.argv[2]) if len(sys.argv) > 2 else FIRST_SEED + 2_000_000
+    seed = int(sys.argv[2]) if len(sys.argv) > 2 else SPLITS["defaults"].faces + 2_000_000
     engine = Engine("toy")
     judge = load_judge(engine)
     faces = draw(engine, judge, seed)

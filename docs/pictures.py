@@ -28,7 +28,7 @@ from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.weights.mappers import slug
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from toyworld_training.scenes import draw, make_scene
+from styleclip_cli.toyworld.scenes import draw, make_scene
 
 FOLDER = Path(__file__).parent
 # Held-out scenes: two people, a turned head, a small face, one partly outside the photo.

@@ -15,7 +15,7 @@ from pathlib import Path
 from styleclip_cli.save import save_image, to_image
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from toyworld_training.scenes import draw, make_scene
+from styleclip_cli.toyworld.scenes import draw, make_scene
 
 HERE = Path(__file__).parent
 COUNT, BROKEN = 300, 7

@@ -26,7 +26,7 @@ from styleclip_cli.save import save_image, to_image
 from styleclip_cli.weights.packs import find_pack
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
-from toyworld_training.scenes import draw, make_scene
+from styleclip_cli.toyworld.scenes import draw, make_scene
 
 FOLDER = Path(__file__).parent
 FACE = FOLDER.parent / "examples" / "face.png"

@@ -20,7 +20,9 @@ from styleclip_cli.edits.scores import clip_direction, scores, similarity_and_pr
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job.recipes import load
 from styleclip_cli.toyworld.attributes import INDEX
-from styleclip_cli.toyworld.evaluate import CASES, Faces, _seen, load_judge, read_all, show_all
+from styleclip_cli.toyworld.cases import CASES, SPLITS
+from styleclip_cli.toyworld.evaluate import Faces, load_judge
+from styleclip_cli.toyworld.judging import leak, read_all, show_all
 
 CASE = {case.prompt: case for case in CASES}
 
@@ -32,7 +34,7 @@ def engine() -> Engine:
 
 @pytest.fixture(scope="module")
 def faces(engine: Engine) -> Faces:
-    return Faces(engine, load_judge(engine), limit=8)
+    return Faces(engine, load_judge(engine), limit=8, first=SPLITS["defaults"].faces)
 
 
 def candidates(engine: Engine) -> list[int]:
@@ -70,8 +72,8 @@ def test_it_beats_the_usual_strength(engine: Engine, faces: Faces, prompt: str, 
     own = [c.edited for c in choose(engine, chosen.faces, directions(engine, prompt), engine.default_alpha)]
     gains = []
     for edited in (usual, own):
-        success, leak = _seen(judge, case, chosen.read, show_all(engine, edited))
-        gains.append(float((success.float() - leak).mean()))
+        read = read_all(judge, show_all(engine, edited))
+        gains.append(float((case.holds(read).float() - leak(case, chosen.read, read)).mean()))
     assert gains[1] > gains[0] + at_least
 
 
@@ -181,7 +183,7 @@ def test_each_face_of_a_photo_is_chosen_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from styleclip_cli.save import save_image, to_image
-    from toyworld_training.scenes import draw, make_scene
+    from styleclip_cli.toyworld.scenes import draw, make_scene
 
     monkeypatch.chdir(tmp_path)
     scene = make_scene(70_000_109, sides=(420, 640), count=2, size=(0.3, 0.5), out_of_frame=False)

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-import types
 from pathlib import Path
 
 import numpy as np
@@ -234,65 +232,11 @@ def test_demo_takes_the_tour(here: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["demo"]) == 5
 
 
-OUTCOME = types.SimpleNamespace(
-    rows=[
-        {
-            "prompt": "with glasses",
-            "neutral": "face",
-            "attribute": "glasses",
-            "success": 0.95,
-            "leak": 0.05,
-            "leak_default": 0.1,
-            "identity": 0.9,
-            "n": 4,
-        }
-    ],
-    mean={"success": 0.95, "leak": None, "leak_default": 0.1, "identity": 0.9},
-)
-
-
-@pytest.fixture
-def judged(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, list[str] | None, str]]:
-    """Stands for the toy world's judge, which knows no tiny pack; holds what it was asked."""
-    asked = []
-
-    def evaluate(engine, n, prompts, progress, method, faces):
-        asked.append((n, prompts, method))
-        progress(1, 1)
-        return OUTCOME
-
-    monkeypatch.setattr("styleclip_cli.toyworld.evaluate.evaluate", evaluate)
-    monkeypatch.setattr("styleclip_cli.toyworld.evaluate.load_judge", lambda engine: None)
-    return asked
-
-
-def test_evaluate_prints_a_table_and_writes_json(here: Path, judged, capsys) -> None:
-    assert main(["evaluate", "--n", "4", "-p", "smiling", "-p", "with glasses", "--json", "e.json"]) == 0
-    assert judged == [(4, ["smiling", "with glasses"], "global")]
-    out = capsys.readouterr().out
-    assert "with glasses" in out
-    assert "0.950" in out
-    written = json.loads((here / "e.json").read_text())
-    assert written == {"rows": OUTCOME.rows, "mean": OUTCOME.mean}
-
-
 def test_evaluate_refuses_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evaluate", "-p", "with a monocle"]) == 2
     assert "monocle" in one_error(capsys.readouterr().err)
     assert main(["evaluate"]) == 2  # the tiny pack has no judge
     assert "no judge" in one_error(capsys.readouterr().err)
-
-
-def test_evaluate_can_print_json_alone(here: Path, judged, capsys) -> None:
-    assert main(["evaluate", "--json", "-", "--quiet"]) == 0
-    assert judged == [(200, None, "global")]
-    assert json.loads(capsys.readouterr().out)["mean"]["success"] == 0.95
-
-
-def test_evaluate_compares_the_methods(here: Path, judged, capsys) -> None:
-    assert main(["evaluate", "--method", "all", "--json", "-"]) == 0
-    assert judged == [(200, None, "global"), (40, None, "optimize"), (200, None, "mapper")]
-    assert list(json.loads(capsys.readouterr().out)) == ["global", "optimize", "mapper"]
     assert main(["evaluate", "--method", "magic"]) == 2
 
 

@@ -18,8 +18,8 @@ from styleclip_cli.job.doubts import after_edit
 from styleclip_cli.photo.portrait import AlignedCrop
 from styleclip_cli.photo.regions import parts_of, region, share_inside
 from styleclip_cli.save import read_metadata, save_image, to_image
+from styleclip_cli.toyworld.scenes import draw, make_scene
 from styleclip_cli.weights.packs import find_pack
-from toyworld_training.scenes import draw, make_scene
 
 QUAD = np.array([[0.0, 0], [0, 64], [64, 64], [64, 0]])
 POINTS = np.array([[16 + 2 * i, 30 + 20 * np.sin(np.pi * i / 16)] for i in range(17)] + [[32.0, 20]] * 31)

@@ -28,6 +28,7 @@ from scipy import ndimage
 from skimage.metrics import mean_squared_error, peak_signal_noise_ratio, structural_similarity
 
 from styleclip_cli import Engine, toml
+from styleclip_cli.cli import main
 from styleclip_cli.cli.evaluation import PackOptions, evaluate_pack
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import BadInputError, OutputError, UsageError, WeightsError
@@ -634,7 +635,6 @@ def test_options_that_do_not_go_together_are_refused(pack: Path, tmp_path: Path)
     for changes, error, match in (
         ({"seed": None}, UsageError, "one of --photos"),
         ({"photos": "x"}, UsageError, "one of --photos"),
-        ({"method": "all"}, UsageError, "--method all"),
         ({"target": 0.0}, UsageError, "--target"),
         ({"prompts": "x"}, UsageError, "exclude each other"),
         ({"out": [tmp_path / "a.xls"]}, UsageError, "cannot write this format"),
@@ -648,9 +648,12 @@ def test_options_that_do_not_go_together_are_refused(pack: Path, tmp_path: Path)
 
 
 def test_json_takes_the_place_of_the_table(pack: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = PackOptions(models=str(pack), seed="1", prompt=("smiling",), json_out=Path("-"))
-    evaluate_pack(options, Reporter(True))
+    command = ["evaluate", "--models", str(pack), "--seed", "1", "--prompt", "smiling", "--json", "-q"]
+    assert main(command) == 0
     assert json.loads(capsys.readouterr().out)["rows"][0]["prompt"] == "smiling"
+    for more in (["--ghosts", "1"], ["--split", "test"], ["--method", "all"]):
+        assert main([*command, *more]) == 2
+    assert main(["evaluate", "--plot", "a.png"]) == 2, "of which faces?"
 
 
 def test_optimization_and_mappers_are_measured_too(pack: Path) -> None:

@@ -20,8 +20,8 @@ from styleclip_cli.save import read_metadata, save_image, to_image
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals
 from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.renderer import render_all
+from styleclip_cli.toyworld.scenes import PlacedFace, Scene, draw, make_scene, square
 from tests.portraits import edit_photo
-from toyworld_training.scenes import PlacedFace, Scene, draw, make_scene, square
 
 
 @pytest.fixture(scope="module")

@@ -13,10 +13,10 @@ from styleclip_cli.landmarks.load import landmarker_of
 from styleclip_cli.landmarks.small import SmallLandmarker
 from styleclip_cli.nets.landmarks import Finder, Regressor, compose, place
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, INDEX, attributes_of_normals
+from styleclip_cli.toyworld.points import landmarks
 from styleclip_cli.toyworld.renderer import render
+from styleclip_cli.toyworld.scenes import PlacedFace, Scene, draw, make_scene, square
 from styleclip_cli.weights.packs import find_pack
-from toyworld_training.points import landmarks
-from toyworld_training.scenes import PlacedFace, Scene, draw, make_scene, square
 from toyworld_training.shots import within
 
 SEED = 20_000_000  # no network was trained on scenes from here on

@@ -24,7 +24,7 @@ from styleclip_cli.studio.busy import Busy, complaint, readable
 from styleclip_cli.studio.look import RECIPE
 from styleclip_cli.studio.session import Edits, Session
 from styleclip_cli.studio.subject import Subject
-from toyworld_training.scenes import draw, make_scene
+from styleclip_cli.toyworld.scenes import draw, make_scene
 
 FACE = Path(__file__).parent.parent / "examples" / "face.png"
 

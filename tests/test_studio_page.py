@@ -16,8 +16,8 @@ from PIL import Image
 
 from styleclip_cli.photo.read import read_image
 from styleclip_cli.save import read_metadata, save_image, to_image
+from styleclip_cli.toyworld.scenes import draw, make_scene
 from tests.studios import CUT, KEYS, Hand, Running, dropped, launched, opened, pixels, started
-from toyworld_training.scenes import draw, make_scene
 
 FACE = Path(__file__).parent.parent / "examples" / "face.png"
 

@@ -111,10 +111,10 @@ def test_evaluate_refuses_what_it_cannot_judge(engine: Engine) -> None:
 
 def test_evaluate_on_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "e.json"
-    assert main(["evaluate", "--n", "4", "-p", "with glasses", "-p", "a bald head", "--json", str(out)]) == 0
+    assert main(["evaluate", "--n", "4", "-p", "with glasses", "-p", "a bald head", "--out", str(out)]) == 0
     found = json.loads(out.read_text())
-    assert [row["attribute"] for row in found["rows"]] == ["glasses", "hair_length"]
-    assert {"success", "leak", "identity"} <= found["mean"].keys()
+    assert [row["attribute"] for row in found["rows"]] == ["hair_length", "glasses"]
+    assert {"success", "clean", "leak", "identity"} <= found["mean"].keys()
     assert "with glasses" in capsys.readouterr().out
 
 

@@ -24,11 +24,11 @@ from styleclip_cli.nets.landmarks import (
 )
 from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
+from styleclip_cli.toyworld.points import landmarks
 from toyworld_training import judge
 from toyworld_training.common import half, run
 from toyworld_training.data import Pairs
 from toyworld_training.judge import HELD_OUT, disturb
-from toyworld_training.points import landmarks
 from toyworld_training.shots import PATCH_SIDE, Shots, patch, photo, similarity_of, within
 
 _CROP_HALF = DETAIL / 2  # half a crop in pixels of a patch

@@ -12,7 +12,7 @@ from PIL import Image
 
 from styleclip_cli.photo.align import Face, ffhq_quad
 from styleclip_cli.save import to_image
-from toyworld_training.scenes import PlacedFace, Scene, draw, make_scene
+from styleclip_cli.toyworld.scenes import PlacedFace, Scene, draw, make_scene
 
 if TYPE_CHECKING:
     from styleclip_cli.photo.align import Landmarker

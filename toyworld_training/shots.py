@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from styleclip_cli.nets.landmarks import DETAIL, FINDER_SIDE, POINTS
-from toyworld_training.scenes import Scene, draw, make_scene, square
+from styleclip_cli.toyworld.scenes import Scene, draw, make_scene, square
 
 PATCH_SIDE = 192
 _PATCH_MARGIN = PATCH_SIDE / DETAIL  # in frames; crops are taken anywhere inside

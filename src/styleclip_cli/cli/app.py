@@ -13,7 +13,7 @@ from styleclip_cli.cli.cache import cache
 from styleclip_cli.cli.demo import demo
 from styleclip_cli.cli.doctor import doctor
 from styleclip_cli.cli.edit import edit
-from styleclip_cli.cli.evaluate import evaluate
+from styleclip_cli.cli.evaluate import EvaluateCommand, evaluate
 from styleclip_cli.cli.find_direction import find_direction
 from styleclip_cli.cli.helping import Command, keep_help
 from styleclip_cli.cli.info import info
@@ -65,7 +65,7 @@ app.add_typer(mappers, name="mappers", rich_help_panel=_KEEP)
 app.add_typer(models, name="models", rich_help_panel=_PACKS)
 app.command("precompute-stats", cls=Command, rich_help_panel=_PACKS)(precompute_stats)
 app.command("merge", cls=Command, rich_help_panel=_PACKS)(merge)
-app.command("evaluate", cls=Command, rich_help_panel=_PACKS)(evaluate)
+app.command("evaluate", cls=EvaluateCommand, rich_help_panel=_PACKS)(evaluate)
 app.command("info", cls=Command, rich_help_panel=_HERE)(info)
 app.add_typer(cache, name="cache", rich_help_panel=_HERE)
 app.command("doctor", cls=Command, rich_help_panel=_HERE)(doctor)

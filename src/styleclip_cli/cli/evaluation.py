@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from styleclip_cli.cli.numbers import Numbers
 from styleclip_cli.cli.packs import choose
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import UsageError
@@ -73,16 +72,6 @@ Target = Annotated[
         show_default="0.1",
     ),
 ]
-Tables = Annotated[
-    list[Path] | None,
-    _of_any(
-        "--out",
-        "-o",
-        metavar="FILE",
-        help="Also write the table (.json, .csv, .tex). May be repeated.",
-        show_default=False,
-    ),
-]
 Plots = Annotated[
     list[Path] | None,
     _of_any(
@@ -109,12 +98,11 @@ class PackOptions:
     seed: str | None = None
     prompt: Sequence[str] = ()
     prompts: str | None = None
-    method: MethodName | Literal["all"] = "global"
+    method: MethodName = "global"
     n: int | None = None
     target: float | None = None
     out: Sequence[Path] = ()
     plot: Sequence[Path] = ()
-    json_out: Path | None = None
     overwrite: bool = False
     inverter: Inverter | None = None
     relevance: RelevanceMode | None = None
@@ -150,9 +138,7 @@ def evaluate_pack(wanted: PackOptions, reporter: Reporter) -> dict[str, Any]:
     target = TARGET if wanted.target is None else wanted.target
     if not 0 < target <= 2:
         raise UsageError(f"--target must be above 0 and at most 2, not {target:g}")
-    if wanted.method == "all":
-        raise UsageError("--method all needs faces whose truth is known", "one method at a time")
-    numbers = _checked_outputs(wanted)
+    _check_outputs(wanted)
     inputs = _inputs(wanted)
     models = choose(wanted.models, reporter, wanted.offline)
 
@@ -174,20 +160,19 @@ def evaluate_pack(wanted: PackOptions, reporter: Reporter) -> dict[str, Any]:
     for name, why in measured.failures.items():
         reporter.note(f"{name}: left out: {why}")
     found = report_of(evaluation, inputs, measured, target, no_lpips)
-    if not numbers.on_stdout:
+    if not reporter.json:
         _tables(found, reporter)
-    numbers.write(found, reporter)
+    reporter.record(found)
     _write(wanted, found, reporter)
     return found
 
 
-def _checked_outputs(wanted: PackOptions) -> Numbers:
+def _check_outputs(wanted: PackOptions) -> None:
     for path in wanted.out:
         check_picture(path, _TABLES)
     for path in wanted.plot:
         check_picture(path, _PLOTS)
     check_outputs([*wanted.out, *wanted.plot], overwrite=wanted.overwrite)
-    return Numbers(wanted.json_out, wanted.overwrite)
 
 
 def _inputs(wanted: PackOptions) -> Inputs:

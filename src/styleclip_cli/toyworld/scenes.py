@@ -21,8 +21,8 @@ from torch import Tensor
 
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals
 from styleclip_cli.toyworld.measures import ZOOM, amounts, measure
+from styleclip_cli.toyworld.points import landmarks
 from styleclip_cli.toyworld.renderer import render
-from toyworld_training.points import landmarks
 
 LEAST_HEAD = 16.0
 """Pixels; smaller heads are not drawn, whatever share of the photo is asked for."""
