@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 import typer
 
 from styleclip_cli.cli import options, report
+from styleclip_cli.cli.check import check
 from styleclip_cli.cli.helping import Command
 from styleclip_cli.cli.importing import import_, readable
 from styleclip_cli.cli.packs import download, network
@@ -95,6 +96,12 @@ def pull(
             show_default=False,
         ),
     ] = None,
+    no_check: Annotated[
+        bool,
+        typer.Option(
+            "--no-check", help="Do not check what a new pack does on this machine (styleclip models check)."
+        ),
+    ] = False,
     offline: options.Offline = False,
     quiet: options.Quiet = False,
     verbose: options.Verbose = False,
@@ -117,7 +124,7 @@ def pull(
     pulled = 0
     for pack in chosen:
         try:
-            download(pack, how, reporter, accept_licence, optional=with_ or ())
+            download(pack, how, reporter, accept_licence, optional=with_ or (), check=not no_check)
             pulled += 1
         except StyleClipError as error:
             if len(chosen) == 1 or (isinstance(error, NoNetwork) and not pulled):
@@ -132,6 +139,7 @@ def pull(
 
 
 models.command("import", cls=Command)(import_)
+models.command(cls=Command)(check)
 
 
 @models.command(cls=Command)

@@ -14,7 +14,7 @@ import typer
 
 from styleclip_cli.cli import report
 from styleclip_cli.cli.report import Reporter
-from styleclip_cli.errors import PartialFailure, WeightsError
+from styleclip_cli.errors import PartialFailure, StyleClipError, WeightsError
 
 if TYPE_CHECKING:
     from styleclip_cli.weights.fetch import Network
@@ -117,6 +117,7 @@ def download(
     accept_licence: bool = False,
     announced: bool = False,
     optional: Collection[str] = (),
+    check: bool = True,
 ) -> None:
     """Announce what is missing of a pack, have its licence accepted, and install it.
 
@@ -127,6 +128,7 @@ def download(
         accept_licence: Whether its licence is accepted.
         announced: Whether that was done already.
         optional: Optional parts to install too.
+        check: Check what it does here, the first time.
 
     Raises:
         PartialFailure: If some files could not be had, and edits can be made without them.
@@ -139,6 +141,7 @@ def download(
         reporter.note(f"{pack.name}: its {part} is damaged and will be fetched again")
     optional = [*optional, *(part for part in damaged if part in packs.OPTIONAL)]
     pack = _again(pack)
+    first = not pack.usable
     if not packs.wanted(pack, optional):
         reporter.note(f"{pack.name}: everything is installed already")
         return
@@ -152,6 +155,8 @@ def download(
     missing = pack.missing_with(optional)
     if not problems and missing:  # another process removed it meanwhile
         raise WeightsError(f"{pack.name}: its {', '.join(missing)} went missing", "pull it again")
+    if pack.usable and first and check:
+        _check(pack, reporter)
     if not problems:
         reporter.note(f"{pack.name} is installed")
     elif pack.usable:
@@ -162,6 +167,30 @@ def download(
         for problem in problems[:-1]:
             report.error(problem.message, problem.hint)
         raise problems[-1]
+
+
+def _check(pack: Pack, reporter: Reporter) -> None:
+    """Check what a pack does on this machine, and tell of it; Ctrl-C leaves the rest out."""
+    from styleclip_cli.check.run import check_pack
+    from styleclip_cli.cli.check import lines
+    from styleclip_cli.machine.interrupt import Stopped
+
+    reporter.note(f"checking what {pack.name} does on this machine, a few minutes; Ctrl-C leaves that out")
+    try:
+        found = check_pack(pack.name, progress=reporter.progress)
+    except (Stopped, KeyboardInterrupt):
+        reporter.note(f"not checked; styleclip models check {pack.name} does it later")
+        return
+    except StyleClipError as error:
+        reporter.note(f"it could not be checked: {error.message}")
+        return
+    for line in lines(found):
+        reporter.note(line)
+    if found.failed:
+        reporter.note(
+            f"warning: edits with {pack.name} may be wrong; styleclip models check {pack.name} --json is for "
+            "a bug report"
+        )
 
 
 def accept(pack: Pack, accepted: bool, command: str) -> None:

@@ -24,6 +24,8 @@ DETECTION_SIDES = (640, 1024)
 
 S3FD finds faces from about 16 pixels on.
 """
+_MOST = 64
+"""Faces looked at in a photo."""
 _LEAST = 32
 """Smallest side that S3FD takes, in pixels."""
 _MEAN = (123.0, 117.0, 104.0)
@@ -81,7 +83,7 @@ class FanLandmarker:
 
     def find(self, image: Image.Image) -> list[Face]:
         """Find the faces in a picture (mode RGB), largest first; none gives an empty list."""
-        faces = [self._face(image, box) for box in self._boxes(image)]
+        faces = [self._face(image, box) for box in self._boxes(image)[:_MOST]]
         found = [face for face in faces if face.size > 1]
         return sorted(found, key=lambda face: face.size, reverse=True)
 

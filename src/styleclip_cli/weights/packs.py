@@ -27,6 +27,7 @@ converts; those without lie beside the TOML:
     [mappers.afro]                     # latent mappers by name, each fetched on its own
     ...
     [defaults]                         # settings that suit it: alpha, channels, layers, steps, ...
+    [expected]                         # what `styleclip models check` measures it by (weights/expected.py)
 
 Packs that come with the program lie in `published/` and in the toy world; people's own are
 `packs/NAME.toml` in the config folder, or any folder with a pack.toml. Imports nothing heavy.
@@ -46,6 +47,7 @@ from styleclip_cli.errors import BadInputError, WeightsError, one_line, shortene
 from styleclip_cli.fingerprints import Fingerprint
 from styleclip_cli.weights import described as checked
 from styleclip_cli.weights import store
+from styleclip_cli.weights.expected import Expected, parse
 from styleclip_cli.weights.fetch import Source
 from styleclip_cli.weights.store import PackFile
 
@@ -126,6 +128,7 @@ class Pack:
         null_range: The largest |relevance| of texts that say nothing (`edits.confidence.null_range`): median
             and 99th percentile, with the pack's own relevance; None if it is to be measured.
         words: Sentences that it understands, to choose from; empty if nobody listed them.
+        expected: What checks of it should measure.
     """
 
     name: str
@@ -145,6 +148,7 @@ class Pack:
     progress_floor: float = 0.0
     null_range: tuple[float, float] | None = None
     words: tuple[str, ...] = ()
+    expected: Expected = field(default_factory=Expected)
 
     @property
     def folder(self) -> Path:
@@ -450,6 +454,7 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
         **{name: float(content[name]) for name in ("identity_floor", "progress_floor") if name in content},
         null_range=_null_range(content),
         words=tuple(shortened(str(word), 100) for word in content.get("words", ())),
+        expected=parse(content.get("expected", {})),
     )
 
 
