@@ -48,7 +48,7 @@ class Amounts:
     styles: int = 4000
 
 
-LARGE = Amounts(samples=24, inverted=6, refined=1, steps=12, edited=4, pieces=3, pushed=2, styles=2000)
+LARGE = Amounts(samples=16, inverted=4, refined=1, steps=8, edited=3, pieces=1, pushed=2, styles=2000)
 """Of generators above 256 pixels: a few minutes on two cores."""
 _LARGE_FROM = 512
 _CROWD, _CROWDS = 8, 1
