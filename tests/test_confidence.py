@@ -156,7 +156,9 @@ def test_strict_refuses_doubtful_sentences(here: Path, capsys: pytest.CaptureFix
 
 def test_a_pack_lists_what_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "words", "toy"]) == 0
-    assert set(capsys.readouterr().out.splitlines()) == {case.prompt for case in CASES}
+    poor = {"with big eyes", "with small eyes", "with a wide nose", "with a narrow nose"}
+    single = {case.prompt for case in CASES if len(case.targets) == 1}
+    assert set(capsys.readouterr().out.splitlines()) == single - poor
     assert main(["models", "words", "ffhq"]) == 4
 
 

@@ -84,7 +84,7 @@ def test_doubts_after_an_edit() -> None:
     (elsewhere,) = said(Scores(0.7, 0.3, 0.95), TOP)
     assert "of the change is elsewhere than at the mouth" in elsewhere
     (nothing,) = said(Scores(0.0, 0.01, 1.0), MOUTH)
-    assert nothing.startswith('no progress toward "with lipstick" (0.01): try the face may')
+    assert nothing.startswith('no progress toward "with lipstick" (0.01): the face may show it')
     (all_of_it,) = said(Scores(0.0, 0.01, 0.1), TOP, faces=2)
     assert all_of_it.startswith("face 2: hardly the same person")
     assert all_of_it.count("try") == 1

@@ -144,13 +144,13 @@ def after_edit(
                 lost.append(
                     f"{1 - inside:.0%} of the change is elsewhere than at the {' and '.join(sorted(parts))}"
                 )
-        hint = "a smaller alpha, fewer channels (a higher beta), or auto"
+        hint = "try a smaller alpha, fewer channels (a higher beta), or auto"
         if scores.progress is not None and scores.progress < pack.progress_floor:
-            hint = hint if lost else "the face may show it already; else a larger alpha, or other words"
-            lost.append(f'no progress toward "{shortened(edit.target, 60)}" ({scores.progress:.2f})')
+            hint = hint if lost else "the face may show it already; else try a larger alpha, or other words"
+            lost.append(f'no progress toward "{shortened(edit.target, 60)}" ({max(scores.progress, 0):.2f})')
         if lost:
             face = f"face {number}: " if len(measured) > 1 else ""
-            return [f"{face}{'; '.join(lost)}: try {hint}"]
+            return [f"{face}{'; '.join(lost)}: {hint}"]
     return []
 
 
