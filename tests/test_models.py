@@ -1105,3 +1105,46 @@ def test_receipts_say_where_weights_come_from(here: Path, server, published: Pat
     assert found["encoder"].url.endswith("/e4e.pt")
     receipt = next((store.home() / "weights").glob("e4e-*.json"))
     assert json.loads(receipt.read_text())["format"] == store.RECEIPT
+
+
+# The check after the first pull
+
+
+def test_a_new_pack_is_checked_once(
+    here: Path, server, published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from styleclip_cli.check.report import Check, Report
+
+    failed = Check("samples are faces", "failed", told="none", probably="the generator", hint="verify")
+    checked: list[str] = []
+
+    def check_pack(name: str, **_: object) -> Report:
+        checked.append(name)
+        return Report(name, (failed,), 0, {}, None)
+
+    monkeypatch.setattr("styleclip_cli.check.run.check_pack", check_pack)
+    define(server, published, expected={"faces": 0.5})
+    assert main(["models", "pull", "tiny"]) == 0, "it is installed all the same"
+    err = capsys.readouterr().err
+    assert "FAILED samples are faces: none" in err
+    assert "warning: edits with tiny may be wrong" in err
+    assert main(["models", "pull", "tiny", "-q"]) == 0
+    assert checked == ["tiny"]
+    assert main(["models", "remove", "tiny", "-q"]) == 0
+    define(server, published, expected={"faces": 0.5})
+    assert main(["models", "pull", "tiny", "--no-check", "-q"]) == 0
+    assert checked == ["tiny"]
+
+
+def test_the_check_of_a_new_pack_can_be_left_out(
+    here: Path, server, published: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from styleclip_cli.machine.interrupt import Stopped
+
+    def check_pack(name: str, **_: object) -> None:
+        raise Stopped(2)
+
+    monkeypatch.setattr("styleclip_cli.check.run.check_pack", check_pack)
+    define(server, published, expected={"faces": 0.5})
+    assert main(["models", "pull", "tiny"]) == 0
+    assert "styleclip models check tiny does it later" in capsys.readouterr().err

@@ -135,6 +135,7 @@ def download(
         WeightsError: If the licence restricts the use, and nobody accepted it; or edits cannot be made.
     """
     from styleclip_cli.weights import install, packs
+    from styleclip_cli.weights.expected import Expected
 
     damaged = install.drop_damaged(pack)
     for part in damaged:
@@ -155,7 +156,7 @@ def download(
     missing = pack.missing_with(optional)
     if not problems and missing:  # another process removed it meanwhile
         raise WeightsError(f"{pack.name}: its {', '.join(missing)} went missing", "pull it again")
-    if pack.usable and first and check:
+    if pack.usable and first and check and pack.expected != Expected():
         _check(pack, reporter)
     if not problems:
         reporter.note(f"{pack.name} is installed")
