@@ -157,3 +157,42 @@ def test_python_has_the_same_warnings(here: Path) -> None:
     engine = Engine("toy", device="cpu")
     result = engine.edit_photo("p.png", engine.direction("with blue lipstick"), 4.0)
     assert any("elsewhere" in warning for warning in result.warnings)
+
+
+def test_numbered_faces_never_replace_a_photo_or_a_result(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = (here / "p.png").read_bytes()
+    command = ["edit", "p.png", "-p", "smiling", "--overwrite", "-o", "o.png", "--preview"]
+    assert main([*command, "p.png"]) == 5
+    assert "is an input" in capsys.readouterr().err
+    assert (here / "p.png").read_bytes() == before
+    assert main([*command, "o.png"]) == 5
+    assert "is to be a result, too" in capsys.readouterr().err
+    assert main([*command, "f.png", "--no-align"]) == 2
+    assert main(["edit", "seed:1", "-p", "smiling", "-o", "o.png", "--preview", "f.png"]) == 2
+    assert "in photos only" in capsys.readouterr().err
+    again = ["edit", "p.png", "-p", "smiling", "-o", "out/", "--preview", "f/", "--skip-existing", "-q"]
+    assert main(again) == 0
+    (here / "out" / "p_smiling.png").unlink()
+    assert main(again) == 0, "a preview that was left does not stop a batch that is resumed"
+
+
+def test_many_doubted_sentences_are_one_recipe(here: Path) -> None:
+    prompts = [word for n in range(22) for word in ("-p", f"zorgon blarp{n}")]
+    assert main(["edit", "seed:1", *prompts, "-o", "o.png", "-q"]) == 0
+    assert len(read_metadata(here / "o.png")["warnings"]) == 20
+
+
+def test_rows_of_a_manifest_have_a_strength_each_for_all(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f"seed:{n},{'smiling' if n < 10 else 'with a hat'}" for n in range(12)]
+    (here / "rows.csv").write_text("input,prompt\n" + "\n".join(rows))
+    alphas = []
+    for shard in ("0/1", "1/2"):
+        command = ["edit", "--manifest", "rows.csv", "--auto", "--same", "--json", "--shard", shard]
+        assert main([*command, "--out", f"{shard[0]}{shard[2]}/"]) == 0
+        records = map(json.loads, capsys.readouterr().out.splitlines())
+        alphas.append({record["prompt"]: record["alpha"] for record in records})
+    assert alphas[0] == alphas[1]

@@ -654,6 +654,7 @@ def test_json_takes_the_place_of_the_table(pack: Path, capsys: pytest.CaptureFix
     for more in (["--ghosts", "1"], ["--split", "test"], ["--method", "all"]):
         assert main([*command, *more]) == 2
     assert main(["evaluate", "--plot", "a.png"]) == 2, "of which faces?"
+    assert main(["evaluate", "--target", "0"]) == 2
 
 
 def test_optimization_and_mappers_are_measured_too(pack: Path) -> None:

@@ -1148,3 +1148,25 @@ def test_the_check_of_a_new_pack_can_be_left_out(
     define(server, published, expected={"faces": 0.5})
     assert main(["models", "pull", "tiny"]) == 0
     assert "styleclip models check tiny does it later" in capsys.readouterr().err
+
+
+def test_a_folder_with_a_pack_is_found_again_after_it_was_pulled(
+    here: Path, server, published: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = here / "some where"
+    folder.mkdir()
+    described = define(server, published, "other")
+    described.rename(folder / "pack.toml")
+    monkeypatch.setattr("styleclip_cli.cli.packs.at_terminal", lambda: True)
+    monkeypatch.setattr("typer.prompt", lambda *_, **__: "y")
+    assert packs.how_to_get(packs.find_pack(str(folder))).startswith(f"styleclip models pull '{folder}' (")
+    assert main([*EDIT, "--quiet", "--models", str(folder)]) == 0
+    assert (here / "o.png").exists()
+
+
+@pytest.mark.parametrize("name", ["floor", "identity_floor", "progress_floor"])
+@pytest.mark.parametrize("value", [2.0, float("nan"), float("inf")])
+def test_bars_of_a_pack_are_cosines(here: Path, server, published: Path, name: str, value: float) -> None:
+    define(server, published, **{name: value})
+    with pytest.raises(WeightsError, match=name):
+        packs.find_pack("tiny")

@@ -19,6 +19,7 @@ from styleclip_cli.errors import BadInputError, one_line
 SCHEMA = "styleclip.recipe/1"
 MAX_BYTES = 2**16
 """Of the JSON; the EXIF data of a JPEG cannot hold more."""
+MAX_WARNINGS = 20
 MAX_ALPHAS = 256
 MAX_EDITS = 32
 MethodName = Literal["global", "optimize", "mapper"]
@@ -90,8 +91,8 @@ def _betas(value: Any) -> tuple[float, ...]:
 
 
 def _warnings(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, (list, tuple)) or len(value) > 20:
-        raise ValueError("must be at most 20 texts")
+    if not isinstance(value, (list, tuple)) or len(value) > MAX_WARNINGS:
+        raise ValueError(f"must be at most {MAX_WARNINGS} texts")
     return tuple(map(_text(1000), value))
 
 

@@ -82,7 +82,7 @@ def _offer(pack: Pack, reporter: Reporter, offline: bool) -> str:
     answer = typer.prompt(question, err=True).strip().lower()
     if answer in ("y", "yes", "d", "download", pack.name):
         download(pack, network(offline), reporter, accept_licence=True, announced=True)
-        return pack.name
+        return pack.address
     if answer in ("t", packs.TOY):
         return packs.TOY
     raise WeightsError("no model pack is chosen", packs.how_to_get(pack))
@@ -178,7 +178,7 @@ def _check(pack: Pack, reporter: Reporter) -> None:
 
     reporter.note(f"checking what {pack.name} does on this machine, a few minutes; Ctrl-C leaves that out")
     try:
-        found = check_pack(pack.name, progress=reporter.progress)
+        found = check_pack(pack.address, progress=reporter.progress)
     except (Stopped, KeyboardInterrupt):
         reporter.note(f"not checked; styleclip models check {pack.name} does it later")
         return
@@ -222,7 +222,7 @@ def _again(pack: Pack) -> Pack:
     """The pack as it is now."""
     from styleclip_cli.weights import packs
 
-    return packs.find_pack(str(pack.folder) if pack.path.name == packs.PACK_FILE else pack.name)
+    return packs.find_pack(pack.address)
 
 
 def describe(entries: list[Entry]) -> str:

@@ -19,7 +19,7 @@ from styleclip_cli.job.doubts import after_edit, confidence_of, doubts, unlike
 from styleclip_cli.job.result import EditResult, FaceResult
 from styleclip_cli.photo.portrait import AlignedCrop, put_back, shown
 from styleclip_cli.pictures.sheets import contact_sheet, grid
-from styleclip_cli.recipe import SAVED, WORDS, Recipe, Step
+from styleclip_cli.recipe import MAX_WARNINGS, SAVED, WORDS, Recipe, Step
 from styleclip_cli.save import picture_of, to_image
 
 if TYPE_CHECKING:
@@ -246,7 +246,7 @@ def _recipe(one: WorkItem, tools: Tools) -> Recipe:
     if method == WORDS["global"]:
         entries["relevance"] = engine.relevance_mode
     entries |= {**edit.entries(), "identity": request.keep_identity}
-    entries["warnings"] = tuple([*doubts(one.edits, engine.pack), *one.doubts]) or None
+    entries["warnings"] = tuple([*doubts(one.edits, engine.pack), *one.doubts][:MAX_WARNINGS]) or None
     if request.method == "optimize":
         entries |= {"official": request.optimize.official or None, "free": request.optimize.free or None}
     if one.request.method == "mapper" and one.request.steps[0].mapper is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from contextlib import suppress
+from dataclasses import astuple
 from typing import TYPE_CHECKING, Any
 
 from styleclip_cli.errors import OutputError
@@ -38,7 +39,10 @@ class Pace:
         self._count = len(plan.work)
         photos = any(one.item.seed is None and one.item.row is None for one in plan.work)
         images = max(1, len(request.alphas)) * len(request.betas)
-        method = f"{request.method}{' auto' if request.auto else ''} {images}"
+        asked = (request.auto, request.face == "all", images, len(request.steps))
+        method = f"{request.method} {asked}"
+        if request.method == "optimize":
+            method += f" {astuple(request.optimize)}"
         self._fixed = f"{engine.fingerprint[:12]} {engine.device} {method}"
         self._encoder = f"{self._fixed} {'encoder' if photos else 'latent'}"
         self._key = self._encoder
@@ -80,8 +84,9 @@ class Pace:
         count = len(self._took)
         self._note(self._took[0] if count == 1 else (time.monotonic() - self._began) / count)
         with suppress(OutputError, OSError), atomic(cache_dir() / FILE) as part:
-            latest = list({**_read(), **self._known}.items())[-_MOST:]
-            part.write_text(json.dumps(dict(latest), indent=1), encoding="utf-8")
+            kept = {key: value for key, value in _read().items() if key not in (self._key, self._encoder)}
+            kept |= {key: self._known[key] for key in (self._encoder, self._key) if key in self._known}
+            part.write_text(json.dumps(dict(list(kept.items())[-_MOST:]), indent=1), encoding="utf-8")
 
     def _note(self, seconds: float) -> None:
         """Note what one input took, and how much of that was not its inversion."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from styleclip_cli.errors import UsageError
+from styleclip_cli.errors import OutputError, UsageError
 from styleclip_cli.job.gallery import Gallery
 from styleclip_cli.job.inputs import Item, expand, scratch
 from styleclip_cli.job.manifest import Row, read_manifest
@@ -140,11 +140,11 @@ def plan(request: EditRequest) -> Plan:
     if request.skip_existing:
         remarks.append(f"{len(skipped)} of {len(work)} results are there already")
     work = [one for one in work if one not in skipped]
-    boxes = _boxes(request, [one.item for one in work])
+    boxes = _boxes(request, [one.item for one in work], items, [*paths, *beside, *latents])
     film = None
     if request.method == "optimize":
         film = plan_film(request, [one.path for one in work if one.path is not None], replaced)
-    first = pairs[:CHOSEN_ON] if request.same else ()
+    first = _first(pairs) if request.same else ()
     return Plan(request, work, skipped, gallery, film, remarks, reference, boxes, first)
 
 
@@ -165,29 +165,55 @@ def _reference(request: EditRequest) -> Item | None:
     return items[0]
 
 
-def _boxes(request: EditRequest, items: Sequence[Item]) -> dict[str, Path]:
-    """Paths of the photos with numbered faces; the path of the preview is checked with them.
+def _boxes(
+    request: EditRequest, work: Sequence[Item], items: Sequence[Item], taken: Sequence[Path]
+) -> dict[str, Path]:
+    """Paths of the photos with numbered faces; the path of a preview is checked with them.
+
+    Args:
+        request: The request.
+        work: The inputs that are worked on.
+        items: All inputs, which are never written over.
+        taken: Other files that will be written.
 
     Raises:
-        UsageError: If several photos would be one file.
+        UsageError: If there is no photo to number faces in, or several photos would be one file.
         OutputError: If one cannot be written.
     """
     if request.preview is not None:
         check_picture(request.preview)
-    found = {}
-    if request.boxes is not None and is_file_name(request.boxes):
+        check_beside([request.preview], items, overwrite=request.overwrite, again=False)
+    if request.boxes is None:
+        return {}
+    photos = [item for item in work if item.seed is None and item.row is None and not item.average]
+    if work and not photos:
+        raise UsageError("faces are numbered in photos only", "leave out --preview, or --faces")
+    if not request.align:
+        raise UsageError("with --no-align no faces are looked for", "leave out --preview, or --faces")
+    if is_file_name(request.boxes):
         check_picture(request.boxes)
-        if len(items) > 1:
+        if len(photos) > 1:
             raise UsageError(
-                f"--preview {request.boxes} shows one photo, not {len(items)}", "--preview FOLDER/"
+                f"--preview {request.boxes} shows one photo, not {len(photos)}", "--preview FOLDER/"
             )
-        found = {item.name: request.boxes for item in items}
-    elif request.boxes is not None:
-        stems = distinct(f"{item.stem}_faces" for item in items)
-        found = {item.name: request.boxes / f"{stem}.png" for item, stem in zip(items, stems, strict=True)}
-    preview = [] if request.preview is None else [request.preview]
-    check_outputs([*preview, *found.values()], overwrite=request.overwrite)
+        found = {item.name: request.boxes for item in photos}
+    else:
+        stems = distinct(f"{item.stem}_faces" for item in photos)
+        found = {item.name: request.boxes / f"{stem}.png" for item, stem in zip(photos, stems, strict=True)}
+    again = request.overwrite or request.skip_existing
+    check_beside(found.values(), items, overwrite=again, again=False)
+    for path in found.values():
+        if path in taken:
+            raise OutputError(f"{path}: is to be a result, too", "another name for --preview")
     return found
+
+
+def _first(pairs: Sequence[Planned]) -> list[Planned]:
+    """The first inputs of each edit."""
+    found: dict[object, list[Planned]] = {}
+    for one in pairs:
+        found.setdefault(one.request.steps, []).append(one)
+    return [one for some in found.values() for one in some[:CHOSEN_ON]]
 
 
 def _rows(request: EditRequest) -> list[Row]:

@@ -6,6 +6,7 @@ from collections.abc import Generator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from styleclip_cli.errors import UsageError
 from styleclip_cli.job import inverting, stages
 from styleclip_cli.job.edits import EditMaker, RequestedEdits
 from styleclip_cli.job.overlap import Stages, overlapped
@@ -18,6 +19,7 @@ from styleclip_cli.job.watching import Watcher
 from styleclip_cli.machine.interrupt import Interruptible
 from styleclip_cli.machine.progress import Tell, unheard
 from styleclip_cli.machine.shards import processes
+from styleclip_cli.photo.align import OF_FACES
 from styleclip_cli.synthesize import fitting
 
 if TYPE_CHECKING:
@@ -76,9 +78,11 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
         interrupted, or after the first failure with `fail_fast`, have none.
 
     Raises:
-        UsageError: If the generator has no such layers.
+        UsageError: If the generator has no such layers, or draws no faces that could be numbered.
     """
     request, stop, watcher = plan.request, Interruptible(), None
+    if plan.boxes and engine.pack.alignment not in OF_FACES:
+        raise UsageError(f"{engine.pack.name} has no faces to number", "leave out --preview, or --faces")
     if request.method == "optimize" and edits is None:
         watcher = Watcher(engine.progress, tell, stop, plan.film)
     steps, noise = request.inversion_steps, request.noise or None

@@ -37,6 +37,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ ESSENTIAL = ("generator", "clip")
 
 TOY = "toy"
 USUAL = "ffhq"
+_FLOORS = ("floor", "identity_floor", "progress_floor")
 _PUBLISHED = Path(__file__).parent / "published"
 _TOY_FOLDER = Path(__file__).parent.parent / "toyworld" / "pack"
 
@@ -149,6 +151,11 @@ class Pack:
     null_range: tuple[float, float] | None = None
     words: tuple[str, ...] = ()
     expected: Expected = field(default_factory=Expected)
+
+    @property
+    def address(self) -> str:
+        """What it is found by again: its name, or its folder."""
+        return str(self.folder) if self.path.name == PACK_FILE and self.folder != _TOY_FOLDER else self.name
 
     @property
     def folder(self) -> Path:
@@ -247,7 +254,8 @@ class Pack:
 
     def how_to_pull(self, part: str) -> str:
         """The command that installs a part."""
-        return f"styleclip models pull {self.name}" + (f" --with {part}" if part in OPTIONAL else "")
+        chosen = f" --with {part}" if part in OPTIONAL else ""
+        return f"styleclip models pull {shlex.quote(self.address)}{chosen}"
 
     def _file(self, part: str) -> PackFile:
         entry = self.entries.get(part)
@@ -379,7 +387,8 @@ def download_size(pack: Pack, optional: Collection[str] = ()) -> str:
 
 def how_to_get(pack: Pack) -> str:
     """What to do about a pack that is not installed: the command, what it fetches, and its licence."""
-    command = f"styleclip models pull {pack.name}{' --accept-licence' if pack.restricted else ''}"
+    accepted = " --accept-licence" if pack.restricted else ""
+    command = f"styleclip models pull {shlex.quote(pack.address)}{accepted}"
     licence = "; non-commercial use only" if pack.restricted else ""
     return f"{command} ({download_size(pack)}{licence}), or --models {TOY} (drawn faces, built in)"
 
@@ -450,12 +459,18 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
         defaults=dict(content.get("defaults", {})),
         quality=dict(content.get("quality", {})),
         subject=checked.said(content, "subject") if "subject" in content else "",
-        floor=float(content["floor"]) if "floor" in content else None,
-        **{name: float(content[name]) for name in ("identity_floor", "progress_floor") if name in content},
+        **{name: _cosine(content, name) for name in _FLOORS if name in content},
         null_range=_null_range(content),
         words=tuple(shortened(str(word), 100) for word in content.get("words", ())),
         expected=parse(content.get("expected", {})),
     )
+
+
+def _cosine(content: Mapping[str, Any], name: str) -> float:
+    value = float(content[name])
+    if not -1 <= value <= 1:
+        raise ValueError(f"{name} {value:g}")
+    return value
 
 
 def _null_range(content: Mapping[str, Any]) -> tuple[float, float] | None:
