@@ -114,7 +114,7 @@ class PackOptions:
 
 def asked(*given: object) -> bool:
     """Whether any of the options is given that mean an evaluation without known truth."""
-    return any(one not in (None, False, [], ()) for one in given)
+    return any(one is not None and one is not False and one not in ([], ()) for one in given)
 
 
 def evaluate_pack(wanted: PackOptions, reporter: Reporter) -> dict[str, Any]:
