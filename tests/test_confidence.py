@@ -86,7 +86,11 @@ def test_what_means_nothing_is_doubted_and_what_is_known_is_not(toy: Engine) -> 
     assert len(doubted) >= 0.95 * len(MEANINGLESS), set(MEANINGLESS) - set(doubted)
     assert not [text for text in KNOWN if sure(toy, text) < UNSURE]
     unsure = {case.prompt for case in CASES if sure(toy, case.prompt, case.neutral) < UNSURE}
-    assert unsure == {"with a wide nose", "with a narrow nose"}  # and it cannot make them: docs/toyworld.md
+    assert unsure == {
+        "with a wide nose",
+        "with a narrow nose",
+        "with a wide mouth",
+    }  # and it cannot make them: docs/toyworld.md
 
 
 def sure(engine: Engine, prompt: str, neutral: str = "face") -> float:
@@ -156,7 +160,7 @@ def test_strict_refuses_doubtful_sentences(here: Path, capsys: pytest.CaptureFix
 
 def test_a_pack_lists_what_it_knows(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "words", "toy"]) == 0
-    poor = {"with big eyes", "with small eyes", "with a wide nose", "with a narrow nose"}
+    poor = {"with big eyes", "with small eyes", "with a wide nose", "with a narrow nose", "with a wide mouth"}
     single = {case.prompt for case in CASES if len(case.targets) == 1}
     assert set(capsys.readouterr().out.splitlines()) == single - poor
     assert main(["models", "words", "ffhq"]) == 4

@@ -21,7 +21,7 @@ _WORDS = {
     "eyes": "eyes? \\w*glasses eyebrows? brows? eyelash\\w* lashes mascara eyeshadow",
     "chin": "\\w*beard\\w* m(?:o)?ustache stubble goatee \\w*shaven shaved chin",
     "hair": "\\w*hair\\w* bald bangs fringe curls afro mohawk ponytail hats? caps?",
-    "face": "face skin makeup make-up freckles wrinkles \\w+-skinned",
+    "face": "skin makeup make-up freckles wrinkles \\w+-skinned",
 }
 _PATTERNS = {part: re.compile(rf"\b(?:{'|'.join(words.split())})\b") for part, words in _WORDS.items()}
 _JAW, _BROWS, _NOSE, _EYES, _MOUTH = (
@@ -34,7 +34,7 @@ _GROWN = 0.12
 def parts_of(sentence: str) -> set[str]:
     """Parts of a face that a sentence names: mouth, eyes, chin, hair, face; empty if none is known."""
     found = {part for part, pattern in _PATTERNS.items() if pattern.search(sentence.lower())}
-    return found if found == {"face"} else found - {"face"}  # "face with glasses" is about the eyes
+    return found if found == {"face"} else found - {"face"}  # "freckles and glasses" is about the eyes
 
 
 def region(points: Points, quad: Points, parts: Collection[str], size: int) -> Tensor:
