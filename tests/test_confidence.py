@@ -86,11 +86,7 @@ def test_what_means_nothing_is_doubted_and_what_is_known_is_not(toy: Engine) -> 
     assert len(doubted) >= 0.95 * len(MEANINGLESS), set(MEANINGLESS) - set(doubted)
     assert not [text for text in KNOWN if sure(toy, text) < UNSURE]
     unsure = {case.prompt for case in CASES if sure(toy, case.prompt, case.neutral) < UNSURE}
-    assert unsure == {
-        "with a wide nose",
-        "with a narrow nose",
-        "with a wide mouth",
-    }  # and it cannot make them: docs/toyworld.md
+    assert unsure == {"with a wide nose", "with a narrow nose"}  # and it cannot make them: docs/toyworld.md
 
 
 def sure(engine: Engine, prompt: str, neutral: str = "face") -> float:

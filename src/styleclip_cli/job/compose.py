@@ -56,11 +56,12 @@ def _result(one: WorkItem, pictures: Tensor, tools: Tools) -> EditResult:
     """The result of one input: its image and metadata."""
     image, spilled = _picture(one, pictures, tools)
     photo, metadata = one.photo, tools.plan.request.metadata
+    said = doubts(one.edits, tools.engine.pack)
     result = EditResult(
         one.item.name,
         one.path,
         image,
-        recipe=_recipe(one, tools) if metadata else None,
+        recipe=_recipe(one, tools, said) if metadata else None,
         mark=("edited" if photo is not None else "generated") if metadata else None,
         exif=photo.exif if photo is not None else None,
         latents=[face for strengths in one.edited for face in strengths],
@@ -69,7 +70,7 @@ def _result(one: WorkItem, pictures: Tensor, tools: Tools) -> EditResult:
         prompt=one.edits[0].target,
         neutral=one.edits[0].neutral or None,
         confidence=confidence_of(one.edits),
-        edit_warnings=doubts(one.edits, tools.engine.pack),
+        edit_warnings=said,
         summary=_summary(one),
         warnings=[*one.warnings, *one.doubts, *([SPILL] if spilled else [])],
     )
@@ -238,7 +239,7 @@ def corners_of(portrait: AlignedCrop) -> list[list[float]]:
     return [[round(float(x), 1) for x in corner] for corner in portrait.quad]
 
 
-def _recipe(one: WorkItem, tools: Tools) -> Recipe:
+def _recipe(one: WorkItem, tools: Tools, said: Sequence[str]) -> Recipe:
     """The recipe that reproduces the image."""
     engine, request, settings = tools.engine, tools.plan.request, tools.inversion
     edit, method, photo = one.edit_of(0), one.request.method_in_recipe, one.photo is not None
@@ -246,7 +247,7 @@ def _recipe(one: WorkItem, tools: Tools) -> Recipe:
     if method == WORDS["global"]:
         entries["relevance"] = engine.relevance_mode
     entries |= {**edit.entries(), "identity": request.keep_identity}
-    entries["warnings"] = tuple([*doubts(one.edits, engine.pack), *one.doubts][:MAX_WARNINGS]) or None
+    entries["warnings"] = tuple([*said, *one.doubts][:MAX_WARNINGS]) or None
     if request.method == "optimize":
         entries |= {"official": request.optimize.official or None, "free": request.optimize.free or None}
     if one.request.method == "mapper" and one.request.steps[0].mapper is not None:
