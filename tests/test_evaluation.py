@@ -307,7 +307,7 @@ def test_judges_are_optional_and_no_part_of_what_a_pack_is(judged_pack: Path) ->
     assert pack.missing_with(["judge_clip"]) == ["judge_clip"]
     with pytest.raises(WeightsError, match=r"judge_clip .* not installed") as caught:
         pack.component("judge_clip")
-    assert caught.value.hint == "styleclip models pull tiny --with judge_clip"
+    assert caught.value.hint == f"styleclip models pull {judged_pack} --with judge_clip"
     assert not Evaluation(Engine(judged_pack)).own_judge
 
 
