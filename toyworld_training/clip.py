@@ -53,7 +53,10 @@ class Tokens:
 
     def __init__(self) -> None:
         phrases = [t.format("face") for t in IMAGENET_TEMPLATES] + captions.vocabulary()
-        ids = sorted({int(i) for row in tokenize(phrases) for i in row if i})
+        self._take(sorted({int(i) for row in tokenize(phrases) for i in row if i}), TEXT_LENGTH)
+
+    def _take(self, ids: list[int], length: int) -> None:
+        self.length = length
         self.ids = torch.tensor([0, *ids])  # 0 is the padding
         self._to_row = torch.full((VOCABULARY,), len(self.ids), dtype=torch.long)
         self._to_row[self.ids] = torch.arange(len(self.ids))
@@ -64,9 +67,9 @@ class Tokens:
         return len(self.ids) + 1
 
     def rows(self, texts: list[str]) -> tuple[Tensor, Tensor]:
-        """Rows [N, TEXT_LENGTH] of the small table, and the place of each text's end, [N]."""
+        """Rows [N, length] of the small table, and the place of each text's end, [N]."""
         tokens = tokenize(texts)
-        return self._to_row[tokens[:, :TEXT_LENGTH]], tokens.argmax(dim=1).clamp(max=TEXT_LENGTH - 1)
+        return self._to_row[tokens[:, : self.length]], tokens.argmax(dim=1).clamp(max=self.length - 1)
 
 
 def encode_rows(model: nn.Module, rows: Tensor, end: Tensor) -> Tensor:

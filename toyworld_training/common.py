@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
@@ -23,8 +23,13 @@ def cosine(step: int, steps: int, warmup: int = 100) -> float:
 
 
 def half() -> torch.autocast:
-    """Run the layers inside in bfloat16: three times as fast, with channels_last, where the CPU has it."""
-    return torch.autocast("cpu", torch.bfloat16)
+    """Run the layers inside in bfloat16: three times as fast, with channels_last, where the CPU has it.
+
+    Where it has not, bfloat16 takes ten times as long, and the layers run as they are.
+    """
+    return torch.autocast(
+        "cpu", torch.bfloat16, enabled=bool(torch.cpu.get_capabilities().get("avx512_bf16"))
+    )
 
 
 class Average:
@@ -63,6 +68,7 @@ def run(
     save_every: int = 100,
     stage: str = "",
     warmup: int = 100,
+    slow: Mapping[str, float] | None = None,
 ) -> dict[str, Tensor]:
     """Train a module and return its (averaged) state dict.
 
@@ -84,11 +90,22 @@ def run(
         save_every: Steps between checkpoints.
         stage: Appended to the checkpoint's name, for networks trained in stages.
         warmup: Steps in which the learning rate rises.
+        slow: Factors of the learning rate of parameters whose names begin so; 1 for all others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}{stage}.pt"
     parameters = [p for p in module.parameters() if p.requires_grad]
-    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=weight_decay)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for key, p in module.named_parameters():
+        if p.requires_grad:
+            factor = next((f for start, f in (slow or {}).items() if key.startswith(start)), 1.0)
+            groups.setdefault(factor, []).append(p)
+    optimizer = torch.optim.AdamW(
+        [{"params": members, "factor": factor} for factor, members in groups.items()],
+        lr=lr,
+        betas=betas,
+        weight_decay=weight_decay,
+    )
     ema = Average(module, average)
     first = 0
     if path.exists():
@@ -127,7 +144,7 @@ def run(
     module.train()
     for number in range(first, steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * cosine(number, steps, warmup)
+            group["lr"] = lr * group["factor"] * cosine(number, steps, warmup)
         rng = torch.Generator().manual_seed(1_000_003 * number + sum(map(ord, name)))
         losses = step(number, rng)
         optimizer.zero_grad(set_to_none=True)

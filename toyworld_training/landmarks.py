@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from styleclip_cli.nets.landmarks import (
@@ -81,9 +83,22 @@ def train_regressor(
     shots = Shots(folder / "shots", "patches", n)
     shots.draw()
     torch.manual_seed(21)
-    net = channels_last(build_regressor(judge.train(data, folder)))
-    ways = torch.linalg.pinv(net.basis.flatten(1)).T
+    net = build_regressor(judge.train(data, folder))
     held = [patch(HELD_OUT + i) for i in range(256)]
+    return fit_regressor(net, shots, held, folder, steps, batch)
+
+
+def fit_regressor(
+    net: Regressor,
+    shots: Shots,
+    held: Sequence[tuple[Tensor, NDArray[np.float64]]],
+    folder: Path,
+    steps: int,
+    batch: int,
+) -> dict[str, Tensor]:
+    """Train a regressor on patches, measure it on the held-out ones, and return the weights."""
+    channels_last(net)
+    ways = torch.linalg.pinv(net.basis.flatten(1)).T
     images_test = torch.stack([image for image, _ in held])
     truth_test = torch.from_numpy(np.stack([truth for _, truth in held])).float()
 
@@ -146,18 +161,8 @@ def build_regressor(seen: Mapping[str, Tensor]) -> Regressor:
             more than the outline.
     """
     normals = torch.randn(4096, COUNT, generator=torch.Generator().manual_seed(21))
-    points = landmarks(attributes_of_normals(normals, 0.4)).flatten(1)
-    mean = points.mean(dim=0)
-    _, sizes, ways = torch.linalg.svd(points - mean, full_matrices=False)
-    kept = sizes > sizes[0] * 1e-3  # points depend on nine measures only, and linearly
-    net = Regressor(int(kept.sum()))
-    net.mean.copy_(mean.view(POINTS, 2))
-    spread = sizes[kept] / math.sqrt(len(points))
-    net.basis.copy_((spread[:, None] * ways[kept]).view(-1, POINTS, 2))
-    with torch.no_grad():
-        net.head.weight.mul_(0.1)
-        net.head.bias.zero_()
-        net.head.bias[-3] = 1  # the frame is the crop
+    # Points depend on nine measures only, and linearly.
+    net = shaped(landmarks(attributes_of_normals(normals, 0.4)), least=1e-3)
     state = net.state_dict()
     for i in range(1 + len(net.stages)):
         ours = f"stages.{i - 1}.down" if i else "stem"
@@ -169,6 +174,29 @@ def build_regressor(seen: Mapping[str, Tensor]) -> Regressor:
         if i:  # what is new says little at first
             state[f"stages.{i - 1}.more.1.weight"] = torch.full_like(seen[f"{norm}.weight"], 0.2)
     net.load_state_dict(state)
+    return net
+
+
+def shaped(points: Tensor, least: float, **sizes: Any) -> Regressor:
+    """A regressor of the ways in which points vary, whose first answer is the mean face.
+
+    Args:
+        points: Of many faces, in their frames, shape [N, 68, 2].
+        least: Ways that vary by less than this share of the largest are left out.
+        sizes: Of `nets.landmarks.Regressor`.
+    """
+    rows = points.flatten(1)
+    mean = rows.mean(dim=0)
+    _, spreads, ways = torch.linalg.svd(rows - mean, full_matrices=False)
+    kept = spreads > spreads[0] * least
+    net = Regressor(int(kept.sum()), **sizes)
+    net.mean.copy_(mean.view(POINTS, 2))
+    spread = spreads[kept] / math.sqrt(len(rows))
+    net.basis.copy_((spread[:, None] * ways[kept]).view(-1, POINTS, 2))
+    with torch.no_grad():
+        net.head.weight.mul_(0.1)
+        net.head.bias.zero_()
+        net.head.bias[-3] = 1  # the frame is the crop
     return net
 
 
@@ -197,11 +225,22 @@ def train_finder(
     """Train on whole photos, moved and scaled, and return the weights; the pairs are not used."""
     shots = Shots(folder / "shots", "photos", n)
     shots.draw()
+    held = [photo(HELD_OUT + i) for i in range(96)]
+    return fit_finder(shots, held, folder, steps, batch)
+
+
+def fit_finder(
+    shots: Shots,
+    held: Sequence[tuple[Tensor, NDArray[np.float64]]],
+    folder: Path,
+    steps: int,
+    batch: int,
+) -> dict[str, Tensor]:
+    """Train a finder on photos, measure it on the held-out ones, and return the weights."""
     torch.manual_seed(22)
     net = channels_last(Finder())
     first = torch.tensor([-4.0, 0, 0, 0, 0, 0])  # hardly any cell has a face
     net.head.bias = nn.Parameter(first)
-    held = [photo(HELD_OUT + i) for i in range(96)]
     images_test = torch.stack([image for image, _ in held])
     truth_test = torch.from_numpy(np.stack([truth for _, truth in held])).float()
 

@@ -6,7 +6,9 @@ Drawn once and kept on disk, each from the scene whose seed is its number.
 from __future__ import annotations
 
 import math
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from styleclip_cli.nets.landmarks import DETAIL, FINDER_SIDE, POINTS
-from styleclip_cli.toyworld.scenes import Scene, draw, make_scene, square
+from styleclip_cli.toyworld import scenes as toy_scenes
+from styleclip_cli.toyworld.scenes import square
 
 PATCH_SIDE = 192
 _PATCH_MARGIN = PATCH_SIDE / DETAIL  # in frames; crops are taken anywhere inside
@@ -51,13 +54,13 @@ def similarity_of(corners: Tensor) -> Tensor:
     return torch.cat([corners.mean(dim=1), (corners[:, 3] - corners[:, 0]) / 2], dim=1)
 
 
-def photo(number: int) -> tuple[Tensor, NDArray[np.float64]]:
+def photo(number: int, scenes: Any = toy_scenes) -> tuple[Tensor, NDArray[np.float64]]:
     """A photo as a finder sees it, [3, 320, 320], and its faces' similarities, [4, 4], NaN where fewer."""
     rng = np.random.default_rng((number, 1))
-    scene = make_scene(number, count=0) if rng.random() < _EMPTY else make_scene(number)
+    scene = scenes.make_scene(number, count=0) if rng.random() < _EMPTY else scenes.make_scene(number)
     factor = FINDER_SIDE / max(scene.width, scene.height)
     scene = scene.scaled(factor) if factor < 1 else scene
-    image = draw(scene)
+    image = scenes.draw(scene)
     if factor > 1:
         image = F.interpolate(image[None], scale_factor=factor, mode="bilinear", align_corners=False)[0]
         image = image[:, :FINDER_SIDE, :FINDER_SIDE]
@@ -69,7 +72,7 @@ def photo(number: int) -> tuple[Tensor, NDArray[np.float64]]:
     return whole, truth
 
 
-def patch(number: int) -> tuple[Tensor, NDArray[np.float64]]:
+def patch(number: int, scenes: Any = toy_scenes) -> tuple[Tensor, NDArray[np.float64]]:
     """Surroundings of a face, upright, and its truth.
 
     Returns:
@@ -77,7 +80,7 @@ def patch(number: int) -> tuple[Tensor, NDArray[np.float64]]:
         4 corners of the frame, [72, 2], pixels, NaN if there is no face.
     """
     rng = np.random.default_rng((number, 2))
-    scene = make_scene(number)
+    scene = scenes.make_scene(number)
     truth = np.full((POINTS + 4, 2), np.nan)
     if rng.random() < _EMPTY:
         corners = _elsewhere(scene, rng)
@@ -91,7 +94,7 @@ def patch(number: int) -> tuple[Tensor, NDArray[np.float64]]:
     steps = (torch.arange(side) + 0.5) / side * 2 - 1
     b, a = torch.meshgrid(steps, steps, indexing="ij")
     where = torch.stack([x + a * u - b * v, y + a * v + b * u], dim=-1)
-    image = draw(scene, where)
+    image = scenes.draw(scene, where)
     size = torch.tensor([scene.width, scene.height])
     image = image * ((where > 0) & (where < size)).all(dim=-1)
     if side != PATCH_SIDE:
@@ -105,7 +108,7 @@ def _similarity(corners: NDArray[np.float64]) -> NDArray[np.float64]:
     return similarity_of(torch.from_numpy(corners)[None])[0].numpy()
 
 
-def _elsewhere(scene: Scene, rng: np.random.Generator) -> NDArray[np.float64]:
+def _elsewhere(scene: Any, rng: np.random.Generator) -> NDArray[np.float64]:
     """Corners of a patch around no face: far from all of them, or of quite another size."""
     while True:
         side = math.exp(rng.uniform(math.log(30), math.log(max(60, scene.width))))
@@ -119,8 +122,8 @@ def _elsewhere(scene: Scene, rng: np.random.Generator) -> NDArray[np.float64]:
 class Shots:
     """Pictures on disk: `images` [N, 3, S, S] uint8 and what is in them, `truth` [N, K, 2 or 4] float32."""
 
-    def __init__(self, folder: Path, what: str, n: int) -> None:
-        self.make = {"photos": photo, "patches": patch}[what]
+    def __init__(self, folder: Path, what: str, n: int, scenes: Any = toy_scenes) -> None:
+        self.make = partial({"photos": photo, "patches": patch}[what], scenes=scenes)
         side = {"photos": FINDER_SIDE, "patches": PATCH_SIDE}[what]
         shape = {"photos": (_MOST, 4), "patches": (POINTS + 4, 2)}[what]
         folder.mkdir(parents=True, exist_ok=True)

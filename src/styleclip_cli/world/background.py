@@ -11,7 +11,7 @@ from torch import Tensor
 from styleclip_cli.world.canvas import Canvas, along, mix, ramp, rgb
 
 _DISCS = 8
-_COARSE = 3  # pixels for each that is computed: nothing here is sharp
+_COARSE = 4  # pixels for each that is computed: nothing here is sharp
 
 
 def background(c: Canvas, a: dict[str, Tensor]) -> Tensor:

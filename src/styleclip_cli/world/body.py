@@ -36,40 +36,55 @@ def cloth_colour(a: dict[str, Tensor]) -> Tensor:
 def paint_body(faces: Faces) -> None:
     """Neck and clothes."""
     x, y = faces.at(-0.22)
-    f = faces.where(y > 0.25)
-    if f is None:
-        return
+    f = faces.where((y > 0.25) & (y < 1.2) & (x.abs() < 0.66))
+    if f is not None:
+        _neck(f)
+    f = faces.where(y > 0.70)
+    if f is not None:
+        _clothes(f)
+
+
+def _half(f: Faces) -> Tensor:
+    """Half width of the neck."""
+    return 0.300 + 0.075 * f.m.man - 0.070 * f.m.child + 0.03 * (f.a["cheeks"] - 0.5)
+
+
+def _in_shadow(f: Faces, colour: Tensor) -> Tensor:
+    """A colour below the head, whose shadow falls on it; this changes slowly."""
+    coarse = f.halved() or f
+    r = outline(f.m, coarse.x + f.light.x * 0.07, coarse.y - 0.12)
+    shadow = f.stretched(0.50 * ramp(r, 1.14, 0.80) * ramp(coarse.at(-0.22)[1], 0.2, 0.6))
+    return colour * (1 - shadow * rgb(shadow, 0.90, 1.02, 1.08))
+
+
+def _neck(f: Faces) -> None:
+    m, c = f.m, f.canvas
     x, y = f.at(-0.22)
-    m, c = f.m, f.canvas
-    half = (0.280 + 0.070 * m.man - 0.075 * m.child + 0.03 * (f.a["cheeks"] - 0.5)).expand_as(x)
-    body = torch.maximum(_neck(f, x, y, half), _clothes(f, x, y, half))
-    # The head's shadow falls on all of it.
-    away = f.light.x
-    r = outline(m, f.x + away * 0.07, f.y - 0.12)
-    shadow = ramp(r, 1.14, 0.80) * body
-    c.shade(1 - 0.50 * shadow * ramp(y, 0.2, 0.6) * rgb(x, 0.90, 1.02, 1.08))
-
-
-def _neck(f: Faces, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
-    """Paints it, and returns where it is."""
-    m, c = f.m, f.canvas
-    width = half + 0.10 * ramp(y, 0.70, 1.05) ** 2 + 0.5 * ramp(y, 0.98, 1.5)
+    half = _half(f)
+    width = (
+        half
+        - 0.018 * blob(y - 0.74, x * 0, 0.14, 1.0)
+        + 0.16 * ramp(y, 0.66, 1.06) ** 2
+        + 0.5 * ramp(y, 0.98, 1.5)
+    )
     u = x / width
     cords = blob(x.abs() - 0.13 + 0.18 * (y - 0.8), y - 0.95, 0.05, 0.25)
     apple = blob(x, y - 0.93, 0.05, 0.06) * m.man
+    # The two muscles that run from behind the ears to the pit between the collarbones, and the pit.
+    cords = cords * 1.6 - 1.2 * blob(x, y - 1.02, 0.045, 0.06)
     n = Normal(u, torch.zeros_like(u), torch.sqrt((1 - u * u).clamp(min=0.04)))
     colour = f.light.lit(f.skin * rgb(x, 0.985, 0.95, 0.94), n, 0.35, 0.30)
     pores = c.noise("pores", x * 0.6, y * 0.6, 2) * c.detail(0.011)
     rings = torch.exp(-(((y - 0.93 - 0.25 * x * x) / 0.012) ** 2)) * (0.05 + 0.16 * m.old)
     colour = colour * (1 + 0.05 * cords + 0.07 * apple - rings + 0.012 * pores)
     mask = c.inside((u.abs() - 1) * half * 0.9) * ramp(y, 0.26, 0.34)
-    c.paint(colour.clamp(0, 1), mask, Part.NECK)
-    return mask
+    c.paint(_in_shadow(f, colour).clamp(0, 1), mask, Part.NECK)
 
 
-def _clothes(f: Faces, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
-    """Paints them, and returns where they are."""
+def _clothes(f: Faces) -> None:
     a, m, c = f.a, f.m, f.canvas
+    x, y = f.at(-0.22)
+    half = _half(f)
     ax = x.abs()
     out = (ax - half).clamp(min=0)
     slope = 0.36 + 0.12 * m.child - 0.05 * m.man
@@ -88,12 +103,13 @@ def _clothes(f: Faces, x: Tensor, y: Tensor, half: Tensor) -> Tensor:
     colour = f.light.lit(cloth_colour(a), n, 0.30, 0.32)
     colour = colour * (1 + 0.075 * folds + 0.025 * weave)
     colour = colour * (1 - 0.20 * torch.exp(-((neckline / 0.05) ** 2)) * (1 - shirt))
+    colour = _in_shadow(f, colour)
     mask = c.inside(cloth)
     c.paint(colour.clamp(0, 1), mask, Part.CLOTHES)
     seam = torch.exp(-(((neckline - 0.032) / 0.006) ** 2)) * (1 - shirt) * mask
     c.shade(1 - 0.30 * seam)
-    _collar(f, x, y, half, colour, shirt, mask)
-    return mask
+    if bool((shirt > 0).any()):
+        _collar(f, x, y, half, colour, shirt, mask)
 
 
 def _collar(
@@ -116,9 +132,14 @@ def _collar(
 def paint_ears(faces: Faces) -> None:
     """Ears, behind the head's border."""
     px, py = faces.at(-0.06)
-    f = faces.where((px.abs() < 0.85) & (py > -0.4) & (py < 0.5))
-    if f is None:
-        return
+    high = (px.abs() < 0.85) & (py > -0.32) & (py < 0.36)
+    for inside in (high & (px < -0.36), high & (px > 0.36)):
+        f = faces.where(inside)
+        if f is not None:
+            _ear(f)
+
+
+def _ear(f: Faces) -> None:
     m, c = f.m, f.canvas
     x, y = f.at(-0.06)
     ax = x.abs()

@@ -19,7 +19,7 @@ from styleclip_cli.world.canvas import blob, ramp
 EYE_Y = -0.055
 EAR_Y = 0.03
 _MIDDLE = -0.12  # height at which the head is widest
-_SQUARE = 0.42  # how far a chin is flattened
+_SQUARE = 0.50  # how far a chin is flattened
 DEPTH = 0.50
 """How far the middle of the face is in front of its sides."""
 MOST_TURN = math.radians(20)
@@ -88,33 +88,33 @@ def measure(a: dict[str, Tensor], on: dict[str, Tensor]) -> Measures:
     man = (1 - a["feminine"]) * (1 - child)
     woman = a["feminine"] * (1 - child)
     smile, sad, angry, surprised = on["smile"], on["sad"], on["angry"], on["surprised"]
-    gap = 0.105 * torch.maximum(on["mouth_open"], 0.85 * surprised) * (1 - 0.35 * smile) + 0.028 * smile
+    gap = 0.118 * torch.maximum(on["mouth_open"], 0.85 * surprised) * (1 - 0.35 * smile) + 0.030 * smile
     eye = 0.70 + 0.60 * a["eye_size"]
     mouth_y = 0.495 - 0.062 * child + 0.006 * old
     return Measures(
         child=child,
         old=old,
         man=man,
-        rx=0.436 + 0.090 * a["face_width"] + 0.040 * (a["cheeks"] - 0.5) + 0.012 * man + 0.040 * child,
-        top=-0.83 - 0.07 * child,
-        chin=0.745 + 0.125 * a["face_length"] + 0.03 * man - 0.020 * woman - 0.150 * child + 0.5 * gap,
+        rx=0.464 + 0.096 * a["face_width"] + 0.040 * (a["cheeks"] - 0.5) + 0.012 * man + 0.034 * child,
+        top=-0.825 - 0.055 * child,
+        chin=0.740 + 0.125 * a["face_length"] + 0.03 * man - 0.020 * woman - 0.160 * child + 0.5 * gap,
         hairline=-0.555 - 0.04 * a["face_length"] - 0.03 * child + 0.02 * woman,
-        jaw=0.55
+        jaw=0.59
         + 0.25 * a["jaw"]
         + 0.06 * man
         - 0.02 * woman
         + 0.05 * child
         + 0.16 * (a["cheeks"] - 0.5)
         + 0.05 * old,
-        eye_x=0.214 + 0.040 * a["eye_spacing"] + 0.006 * child,
-        eye_w=0.100 + 0.028 * a["eye_size"] + 0.014 * child,
-        lid_up=(0.059 + 0.018 * child + 0.007 * woman - 0.013 * old)
+        eye_x=0.213 + 0.040 * a["eye_spacing"] + 0.006 * child,
+        eye_w=0.110 + 0.030 * a["eye_size"] + 0.020 * child,
+        lid_up=(0.065 + 0.024 * child + 0.007 * woman - 0.013 * old)
         * eye
         * (1 - 0.24 * a["lid_fold"])
-        * (1 + 0.45 * surprised - 0.20 * angry - 0.12 * smile - 0.14 * sad),
-        lid_low=(0.034 + 0.004 * child) * eye * (1 + 0.25 * surprised - 0.34 * smile - 0.25 * angry),
+        * (1 + 0.34 * surprised - 0.20 * angry - 0.12 * smile - 0.14 * sad),
+        lid_low=(0.037 + 0.007 * child) * eye * (1 + 0.16 * surprised - 0.34 * smile - 0.25 * angry),
         tilt=0.027 * (a["eye_tilt"] * 2 - 1) + 0.006 + 0.01 * woman - 0.012 * old - 0.012 * sad,
-        iris=0.0490 + 0.008 * child,
+        iris=0.0525 + 0.013 * child,
         brow_y=EYE_Y
         - 0.152
         - 0.018 * woman
@@ -125,21 +125,22 @@ def measure(a: dict[str, Tensor], on: dict[str, Tensor]) -> Measures:
         + 0.030 * angry
         - 0.012 * sad,
         brow_thick=(0.012 + 0.042 * a["brow_thickness"]) * (1 - 0.25 * woman - 0.25 * child + 0.15 * man),
-        nose_y=0.165 + 0.085 * a["nose_length"] - 0.060 * child + 0.022 * old + 0.008 * man,
+        nose_y=0.172 + 0.085 * a["nose_length"] - 0.070 * child + 0.022 * old + 0.008 * man,
         nose_w=0.090
         + 0.075 * a["nose_width"]
         + 0.010 * man
         - 0.008 * woman
-        - 0.028 * child
+        - 0.034 * child
         + 0.014 * old
         + 0.008 * smile,
         mouth_y=mouth_y,
-        mouth_w=(0.150 + 0.070 * a["mouth_width"] - 0.026 * child)
-        * (1 + 0.32 * smile - 0.20 * surprised - 0.05 * angry),
+        mouth_w=(0.143 + 0.066 * a["mouth_width"] - 0.022 * child)
+        * (1 + 0.28 * smile - 0.20 * surprised - 0.08 * angry - 0.08 * sad)
+        * (1 - 0.08 * on["mouth_open"]),
         lip_up=(0.018 + 0.050 * a["lip_fullness"]) * (1 - 0.25 * old + 0.18 * woman - 0.25 * angry),
         lip_low=(0.028 + 0.060 * a["lip_fullness"]) * (1 - 0.22 * old + 0.16 * woman - 0.2 * angry),
         gap=gap,
-        curve=0.058 * smile - 0.060 * sad - 0.022 * angry + 0.002,
+        curve=0.050 * smile - 0.042 * sad - 0.016 * angry + 0.002,
         ear=0.78 + 0.40 * a["ears"] + 0.12 * old - 0.02 * child,
     )
 
@@ -180,8 +181,8 @@ def lips(m: Measures, on: dict[str, Tensor], t: Tensor) -> Lips:
     """The mouth's lines at t, from -1 in its left corner to 1 in the right one."""
     t = t.clamp(-1, 1)
     inside = (1 - t * t).clamp(min=0)
-    bend = t * t * (1.25 - 0.25 * t * t)  # fuller than a parabola
-    line = m.mouth_y - m.curve * (1.6 * bend - 0.72) + 0.008 * t.abs() * (1 - t.abs()) * 4 * (1 - on["smile"])
+    bend = t * t * (0.70 + 0.30 * t * t)  # flat in the middle, so that no grin is a V
+    line = m.mouth_y - m.curve * (1.6 * bend - 0.60) + 0.008 * t.abs() * (1 - t.abs()) * 4 * (1 - on["smile"])
     opened = m.gap * torch.sqrt(inside + 1e-5)
     bow = 1 - 0.22 * torch.exp(-((t / 0.13) ** 2)) + 0.10 * torch.exp(-(((t.abs() - 0.27) / 0.16) ** 2))
     thin = 1 - 0.25 * on["smile"]
@@ -204,7 +205,9 @@ def outline(m: Measures, x: Tensor, y: Tensor) -> Tensor:
     u, v = (x / (m.rx * (1 - (1 - m.jaw) * below * below))) ** 2, v * v
     ball = torch.sqrt(u + v + 1e-8)
     return torch.lerp(
-        ball, torch.sqrt(torch.sqrt(u * u + v * v + 1e-10)), _SQUARE * down.clamp(-0.8, 1).abs()
+        ball,
+        torch.sqrt(torch.sqrt(u * u + v * v + 1e-10)),
+        _SQUARE * (down.clamp(-0.8, 1).abs() + 0.16 * (-down).clamp(0, 0.8)),
     )
 
 

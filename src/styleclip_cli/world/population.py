@@ -19,7 +19,10 @@ from torch import Tensor
 
 from styleclip_cli.world.attributes import INDEX, NAMES, PRESENCE, TEXTURES
 
-_DRAWS = 96  # numbers for each person, of which some are not used yet
+DRAWS = 96
+"""Even numbers that make a person, of which some are not used yet."""
+IDENTITY_DRAWS = 27
+"""The first of them: age, sex, ancestry and bones, which stay with a person."""
 
 
 def persons(seeds: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
@@ -34,10 +37,10 @@ def persons(seeds: Sequence[int] | Tensor) -> tuple[Tensor, Tensor]:
     rows = []
     for seed in torch.as_tensor(seeds).tolist():
         generator = torch.Generator().manual_seed(int(seed) * 2654435761 % 2**63)
-        rows.append(torch.rand(_DRAWS + TEXTURES, generator=generator, dtype=torch.float64))
+        rows.append(torch.rand(DRAWS + TEXTURES, generator=generator, dtype=torch.float64))
     uniform = torch.stack(rows)
-    texture = torch.special.ndtri(uniform[:, _DRAWS:].clamp(1e-4, 1 - 1e-4))
-    return people_of(uniform[:, :_DRAWS]).float(), texture.float()
+    texture = torch.special.ndtri(uniform[:, DRAWS:].clamp(1e-4, 1 - 1e-4))
+    return people_of(uniform[:, :DRAWS]).float(), texture.float()
 
 
 class _Draws:

@@ -7,6 +7,7 @@ texture, eight numbers that place strands, pores, folds and lights; both are con
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from styleclip_cli.world.attributes import COUNT, TEXTURES
@@ -14,7 +15,7 @@ from styleclip_cli.world.background import background
 from styleclip_cli.world.body import paint_body, paint_ears
 from styleclip_cli.world.canvas import Canvas, Light
 from styleclip_cli.world.eyes import paint_brows, paint_eyes
-from styleclip_cli.world.geometry import amounts, measure, placing, turn
+from styleclip_cli.world.geometry import Measures, Turn, amounts, measure, placing, turn
 from styleclip_cli.world.hair import hair_measures, paint_back_hair, paint_beard, paint_front_hair
 from styleclip_cli.world.mouth import paint_mouth
 from styleclip_cli.world.scene import Faces
@@ -86,9 +87,21 @@ def draw(
         canvas.image.copy_((backdrop + 1) / 2)
     m = measure(a, on)
     turned = turn(a)
-    _paint(Faces(canvas, a, on, m, turned, Light(a), *turned.backward(m, x, y)))
+    _paint(Faces(canvas, a, on, m, turned, Light(a), *_ahead(turned, m, x, y)))
     parts = None if canvas.labels is None else canvas.labels[:, 0]
     return canvas.image.clamp(0, 1) * 2 - 1, parts
+
+
+def _ahead(turned: Turn, m: Measures, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Places of faces as they would be seen from ahead: found on every second pixel, if there are enough."""
+    size = x.shape[-2:]
+    if min(size) < 160:
+        return turned.backward(m, x, y)
+    half = ((size[0] + 1) // 2, (size[1] + 1) // 2)
+    cx, cy = F.interpolate(x, size=half, mode="area"), F.interpolate(y, size=half, mode="area")
+    fx, fy = turned.backward(m, cx, cy)
+    moved = F.interpolate(torch.cat([fx - cx, fy - cy], dim=1), size=size, mode="bilinear")
+    return x + moved[:, :1], y + moved[:, 1:]
 
 
 def _paint(f: Faces) -> None:

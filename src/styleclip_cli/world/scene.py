@@ -7,6 +7,7 @@ from enum import IntEnum
 from functools import cached_property
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from styleclip_cli.world.canvas import Canvas, Light, mix
@@ -78,7 +79,26 @@ class Faces:
         canvas, area = self.canvas.where(inside)
         if canvas is None:
             return None
-        return replace(self, canvas=canvas, x=self.x[area], y=self.y[area])
+        part = replace(self, canvas=canvas, x=self.x[area], y=self.y[area])
+        if "head" in vars(self):  # known already
+            vars(part)["head"] = self.head[area]
+        return part
+
+    def halved(self) -> Faces | None:
+        """The same on every second pixel, for what changes slowly; None if there are too few to leave out."""
+        c, (height, width) = self.canvas, self.x.shape[-2:]
+        if float(c.pixel.max()) > 0.012 or min(height, width) < 16:
+            return None
+        size = ((height + 1) // 2, (width + 1) // 2)
+        x, y, cx, cy = (
+            F.interpolate(v, size=size, mode="area")
+            for v in (self.x, self.y, c.x.expand_as(self.x), c.y.expand_as(self.x))
+        )
+        return replace(self, canvas=replace(c, x=cx, y=cy, pixel=c.pixel * 2, labels=None), x=x, y=y)
+
+    def stretched(self, fields: Tensor, mode: str = "bilinear") -> Tensor:
+        """Fields [N, C, H, W] of `halved` faces at each pixel."""
+        return F.interpolate(fields, size=self.x.shape[-2:], mode=mode)
 
     def at(self, z: float) -> tuple[Tensor, Tensor]:
         """Places on a plane at this depth, as the head is turned; 0 is that of its sides."""

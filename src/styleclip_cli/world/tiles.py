@@ -58,19 +58,19 @@ def tile(kind: str, device: torch.device) -> Tensor:
 def _curls() -> Tensor:
     """Arcs of rings over each other, each lit along its middle: what curly hair looks like."""
     generator = torch.Generator().manual_seed(_SEED)
-    count, reach = 2600, 22
+    count, reach = 1500, 30
     side = torch.arange(2 * reach + 1) - reach
     y, x = torch.meshgrid(side, side, indexing="ij")
     out = torch.zeros(_SIDE, _SIDE)
     numbers = torch.rand(count, 6, generator=generator).tolist()
     for left, top, size, start, shade, flat in numbers:
-        radius, turned = 7 + 10 * size, 6.2832 * start
+        radius, turned = 9 + 13 * size, 6.2832 * start
         u = x * math.cos(turned) + y * math.sin(turned)
         v = (y * math.cos(turned) - x * math.sin(turned)) / (0.6 + 0.4 * flat)
-        off = (torch.sqrt(u * u + v * v + 1e-6) - radius) / (2.6 + 2.2 * size)
+        off = (torch.sqrt(u * u + v * v + 1e-6) - radius) / (4.0 + 4.0 * size)
         arc = torch.cos(torch.atan2(v, u)) * 1.6 + 0.4  # strongest on one side
-        mask = ((1.1 - off.abs()) * 3).clamp(0, 1) * arc.clamp(0, 1)
-        look = 1.5 * (1 - off * off) * arc.clamp(0, 1) + 0.35 * torch.sin(off * 5) + 1.6 * (shade - 0.75)
+        mask = ((1.1 - off.abs()) * 1.6).clamp(0, 1) * arc.clamp(0, 1)
+        look = 1.3 * (1 - off * off) * arc.clamp(0, 1) + 0.25 * torch.sin(off * 7) + 1.2 * (shade - 0.75)
         rows, columns = (side + int(top * _SIDE)) % _SIDE, (side + int(left * _SIDE)) % _SIDE
         part = (rows[:, None], columns[None])
         out[part] = torch.lerp(out[part], look, mask)

@@ -100,7 +100,9 @@ def paint_glasses(faces: Faces) -> None:
     rx, ry = 0.172 + 0.008 * dark, 0.106 + 0.030 * a["glasses_round"] + 0.022 * dark
     lens = box(ax - m.eye_x - 0.008, y, rx, ry, corner)
     bridge = torch.maximum((y + 0.040 - 0.9 * x * x).abs() - 0.011, ax - (m.eye_x + 0.008 - rx) - 0.006)
-    arm = torch.maximum((y + 0.055).abs() - 0.012, torch.maximum(m.eye_x + 0.008 + rx - ax, ax - m.rx - 0.01))
+    hidden = 0.085 * ramp(a["hair_length"], 0.34, 0.60) * (1 - f.on["baldness"])  # arms go below long hair
+    ends = torch.maximum(m.eye_x + 0.008 + rx - ax, ax - m.rx + 0.012 + hidden)
+    arm = torch.maximum((y + 0.055).abs() - 0.010, ends)
     thick = 0.016 + 0.010 * (1 - a["glasses_round"])
     frame = torch.minimum(torch.minimum((lens - 0.004).abs() - thick * 0.5, bridge), arm)
     # Its shadow on the skin.

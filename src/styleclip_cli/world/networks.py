@@ -1,0 +1,118 @@
+"""Networks that only the world has: the judge, and the parser of faces."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from styleclip_cli.nets.building import Uninitialised, fill, weights_of
+from styleclip_cli.nets.landmarks import Conv, Stage
+
+JUDGE_SIDE = 192
+"""Side in pixels of what the judge looks at."""
+PARSER_SIDE = 128
+"""Side in pixels of what the parser looks at."""
+
+
+def resized(images: Tensor, side: int) -> Tensor:
+    """Pictures of any size -> [N, 3, side, side]."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, (side, side), mode="bilinear", align_corners=False, antialias=True)
+
+
+class Judge(nn.Module):
+    """Reads all attributes off a picture; independent of every network that edits.
+
+    No editing method ever sees it: it only says, afterwards, what an edit did.
+
+    Args:
+        count: How many attributes.
+        widths: Channels of the stages, each of which halves the picture.
+    """
+
+    def __init__(self, count: int, widths: tuple[int, ...] = (16, 32, 64, 96, 128)) -> None:
+        super().__init__()
+        self.stem = Conv(3, widths[0], 5, stride=2)
+        self.stages = nn.Sequential(*(Stage(a, b) for a, b in pairwise(widths)))
+        cells = (JUDGE_SIDE >> len(widths)) ** 2
+        self.slim = nn.Conv2d(widths[-1], 64, 1)
+        self.head = nn.Sequential(nn.Linear(64 * cells, 320), nn.ReLU(), nn.Linear(320, count))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures [N, 3, H, W] in [-1, 1] -> what they show, [N, K] in [0, 1] (see `attributes.shown`)."""
+        return self.read(self.features(images)).clamp(0, 1)
+
+    def features(self, images: Tensor) -> Tensor:
+        """Pictures [N, 3, H, W] in [-1, 1] -> features, [N, F]."""
+        return self.slim(self.stages(self.stem(self.sized(images)))).flatten(1)
+
+    @staticmethod
+    def sized(images: Tensor) -> Tensor:
+        """Pictures of any size -> [N, 3, JUDGE_SIDE, JUDGE_SIDE]."""
+        return resized(images, JUDGE_SIDE)
+
+    def read(self, features: Tensor) -> Tensor:
+        """Features -> amounts in [-0.02, 1.02]: 0 and 1 are common truths, reached by a finite logit."""
+        return torch.sigmoid(self.head(F.relu(features))) * 1.04 - 0.02
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Tensor]) -> Judge:
+        """Build a frozen judge whose shape is read off its weights.
+
+        Raises:
+            WeightsError: If they are not a judge's.
+        """
+        with weights_of("a judge"):
+            count = sum(key.startswith("stages.") and key.endswith("down.0.weight") for key in state)
+            stages = (state[f"stages.{i}.down.0.weight"].shape[0] for i in range(count))
+            widths = state["stem.0.weight"].shape[0], *stages
+            with Uninitialised():
+                judge = cls(state["head.2.weight"].shape[0], widths)
+            fill(judge, state)
+        return judge.eval().requires_grad_(False)
+
+
+class Parser(nn.Module):
+    """Says which part of a person each pixel shows: a small U-Net (Ronneberger et al. 2015).
+
+    Args:
+        classes: How many parts there are (see `parsing.CLASSES`).
+        widths: Channels at each depth, from the finest.
+    """
+
+    def __init__(self, classes: int, widths: tuple[int, ...] = (16, 32, 48, 64, 80)) -> None:
+        super().__init__()
+        self.stem = Conv(3, widths[0])
+        self.down = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
+        self.up = nn.ModuleList(Conv(a + b, a) for a, b in pairwise(widths))
+        self.head = nn.Conv2d(widths[0], classes, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Pictures [N, 3, H, W] in [-1, 1] -> logits [N, C, 128, 128]."""
+        maps = [self.stem(resized(images, PARSER_SIDE))]
+        for stage in self.down:
+            maps.append(stage(maps[-1]))
+        x = maps.pop()
+        for conv in reversed(self.up):
+            x = conv(torch.cat([maps.pop(), F.interpolate(x, scale_factor=2.0)], dim=1))
+        return self.head(x)
+
+    @classmethod
+    def from_state_dict(cls, state: dict[str, Tensor]) -> Parser:
+        """Build a frozen parser whose shape is read off its weights.
+
+        Raises:
+            WeightsError: If they are not a parser's.
+        """
+        with weights_of("a face parser"):
+            count = sum(key.startswith("down.") and key.endswith("down.0.weight") for key in state)
+            deeper = (state[f"down.{i}.down.0.weight"].shape[0] for i in range(count))
+            widths = state["stem.0.weight"].shape[0], *deeper
+            with Uninitialised():
+                net = cls(state["head.weight"].shape[0], widths)
+            fill(net, state)
+        return net.eval().requires_grad_(False)

@@ -1,0 +1,1 @@
+"""Makes the networks of the world's pack from nothing: `python -m world_training`."""

@@ -1,0 +1,93 @@
+"""`python -m world_training`: make the world's pack, or one of its networks, from nothing.
+
+Everything is seeded and resumable: run it again after a stop and it goes on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from styleclip_cli.nets.stylegan2 import Generator
+from world_training import clip, encoder, generator, identity, judge, landmarks, parser
+from world_training.data import Pictures
+
+NETWORKS = (
+    *("generator", "judge", "clip", "encoder", "identity", "landmarks", "detector", "parser", "judge_clip"),
+)
+
+
+def main() -> None:
+    """Parse arguments and train."""
+    arguments = argparse.ArgumentParser(prog="python -m world_training", description=__doc__)
+    arguments.add_argument("what", choices=["data", *NETWORKS, "pack", "all"], nargs="?", default="all")
+    arguments.add_argument("--folder", type=Path, default=Path("world-training"), help="data and checkpoints")
+    arguments.add_argument("--items", type=int, default=24_576, help="pairs of pictures to draw, 384 KB each")
+    arguments.add_argument(
+        "--threads", type=int, default=0, help="threads of one network (default: all cores)"
+    )
+    options = arguments.parse_args()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    handlers = [logging.StreamHandler(), logging.FileHandler(options.folder / "log.txt")]
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%m-%d %H:%M:%S", handlers=handlers
+    )
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    data = Pictures(options.folder / "data", options.items)
+    if data.ready < data.n:
+        draw(options.folder, options.items)
+    if options.what == "data":
+        return
+    for name in NETWORKS if options.what in ("all", "pack") else (options.what,):
+        train(name, data, options.folder)
+
+
+def train(name: str, data: Pictures, folder: Path) -> dict[str, Tensor]:
+    """Train one network, or take the finished one from its checkpoint."""
+    trainers: dict[str, Callable[..., dict[str, Tensor]]] = {
+        "generator": generator.train,
+        "judge": judge.train,
+        "clip": clip.train,
+        "judge_clip": clip.train_second,
+        "encoder": encoder.train,
+        "identity": identity.train,
+        "landmarks": landmarks.train_regressor,
+        "detector": landmarks.train_finder,
+        "parser": parser.train,
+    }
+    needed: tuple[object, ...] = ()
+    if name == "encoder":
+        needed = (Generator.from_state_dict(train("generator", data, folder)),)
+    elif name == "landmarks":
+        needed = (train("judge", data, folder),)
+    return trainers[name](data, folder, *needed)
+
+
+def draw(folder: Path, items: int) -> None:
+    """Draw the pictures with one process per core."""
+    workers = os.cpu_count() or 1
+    code = (
+        "import sys, torch; from pathlib import Path; from world_training.data import Pictures; "
+        "torch.set_num_threads(1); items, worker, workers = map(int, sys.argv[2:]); "
+        "Pictures(Path(sys.argv[1]), items).draw(worker, workers)"
+    )
+    commands = [
+        [sys.executable, "-c", code, str(folder / "data"), str(items), str(worker), str(workers)]
+        for worker in range(workers)
+    ]
+    running = [subprocess.Popen(command) for command in commands]
+    if any(process.wait() for process in running):
+        raise SystemExit("drawing the pictures failed")
+
+
+if __name__ == "__main__":
+    main()

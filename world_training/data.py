@@ -1,0 +1,86 @@
+"""The pictures on disk: pairs of people and what is where in them, drawn once for all networks."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from styleclip_cli.world.renderer import draw
+from world_training.people import Pairs, draw_pairs
+
+RESOLUTION = 256
+PARTS = 128
+"""Side of the parsing maps."""
+BLOCK = 64  # pairs with a seed of their own, so that any number of workers draws the same
+_AT_ONCE = 4  # more do not fit into a processor's caches
+
+
+class Pictures:
+    """`images.u8`, [N, 2, 3, 256, 256], `parts.u8`, [N, 2, 128, 128], and `done.u8`, which blocks are there."""
+
+    def __init__(self, folder: Path, n: int) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.n = n
+        self._images = _mapped(folder / "images.u8", (n, 2, 3, RESOLUTION, RESOLUTION))
+        self._parts = _mapped(folder / "parts.u8", (n, 2, PARTS, PARTS))
+        self._done = _mapped(folder / "done.u8", (n // BLOCK,))
+
+    def draw(self, worker: int = 0, workers: int = 1) -> None:
+        """Draw the blocks of this worker that are not there yet."""
+        for block in range(worker, self.n // BLOCK, workers):
+            if self._done[block]:
+                continue
+            pairs = draw_pairs(block, BLOCK)
+            attributes, textures = pairs.attributes.flatten(0, 1), pairs.textures.flatten(0, 1)
+            parts = zip(attributes.split(_AT_ONCE), textures.split(_AT_ONCE), strict=True)
+            first = block * BLOCK
+            for i, (a, t) in enumerate(parts):
+                with torch.inference_mode():
+                    images, labels = draw(a, RESOLUTION, t, None, None, labels=True)
+                assert labels is not None
+                step = RESOLUTION // PARTS
+                rows = slice(first + i * _AT_ONCE // 2, first + (i + 1) * _AT_ONCE // 2)
+                self._images[rows] = eight_bits(images).unflatten(0, (-1, 2)).numpy()
+                self._parts[rows] = labels[:, ::step, ::step].unflatten(0, (-1, 2)).numpy()
+            self._done[block] = 1
+
+    @property
+    def ready(self) -> int:
+        """Number of pairs, from the start, that have been drawn."""
+        missing = np.flatnonzero(self._done == 0)
+        return (int(missing[0]) if len(missing) else len(self._done)) * BLOCK
+
+    @cached_property
+    def people(self) -> Pairs:
+        """Who is in the pictures."""
+        blocks = [draw_pairs(block, BLOCK) for block in range(self.n // BLOCK)]
+        parts = ("z", "fine", "attributes", "textures")
+        return Pairs(*(torch.cat([getattr(block, part) for block in blocks]) for part in parts))
+
+    def images(self, items: Tensor, members: Tensor | int, resolution: int = RESOLUTION) -> Tensor:
+        """Pictures in [-1, 1], [B, 3, R, R], one member of each item."""
+        rows = self._images[items.numpy(), np.asarray(members)]
+        images = torch.from_numpy(np.ascontiguousarray(rows)).float() / 127.5 - 1
+        return images if resolution == RESOLUTION else F.avg_pool2d(images, RESOLUTION // resolution)
+
+    def parts(self, items: Tensor, members: Tensor) -> Tensor:
+        """Parsing maps of pictures, [B, 128, 128], numbers of `parsing.CLASSES`."""
+        return torch.from_numpy(self._parts[items.numpy(), members.numpy()])
+
+
+def eight_bits(images: Tensor) -> Tensor:
+    """Pictures in [-1, 1] as files hold them, uint8."""
+    return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    size = int(np.prod(shape))
+    if not path.exists() or path.stat().st_size != size:
+        with path.open("ab") as file:
+            file.truncate(size)
+    return np.memmap(path, dtype=np.uint8, mode="r+", shape=shape)
