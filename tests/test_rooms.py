@@ -23,6 +23,7 @@ NEVER = [
     ("recipe", "styleclip_cli.save"),
     ("job.inputs", "styleclip_cli.job.request"),
     ("", "toyworld_training"),
+    ("", "world_training"),
     *((room.stem, "typer") for room in ROOT.iterdir() if room.stem not in ("cli", "__pycache__")),
 ]
 

@@ -60,19 +60,19 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
         "subject": "drawn faces",
         "floor": 0.3,
         "words": sorted({case.prompt for case in CASES}),
-        "components": {name: _entry(folder / f"{name}.safetensors") for name in sorted(states)},
+        "components": {name: entry(folder / f"{name}.safetensors") for name in sorted(states)},
         "data": {},
         "defaults": DEFAULTS,
         "training": dict(training),
         "quality": {},
     }
-    _write(folder, described)
-    engine = Engine(folder, progress=_progress)
+    write_pack_file(folder, described)
+    engine = Engine(folder, progress=progress)
     log.info("measuring style statistics and channel relevance")
     engine.publish(folder)
-    described["data"] = {kind: _entry(folder / f"{kind}.npz") for kind in ("statistics", "relevance")}
+    described["data"] = {kind: entry(folder / f"{kind}.npz") for kind in ("statistics", "relevance")}
     described["quality"] = quality(Engine(folder))
-    _write(folder, described)
+    write_pack_file(folder, described)
     size = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     log.info("%s: %.1f MB", folder, size / 1e6)
 
@@ -106,17 +106,20 @@ def quality(engine: Engine, n: int = 512) -> dict[str, Any]:
     }
 
 
-def _entry(path: Path) -> dict[str, str]:
+def entry(path: Path) -> dict[str, str]:
+    """A file as a pack names it."""
     return {"file": path.name, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
-def _write(folder: Path, described: Mapping[str, Any]) -> None:
+def write_pack_file(folder: Path, described: Mapping[str, Any]) -> None:
+    """Write `pack.toml`."""
     with atomic(folder / PACK_FILE) as part:
         part.write_text(tomli_w.dumps(described), encoding="utf-8")
 
 
 @contextmanager
-def _progress(title: str) -> Iterator[Advance]:
+def progress(title: str) -> Iterator[Advance]:
+    """Progress into the log."""
     reported = -1
 
     def advance(done: int, total: int, note: str = "") -> None:

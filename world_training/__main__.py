@@ -16,8 +16,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from styleclip_cli import __version__
 from styleclip_cli.nets.stylegan2 import Generator
-from world_training import clip, encoder, generator, identity, judge, landmarks, parser
+from world_training import clip, encoder, generator, identity, judge, landmarks, pack, parser
 from world_training.data import Pictures
 
 NETWORKS = (
@@ -30,13 +31,17 @@ def main() -> None:
     arguments = argparse.ArgumentParser(prog="python -m world_training", description=__doc__)
     arguments.add_argument("what", choices=["data", *NETWORKS, "pack", "all"], nargs="?", default="all")
     arguments.add_argument("--folder", type=Path, default=Path("world-training"), help="data and checkpoints")
+    arguments.add_argument("--pack", type=Path, help="where the pack goes (default: FOLDER/world)")
     arguments.add_argument("--items", type=int, default=24_576, help="pairs of pictures to draw, 384 KB each")
     arguments.add_argument(
         "--threads", type=int, default=0, help="threads of one network (default: all cores)"
     )
     options = arguments.parse_args()
     options.folder.mkdir(parents=True, exist_ok=True)
-    handlers = [logging.StreamHandler(), logging.FileHandler(options.folder / "log.txt")]
+    handlers: list[logging.Handler] = [
+        logging.StreamHandler(),
+        logging.FileHandler(options.folder / "log.txt"),
+    ]
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%m-%d %H:%M:%S", handlers=handlers
     )
@@ -47,8 +52,11 @@ def main() -> None:
         draw(options.folder, options.items)
     if options.what == "data":
         return
-    for name in NETWORKS if options.what in ("all", "pack") else (options.what,):
-        train(name, data, options.folder)
+    wanted = NETWORKS if options.what in ("all", "pack") else (options.what,)
+    states = {name: train(name, data, options.folder) for name in wanted}
+    if options.what in ("all", "pack"):
+        made = {"version": __version__, "items": options.items, "torch": torch.__version__}
+        pack.write(options.pack or options.folder / "world", states, made)
 
 
 def train(name: str, data: Pictures, folder: Path) -> dict[str, Tensor]:

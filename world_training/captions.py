@@ -8,7 +8,7 @@ glasses"), sometimes nothing ("a photo of a face"). What a hat or dark lenses hi
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -43,7 +43,10 @@ _KINDS = {"": "nouns", "a": "adjectives", "h": "heads", "c": "clauses", "n": "no
 
 
 def _table(text: str) -> dict[Fact, Words]:
-    """Lines `topic: value: noun, noun; a: adjective, ...; h: ...; c: ...; n: ...`."""
+    """Facts from lines `topic: value: noun, noun; a: adjective, ...; h: ...; c: ...; n: ...`.
+
+    Lines of one fact add up.
+    """
     table: dict[Fact, Words] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
         topic, value, words = (part.strip() for part in line.split(":", 2))
@@ -51,7 +54,7 @@ def _table(text: str) -> dict[Fact, Words]:
         for part in words.split(";"):
             mark, _, rest = part.strip().partition(": ") if part.strip()[1:2] == ":" else ("", "", part)
             kinds[_KINDS[mark]] = tuple(word.strip() for word in rest.split(",") if word.strip())
-        table[topic, value] = Words(**kinds)
+        table[topic, value] = replace(table.get((topic, value), Words()), **kinds)
     return table
 
 
@@ -115,7 +118,8 @@ WORDS: dict[Fact, Words] = _table("""
     hair colour: brown: brown hair; a: brown-haired, brunette
     hair colour: blond: blond hair, blonde hair, yellow hair, fair hair; a: blond, blonde
     hair colour: red: red hair, ginger hair, orange hair; a: red-haired, ginger
-    hair colour: grey: grey hair, gray hair, white hair, silver hair; a: grey-haired, gray-haired, white-haired
+    hair colour: grey: grey hair, gray hair, white hair, silver hair
+    hair colour: grey: a: grey-haired, gray-haired, white-haired
     hair colour: pink: pink hair; a: pink-haired
     hair colour: purple: purple hair, violet hair; a: purple-haired
     hair colour: dyed blue: blue hair; a: blue-haired
@@ -164,10 +168,13 @@ WORDS: dict[Fact, Words] = _table("""
     clothes: black: black clothes, a black shirt
     collar: +: a collar, a shirt collar
     collar: -: a round neckline, a t-shirt
-    expression: smile: a smile, a happy smile, a big smile, a grin; a: smiling, happy, cheerful, joyful; c: who laughs, smiling
-    expression: sad: a sad expression, a frown, a sad face; a: sad, unhappy, frowning, sorrowful; c: looking sad
+    expression: smile: a smile, a happy smile, a big smile, a grin
+    expression: smile: a: smiling, happy, cheerful, joyful; c: who laughs, smiling
+    expression: sad: a sad expression, a frown, a sad face
+    expression: sad: a: sad, unhappy, frowning, sorrowful; c: looking sad
     expression: angry: an angry expression, an angry look; a: angry, furious, mad; c: looking angry
-    expression: surprised: a surprised expression, a surprised look, raised eyebrows; a: surprised, shocked, astonished; c: looking surprised
+    expression: surprised: a surprised expression, a surprised look, raised eyebrows
+    expression: surprised: a: surprised, shocked, astonished; c: looking surprised
     expression: neutral: a neutral expression, a straight face; a: calm, serious, expressionless; n: a smile
     mouth_open: +: an open mouth, teeth showing, mouth open, parted lips; a: open-mouthed
     mouth_open: -: a closed mouth, mouth closed
@@ -192,10 +199,11 @@ WORDS: dict[Fact, Words] = _table("""
 """)
 TOPICS: tuple[str, ...] = tuple(dict.fromkeys(topic for topic, _ in WORDS))
 # What surrounds a face is spoken of less often than the face.
-_INTEREST = {"hair": 0.3, "hair_dye": 0.6} | dict.fromkeys(
-    "clothes collar yaw pitch roll scale light light_warm background_warm background_light background_kind".split(),
-    0.4,
+_SURROUNDINGS = (
+    *("clothes", "collar", "yaw", "pitch", "roll", "scale", "light", "light_warm"),
+    *("background_warm", "background_light", "background_kind"),
 )
+_INTEREST = {"hair": 0.3, "hair_dye": 0.6} | dict.fromkeys(_SURROUNDINGS, 0.4)
 _SPANS: dict[str, tuple[str, tuple[tuple[str, float, float], ...]]] = {
     "age": ("age", (("child", -1, 0.22), ("young", 0.28, 0.44), ("middle", 0.52, 0.66), ("old", 0.74, 2))),
     "eyes": ("eye_light", (("brown", -1, 0.28), ("green", 0.40, 0.60), ("blue", 0.72, 2))),

@@ -118,7 +118,7 @@ def _train(
 ) -> dict[str, Tensor]:
     speaker = Speaker()
     channels_last(model)
-    embed = model.text_projection.shape[1]  # type: ignore[union-attr, index]
+    embed = model.text_projection.shape[1]  # type: ignore[index]
     module = nn.ModuleDict({"clip": model, "head": nn.Linear(int(embed), COUNT)})
     attributes = data.people.attributes
     seen = visibility(attributes.flatten(0, 1)).view_as(attributes)

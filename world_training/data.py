@@ -21,7 +21,11 @@ _AT_ONCE = 4  # more do not fit into a processor's caches
 
 
 class Pictures:
-    """`images.u8`, [N, 2, 3, 256, 256], `parts.u8`, [N, 2, 128, 128], and `done.u8`, which blocks are there."""
+    """Files in a folder, mapped.
+
+    `images.u8`, [N, 2, 3, 256, 256]; `parts.u8`, the parsing maps, [N, 2, 128, 128]; `done.u8`, which blocks
+    are there.
+    """
 
     def __init__(self, folder: Path, n: int) -> None:
         folder.mkdir(parents=True, exist_ok=True)

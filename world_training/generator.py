@@ -105,7 +105,7 @@ class Truth:
         self.data = data
 
     def choose(self, n: int, resolution: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
-        """n z for the coarse layers and n for the fine ones, [n, Z_DIM], and the pictures."""
+        """Some z for the coarse layers and for the fine ones, [n, Z_DIM], and the pictures."""
         items = torch.randint(self.data.ready, (n,), generator=rng)
         turn = items % TURNS
         member = ((turn >= OTHER) & (torch.rand(n, generator=rng) < 0.5)).long()
@@ -124,12 +124,12 @@ def w_plus_of(generator: Generator, coarse: Tensor, fine: Tensor) -> Tensor:
     )
     w = generator.map(torch.cat([coarse, fine]))
     count = generator.style_space.num_ws
-    of_coarse = (torch.arange(count) < first)[:, None]
-    return torch.where(of_coarse, *(part[:, None].expand(-1, count, -1) for part in w.chunk(2)))
+    of_coarse, of_fine = (part[:, None].expand(-1, count, -1) for part in w.chunk(2))
+    return torch.where((torch.arange(count) < first)[:, None], of_coarse, of_fine)
 
 
 def held_out(n: int, resolution: int = 256, seed: int = HELD_OUT) -> tuple[Tensor, Tensor]:
-    """z [n, Z_DIM] of people no network has seen, and their pictures [n, 3, R, R]."""
+    """People that no network has seen: z [n, Z_DIM], and their pictures [n, 3, R, R]."""
     z = torch.randn(n, Z_DIM, generator=torch.Generator().manual_seed(seed))
     pictures = render_all(*person(z))
     return z, pictures if resolution == 256 else F.avg_pool2d(pictures, 256 // resolution)

@@ -20,9 +20,10 @@ Z_DIM = 128
 # What the layers of 64 pixels and more decide: colours, light, and what is finer than shapes. In generators
 # that were trained on photos this parting comes with style mixing (Karras et al. 2019, section 3.1).
 COLOURS = (
-    "skin_tone freckles eye_light hair_light hair_red hair_grey hair_dye hair_hue stubble makeup lipstick "
-    "hat_hue clothes_hue clothes_light light_warm background_warm background_light"
-).split()
+    *("skin_tone", "freckles", "eye_light", "hair_light", "hair_red", "hair_grey", "hair_dye", "hair_hue"),
+    *("stubble", "makeup", "lipstick", "hat_hue", "clothes_hue", "clothes_light"),
+    *("light_warm", "background_warm", "background_light"),
+)
 
 
 @cache
