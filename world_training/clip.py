@@ -99,10 +99,10 @@ def build(vocabulary: int, seed: int, width: int, embed: int, text_width: int, t
     return model
 
 
-def train(data: Pictures, folder: Path, steps: int = 6000, pairs: int = 40) -> dict[str, Tensor]:
+def train(data: Pictures, folder: Path, steps: int = 5000, pairs: int = 40) -> dict[str, Tensor]:
     """Train and return the editing CLIP's weights, with the token table in its small form."""
     tokens = Tokens()
-    model = build(tokens.count, seed=7, width=20, embed=128, text_width=128, text_layers=3)
+    model = build(tokens.count, seed=7, width=18, embed=128, text_width=128, text_layers=3)
     return _train("clip", data, folder, model, tokens, steps, pairs)
 
 

@@ -28,10 +28,14 @@ SIDE = 128
 
 
 def build(generator: Generator) -> Encoder:
-    """The e4e encoder at a small size, whose first answer is the mean face."""
+    """The e4e encoder at a small size, whose first answer is the mean face.
+
+    All its heads read the deepest map, of two by two (as in ReStyle's encoders, Alaluf et al. 2021): those
+    of a feature pyramid would be larger than all other networks.
+    """
     torch.manual_seed(9)
-    shapes = stages((16, 32, 64, 96), (1, 2, 3, 2), reduction=8)
-    encoder = Encoder(shapes, generator.style_space.num_ws, W_DIM, SIDE)
+    shapes = stages((16, 32, 64, 96, 96, 96), (1, 2, 2, 2, 1, 1), reduction=8)
+    encoder = Encoder(shapes, generator.style_space.num_ws, W_DIM, SIDE, pyramid=False)
     encoder.latent_avg.copy_(generator.w_avg.expand_as(encoder.latent_avg))
     return encoder
 

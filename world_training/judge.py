@@ -18,7 +18,7 @@ from world_training.generator import held_out
 from world_training.people import person
 
 
-def train(data: Pictures, folder: Path, steps: int = 5000, batch: int = 64) -> dict[str, Tensor]:
+def train(data: Pictures, folder: Path, steps: int = 4000, batch: int = 64) -> dict[str, Tensor]:
     """Train and return the judge's weights."""
     torch.manual_seed(11)
     judge = channels_last(Judge(COUNT))

@@ -39,8 +39,8 @@ class Judge(nn.Module):
         self.stem = Conv(3, widths[0], 5, stride=2)
         self.stages = nn.Sequential(*(Stage(a, b) for a, b in pairwise(widths)))
         cells = (JUDGE_SIDE >> len(widths)) ** 2
-        self.slim = nn.Conv2d(widths[-1], 64, 1)
-        self.head = nn.Sequential(nn.Linear(64 * cells, 320), nn.ReLU(), nn.Linear(320, count))
+        self.slim = nn.Conv2d(widths[-1], 48, 1)
+        self.head = nn.Sequential(nn.Linear(48 * cells, 320), nn.ReLU(), nn.Linear(320, count))
 
     def forward(self, images: Tensor) -> Tensor:
         """Pictures [N, 3, H, W] in [-1, 1] -> what they show, [N, K] in [0, 1] (see `attributes.shown`)."""
