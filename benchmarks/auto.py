@@ -21,9 +21,11 @@ from styleclip_cli.bench.timing import machine
 from styleclip_cli.edits.auto import candidates, choose
 from styleclip_cli.edits.edit import edited_each
 from styleclip_cli.engine import Engine
-from styleclip_cli.toyworld.cases import CASES, SPLITS
-from styleclip_cli.toyworld.evaluate import Faces, load_judge
-from styleclip_cli.toyworld.judging import embed_all, leak, read_all, show_all
+from styleclip_cli.toyworld.cases import CASES
+from styleclip_cli.truth.cases import SPLITS
+from styleclip_cli.truth.evaluate import Faces
+from styleclip_cli.truth.judging import embed_all, leak, read_all, show_all
+from styleclip_cli.truth.worlds import load_judge
 
 RESULT = Path(__file__).parent / "results" / "auto.json"
 

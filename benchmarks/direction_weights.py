@@ -33,8 +33,10 @@ from styleclip_cli.bench.timing import machine
 from styleclip_cli.edits.directions import Direction
 from styleclip_cli.edits.prompts import resolve_prompt, text_direction
 from styleclip_cli.engine import Engine
-from styleclip_cli.toyworld.cases import CASES, SPLITS, Case
-from styleclip_cli.toyworld.evaluate import Faces, evaluate, load_judge
+from styleclip_cli.toyworld.cases import CASES, Case
+from styleclip_cli.truth.cases import SPLITS
+from styleclip_cli.truth.evaluate import Faces, evaluate
+from styleclip_cli.truth.worlds import load_judge
 
 AMONG = 4
 """Channels that least squares choose from, in parts of those that take part."""

@@ -30,7 +30,8 @@ from sklearn.linear_model import Lasso
 
 from styleclip_cli.bench.timing import machine
 from styleclip_cli.engine import Engine
-from styleclip_cli.toyworld.evaluate import load_judge, read_all
+from styleclip_cli.truth.judging import read_all
+from styleclip_cli.truth.worlds import load_judge
 
 PENALTY = 0.02
 """Of the L1 norm, for standardised dimensions and attributes."""

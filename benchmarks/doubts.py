@@ -24,8 +24,10 @@ from styleclip_cli.machine.memory import disable_malloc_trim
 from styleclip_cli.photo.portrait import portraits
 from styleclip_cli.photo.regions import parts_of, region, share_inside
 from styleclip_cli.save import to_image
-from styleclip_cli.toyworld.cases import SPLITS
-from styleclip_cli.toyworld.evaluate import Faces, chosen_cases, load_judge
+from styleclip_cli.toyworld.cases import CASES
+from styleclip_cli.truth.cases import SPLITS
+from styleclip_cli.truth.evaluate import Faces
+from styleclip_cli.truth.worlds import load_judge
 
 COLUMNS = ("identity", "progress", "inside")
 
@@ -74,7 +76,7 @@ def main() -> None:
     faces = Faces(engine, load_judge(engine), first=SPLITS["defaults"].faces)
     print(f"{'lowest, median, under ' + str(bars):28s}{'  '.join(f'{name:>19s}' for name in COLUMNS)}")
     known = []
-    for case in chosen_cases(None):
+    for case in CASES:
         if case.prompt in engine.pack.words:
             chosen = list(faces.for_case(case, wanted.n).faces)
             known.append(measured(engine, engine.direction(case.prompt, case.neutral), chosen))

@@ -15,9 +15,9 @@ from styleclip_cli.engine import Engine
 from styleclip_cli.machine.memory import disable_malloc_trim
 from styleclip_cli.settings import Inverter
 from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
-from styleclip_cli.toyworld.cases import SPLITS
-from styleclip_cli.toyworld.evaluate import evaluate
 from styleclip_cli.toyworld.renderer import render_all
+from styleclip_cli.truth.cases import SPLITS
+from styleclip_cli.truth.evaluate import evaluate
 
 INVERTERS: tuple[Inverter, ...] = ("encoder", "refine", "pivotal")
 PROMPTS = ("with glasses", "smiling", "with a beard", "with red hair", "with a hat", "without makeup")

@@ -28,9 +28,11 @@ from styleclip_cli.errors import BadInputError
 from styleclip_cli.photo.paste_back import paste
 from styleclip_cli.photo.portrait import InvertedFace, find_faces, put_back, shown
 from styleclip_cli.save import to_image
-from styleclip_cli.toyworld.cases import SPLITS
-from styleclip_cli.toyworld.photos import EDITS, PhotoEdit, Pixels, compared, scene_of, values
+from styleclip_cli.toyworld.cases import EDITS
 from styleclip_cli.toyworld.scenes import draw
+from styleclip_cli.toyworld.truth import WORLD
+from styleclip_cli.truth.cases import SPLITS, PhotoEdit
+from styleclip_cli.truth.photos import Pixels, compared, scene_of, values
 
 COLUMNS = ("ghost", "kept", "energy", "dB", "outside", "step")
 
@@ -51,9 +53,7 @@ def rows_of(engine: Engine, edit: PhotoEdit, wanted: argparse.Namespace) -> Iter
         engine.settings_for_inversion(wanted.inverter),
     )
     for number in range(wanted.n):
-        scene = scene_of(
-            wanted.first + number, edit.attribute, edit.before, wanted.scale, engine.pack.resolution
-        )
+        scene = scene_of(WORLD, wanted.first + number, edit.attribute, edit.before, wanted.scale)
         image, true = (
             to_image(draw(s)) for s in (scene, scene.with_attribute(0, edit.attribute, edit.after))
         )
@@ -88,7 +88,7 @@ def spills(engine: Engine, count: int, first: int) -> dict[str, float]:
     for prompt in ("with blue lipstick", "with glasses"):
         edit, seen = engine.direction(prompt, "face"), []
         for number in range(count):
-            image = to_image(draw(scene_of(first + number, None, 0.0, None, engine.pack.resolution)))
+            image = to_image(draw(scene_of(WORLD, first + number, None, 0.0)))
             try:
                 found: list[InvertedFace] = find_faces(engine, image)
             except BadInputError:

@@ -28,8 +28,10 @@ from styleclip_cli.edits import prompts
 from styleclip_cli.machine.shards import Shard
 from styleclip_cli.measure.measurements import Measurements
 from styleclip_cli.measure.relevance import Relevance
-from styleclip_cli.toyworld.cases import CASES, SPLITS
-from styleclip_cli.toyworld.evaluate import Faces, evaluate, load_judge
+from styleclip_cli.toyworld.cases import CASES
+from styleclip_cli.truth.cases import SPLITS
+from styleclip_cli.truth.evaluate import Faces, evaluate
+from styleclip_cli.truth.worlds import load_judge
 
 PART = 12  # of exact's pieces, every twelfth is measured for the time
 

@@ -24,10 +24,11 @@ from styleclip_cli.edits.transfer import Transfer
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, NAMES, attributes_of_normals, visibility
-from styleclip_cli.toyworld.cases import SPLITS
-from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.networks import Judge
 from styleclip_cli.toyworld.renderer import render_all
+from styleclip_cli.truth.cases import SPLITS
+from styleclip_cli.truth.judging import read_all
+from styleclip_cli.truth.worlds import load_judge
 
 FACES = 512
 DIFFERS, COUNTS, IN_SIGHT = 0.5, 0.3, 0.9

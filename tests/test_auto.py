@@ -20,9 +20,11 @@ from styleclip_cli.edits.scores import clip_direction, scores, similarity_and_pr
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.job.recipes import load
 from styleclip_cli.toyworld.attributes import INDEX
-from styleclip_cli.toyworld.cases import CASES, SPLITS
-from styleclip_cli.toyworld.evaluate import Faces, load_judge
-from styleclip_cli.toyworld.judging import leak, read_all, show_all
+from styleclip_cli.toyworld.cases import CASES
+from styleclip_cli.truth.cases import SPLITS
+from styleclip_cli.truth.evaluate import Faces
+from styleclip_cli.truth.judging import leak, read_all, show_all
+from styleclip_cli.truth.worlds import load_judge
 
 CASE = {case.prompt: case for case in CASES}
 

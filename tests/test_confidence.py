@@ -21,7 +21,7 @@ from styleclip_cli.machine import cache
 from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.photo.portrait import faces_of, likeness
 from styleclip_cli.save import to_image
-from styleclip_cli.toyworld.evaluate import CASES
+from styleclip_cli.toyworld.cases import CASES
 from styleclip_cli.toyworld.scenes import draw, make_scene
 from styleclip_cli.weights.packs import find_pack
 

@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from styleclip_cli import toml
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.inversion import FaceLatent
-from styleclip_cli.toyworld import judging
 from styleclip_cli.toyworld.attributes import (
     ATTRIBUTES,
     COUNT,
@@ -26,12 +26,15 @@ from styleclip_cli.toyworld.attributes import (
     shown,
     visibility,
 )
-from styleclip_cli.toyworld.cases import CASES, SPLITS, Case, Target, implied_shifts
-from styleclip_cli.toyworld.evaluate import Faces, evaluate, load_judge
-from styleclip_cli.toyworld.judging import background_change, clean, crossing, leak, moved
-from styleclip_cli.toyworld.methods import METHODS, OFFICIAL, editor_of, official
-from styleclip_cli.toyworld.photos import EDITS, compared, grown
-from toyworld_training import implied
+from styleclip_cli.toyworld.cases import CASES, EDITS, Case
+from styleclip_cli.truth import judging
+from styleclip_cli.truth.cases import SPLITS, Target, implied_shifts
+from styleclip_cli.truth.evaluate import Faces, evaluate
+from styleclip_cli.truth.judging import background_change, clean, crossing, leak, moved
+from styleclip_cli.truth.methods import METHODS, OFFICIAL, editor_of, official
+from styleclip_cli.truth.photos import compared, grown
+from styleclip_cli.truth.worlds import World, load_judge
+from world_training import implied
 
 GLASSES, HAT = Target("glasses"), Target("hat")
 BOTH = Case("with glasses and a hat", (GLASSES, HAT))
@@ -159,17 +162,42 @@ def test_words_imply_what_comes_with_them_in_the_population() -> None:
     assert implied_shifts(hat, people) == {}
 
 
-def test_the_list_of_implied_attributes_is_the_populations() -> None:
-    from styleclip_cli import toml
-    from styleclip_cli.toyworld.cases import IMPLIED
-
-    kept = toml.load(IMPLIED)
+@pytest.mark.parametrize("name", implied.WORLDS)
+def test_the_list_of_implied_attributes_is_the_populations(name: str) -> None:
+    world, path = implied.WORLDS[name]
+    kept = toml.load(path)
     assert kept["n"] >= 100_000
-    assert set(kept["implied"]) <= {case.prompt for case in CASES}
-    again = implied.computed(kept["seed"], 20_000, kept["threshold"])
-    assert {prompt: set(names) for prompt, names in again["implied"].items()} == {
-        prompt: set(names) for prompt, names in kept["implied"].items()
-    }
+    assert set(kept["implied"]) <= {case.prompt for case in world.cases}
+    again = implied.computed(world, n=4_000)
+    for prompt, names in kept["implied"].items():  # those that are not close to the threshold
+        clear = {attribute for attribute, shift in names.items() if abs(shift) > 0.25}
+        assert clear <= set(again["implied"].get(prompt, {}))
+
+
+@pytest.mark.parametrize("world", [world for world, _ in implied.WORLDS.values()], ids=implied.WORLDS)
+def test_worlds_have_people_for_their_prompts(world: World) -> None:
+    people = world.people(SPLITS["dev"].faces, 3_000)[:, : len(world.attributes.names)]
+    assert len({case.prompt for case in world.cases}) == 45
+    assert {edit.prompt for edit in world.photo_edits} <= {case.prompt for case in world.cases}
+    for case in world.cases:
+        fits = case.fits(people)
+        assert int(fits.sum()) >= 15, case.prompt
+        shown = world.attributes.shown(case.changed(people[fits]))
+        assert bool(case.holds(shown).all()), case.prompt
+        assert not bool(case.holds(world.attributes.shown(people[fits])).any()), case.prompt
+
+
+def test_a_value_between_the_ends() -> None:
+    from styleclip_cli.world.cases import CASES as OF_PEOPLE
+
+    (purple,) = (case for case in OF_PEOPLE if case.prompt == "with purple hair")
+    dye, hue = (purple.attributes.index[name] for name in ("hair_dye", "hair_hue"))
+    read = torch.zeros(3, len(purple.attributes.names))
+    read[:, hue] = torch.tensor([0.27, 0.27, 0.6])
+    read[1:, dye] = 1.0
+    assert purple.holds(read).tolist() == [False, True, False]
+    assert purple.lacks(read).tolist() == [True, False, False]
+    assert purple.changed(read)[:, hue].tolist() == pytest.approx([0.27] * 3)
 
 
 @pytest.mark.slow
@@ -205,7 +233,7 @@ def test_a_row_says_what_an_obvious_count_says(engine: Engine, faces: Faces) -> 
     assert [point["strength"] for point in row["curve"]] == [0.25, 0.5, 0.75, 1.0, 1.5, 2.0]
     assert row["curve"][3]["leak"] == pytest.approx(row["leak_default"])
     assert 0 < row["background"] < 10
-    truth = shown(case.changed(chosen.attributes))
+    truth = shown(case.changed(chosen.people))
     assert case.holds(truth).all()
 
 
@@ -315,7 +343,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, Sequence[str] | No
         progress(1, 1)
         return Found
 
-    monkeypatch.setattr("styleclip_cli.toyworld.evaluate.evaluate", measure)
+    monkeypatch.setattr("styleclip_cli.truth.evaluate.evaluate", measure)
     return found
 
 

@@ -31,13 +31,15 @@ from styleclip_cli.machine.distributed import World
 from styleclip_cli.nets.mapper import LatentMapper
 from styleclip_cli.save import read_metadata
 from styleclip_cli.settings import OFFICIAL_TRAINING, MapperKind, TrainingSettings
-from styleclip_cli.toyworld.evaluate import CASES, evaluate, has_mapper
+from styleclip_cli.toyworld.cases import CASES
 from styleclip_cli.training.checkpoint import Checkpoint, Task
 from styleclip_cli.training.data import Given, Sampled
 from styleclip_cli.training.journal import read as read_log
 from styleclip_cli.training.optimizers import optimizer_of
 from styleclip_cli.training.run import prepare
 from styleclip_cli.training.trainer import Trainer
+from styleclip_cli.truth.evaluate import evaluate
+from styleclip_cli.truth.methods import has_mapper
 from tiny_pack import make_pack
 
 

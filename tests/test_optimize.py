@@ -30,7 +30,8 @@ from styleclip_cli.nets.clip import Clip
 from styleclip_cli.save import read_metadata
 from styleclip_cli.settings import OFFICIAL_OPTIMIZE, OptimizeSettings
 from styleclip_cli.toyworld.attributes import INDEX
-from styleclip_cli.toyworld.evaluate import load_judge, read_all
+from styleclip_cli.truth.judging import read_all
+from styleclip_cli.truth.worlds import load_judge
 from tiny_pack import SIDE, make_pack
 
 TARGET = "face with glasses"

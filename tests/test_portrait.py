@@ -18,9 +18,11 @@ from styleclip_cli.errors import BadInputError
 from styleclip_cli.photo.portrait import numbered, portraits
 from styleclip_cli.save import read_metadata, save_image, to_image
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals
-from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.toyworld.scenes import PlacedFace, Scene, draw, make_scene, square
+from styleclip_cli.toyworld.truth import WORLD
+from styleclip_cli.truth.judging import read_all
+from styleclip_cli.truth.worlds import load_judge
 from tests.portraits import edit_photo
 
 
@@ -144,7 +146,7 @@ def test_residual_changes_less_than_replacing(engine: Engine, two: Image.Image) 
 
 def test_closed_lips_do_not_show_through_an_open_mouth(engine: Engine) -> None:
     """Lips and teeth are much structure; a mix of their colours resembles the old line by chance."""
-    scene = scene_of(73_000_002, "mouth_open", 0.0, None, engine.pack.resolution)
+    scene = scene_of(WORLD, 73_000_002, "mouth_open", 0.0)
     photo, true = (to_image(draw(one)) for one in (scene, scene.with_attribute(0, "mouth_open", 1.0)))
     edited = engine.edit_photo(photo, engine.direction("with an open mouth", "face"), engine.default_alpha)
     (ghost, *_), _ = compared(values(photo), values(true), values(edited.image), scene.faces[0].side)

@@ -14,8 +14,11 @@ from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import UsageError
 from styleclip_cli.toyworld.attributes import INDEX, attributes_of_normals, shown, visibility
-from styleclip_cli.toyworld.evaluate import CASES, evaluate, load_judge, psnr, read_all
+from styleclip_cli.toyworld.cases import CASES
 from styleclip_cli.toyworld.renderer import render
+from styleclip_cli.truth.evaluate import evaluate
+from styleclip_cli.truth.judging import psnr, read_all
+from styleclip_cli.truth.worlds import load_judge
 from styleclip_cli.weights.packs import find_pack
 from toyworld_training.judge import r2
 

@@ -20,8 +20,9 @@ from styleclip_cli.machine.cache import cache_dir
 from styleclip_cli.measure.relevance import Relevance
 from styleclip_cli.save import read_metadata
 from styleclip_cli.toyworld.attributes import COUNT, INDEX, attributes_of_normals, visibility
-from styleclip_cli.toyworld.evaluate import load_judge, read_all
 from styleclip_cli.toyworld.renderer import render_all
+from styleclip_cli.truth.judging import read_all
+from styleclip_cli.truth.worlds import load_judge
 from test_cli_commands import face, files, one_error, pixels
 from test_cli_startup import probe
 from tiny_pack import SIDE

@@ -190,5 +190,5 @@ def test_scenes_hold_people_with_their_points() -> None:
     assert (face.points < (scene.width, scene.height)).all()
     assert face.height == pytest.approx(np.ptp(face.points[:, 1]) * 1.3, rel=0.35)
     changed = draw(scene.with_attribute(0, "sunglasses", 1.0)) - image
-    x, y = face.points[36:48].mean(axis=0).astype(int)
+    _, y = face.points[36:48].mean(axis=0).astype(int)
     assert float(changed[:, y - 2 : y + 3].abs().max()) > 0.2

@@ -16,8 +16,8 @@ from styleclip_cli.nets.irse import stages
 from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.toyworld.attributes import COUNT, shown, visibility
-from styleclip_cli.toyworld.evaluate import psnr
 from styleclip_cli.toyworld.networks import RESOLUTION
+from styleclip_cli.truth.judging import psnr
 from toyworld_training.common import half, run
 from toyworld_training.data import Pairs
 from toyworld_training.judge import disturb, held_out

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig, ModulatedConv
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, COUNT, attributes_of_normals
-from styleclip_cli.toyworld.evaluate import psnr
+from styleclip_cli.truth.judging import psnr
 from toyworld_training.common import half, run
 from toyworld_training.data import Pairs
 from toyworld_training.judge import held_out

@@ -17,8 +17,10 @@ from styleclip_cli.engine import Engine
 from styleclip_cli.machine.atomic import atomic
 from styleclip_cli.machine.progress import Advance
 from styleclip_cli.toyworld.attributes import ATTRIBUTES, NAMES, shown, visibility
-from styleclip_cli.toyworld.evaluate import CASES, load_judge, psnr, read_all
+from styleclip_cli.toyworld.cases import CASES
 from styleclip_cli.toyworld.networks import RESOLUTION
+from styleclip_cli.truth.judging import psnr, read_all
+from styleclip_cli.truth.worlds import load_judge
 from styleclip_cli.weights.files import save_weights
 from styleclip_cli.weights.packs import FORMAT, PACK_FILE
 from toyworld_training import clip, identity, scores

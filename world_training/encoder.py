@@ -16,7 +16,7 @@ from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import stages
 from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.toyworld.evaluate import psnr
+from styleclip_cli.truth.judging import psnr
 from styleclip_cli.world.networks import resized
 from toyworld_training.common import half, run
 from toyworld_training.judge import disturb

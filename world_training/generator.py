@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.nets.stylegan2 import Generator, GeneratorConfig
-from styleclip_cli.toyworld.evaluate import psnr
+from styleclip_cli.truth.judging import psnr
 from styleclip_cli.world.attributes import COUNT, TEXTURES, plain, shown
 from styleclip_cli.world.landmarks import landmarks
 from styleclip_cli.world.renderer import render_all

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from styleclip_cli.engine import Engine
 from styleclip_cli.nets.stylegan2 import Generator
-from styleclip_cli.toyworld.evaluate import psnr
+from styleclip_cli.truth.judging import psnr
 from styleclip_cli.weights.files import load_weights, save_weights
 from styleclip_cli.weights.packs import FORMAT
 from styleclip_cli.world.attributes import INDEX, NAMES, shown, visibility
@@ -53,6 +53,7 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
         "alignment": "ffhq",
         "licence": "MIT",
         "subject": "drawn faces",
+        "world": "people",
         "components": {
             name: entry(folder / f"{name}.safetensors") for name in sorted(states) if name != "parser"
         },

@@ -191,11 +191,14 @@ def evaluate(
 
     from styleclip_cli.bench.timing import machine
     from styleclip_cli.engine import Engine
-    from styleclip_cli.toyworld.evaluate import METHODS, SPLITS, Faces, chosen_cases, load_judge
-    from styleclip_cli.toyworld.evaluate import evaluate as judged
-    from styleclip_cli.toyworld.methods import TITLES
+    from styleclip_cli.truth.cases import SPLITS, chosen_cases
+    from styleclip_cli.truth.evaluate import Faces
+    from styleclip_cli.truth.evaluate import evaluate as judged
+    from styleclip_cli.truth.methods import METHODS, TITLES
+    from styleclip_cli.truth.worlds import load_judge, world_of
+    from styleclip_cli.weights.packs import find_pack
 
-    chosen_cases(prompt or None)  # before anything is measured
+    chosen_cases(world_of(find_pack(models or "toy")).cases, prompt or None)  # before anything is measured
     engine = Engine(models or "toy", device=device, progress=reporter.progress, relevance=relevance)
     judge, settings = load_judge(engine), engine.settings_for_inversion(inverter)
     faces = Faces(engine, judge, settings, first=SPLITS[split].faces)

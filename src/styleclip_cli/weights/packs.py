@@ -65,6 +65,8 @@ ESSENTIAL = ("generator", "clip")
 
 TOY = "toy"
 USUAL = "ffhq"
+WORLDS = ("toy", "people")
+"""Worlds whose truth is known (`truth.worlds`)."""
 _FLOORS = ("floor", "identity_floor", "progress_floor")
 _PUBLISHED = Path(__file__).parent / "published"
 _TOY_FOLDER = Path(__file__).parent.parent / "toyworld" / "pack"
@@ -129,6 +131,7 @@ class Pack:
         progress_floor: Progress toward a sentence under which an edit is doubted.
         null_range: The largest |relevance| of texts that say nothing (`edits.confidence.null_range`): median
             and 99th percentile, with the pack's own relevance; None if it is to be measured.
+        world: The world of drawn people that it is of, one of `WORLDS`; empty for all others.
         words: Sentences that it understands, to choose from; empty if nobody listed them.
         expected: What checks of it should measure.
     """
@@ -149,6 +152,7 @@ class Pack:
     identity_floor: float = 0.4
     progress_floor: float = 0.0
     null_range: tuple[float, float] | None = None
+    world: str = ""
     words: tuple[str, ...] = ()
     expected: Expected = field(default_factory=Expected)
 
@@ -461,9 +465,18 @@ def _parse(content: dict[str, Any], path: Path) -> Pack:
         subject=checked.said(content, "subject") if "subject" in content else "",
         **{name: _cosine(content, name) for name in _FLOORS if name in content},
         null_range=_null_range(content),
+        world=_world(content, entries),
         words=tuple(shortened(str(word), 100) for word in content.get("words", ())),
         expected=parse(content.get("expected", {})),
     )
+
+
+def _world(content: Mapping[str, Any], entries: Mapping[str, Any]) -> str:
+    """The world of drawn people that a pack names, or that packs with a judge had before they named one."""
+    world = content.get("world", "toy" if "judge" in entries else "")
+    if world not in ("", *WORLDS):
+        raise ValueError(f"world {world!r}, expected one of {', '.join(WORLDS)}")
+    return str(world)
 
 
 def _cosine(content: Mapping[str, Any], name: str) -> float:

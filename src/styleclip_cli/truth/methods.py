@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from styleclip_cli.edits.edit import Edit
     from styleclip_cli.engine import Engine
     from styleclip_cli.inversion import FaceLatent
-    from styleclip_cli.toyworld.cases import Case
+    from styleclip_cli.truth.cases import Case
 
 AUTO, OFFICIAL = "auto", "official-global"
 METHODS: tuple[str, ...] = (*get_args(MethodName), AUTO, OFFICIAL)

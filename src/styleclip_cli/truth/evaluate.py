@@ -1,4 +1,4 @@
-"""How good edits are, where the truth is known: toy faces, inverted from pixels, and an independent judge.
+"""How good edits are, where the truth is known: drawn faces, inverted from pixels, and an independent judge.
 
 The judge is a network that reads all attributes off a picture; no editing method ever sees it, and it is not
 the CLIP that the edits are made with. For each prompt, faces that do not have the wanted attributes are drawn
@@ -33,14 +33,13 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from styleclip_cli.errors import UsageError
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.settings import InversionSettings, Inverter
-from styleclip_cli.toyworld.attributes import COUNT, attributes_of_normals
-from styleclip_cli.toyworld.cases import CASES, SPLITS, Case, SplitName, chosen_cases
-from styleclip_cli.toyworld.judging import (
+from styleclip_cli.truth.cases import SPLITS, Case, SplitName, chosen_cases
+from styleclip_cli.truth.judging import (
     WORST,
     at_default,
     average,
@@ -58,33 +57,13 @@ from styleclip_cli.toyworld.judging import (
     show_all,
     weighted,
 )
-from styleclip_cli.toyworld.methods import METHODS, Editor, edit_of, editor_of, has_mapper
-from styleclip_cli.toyworld.networks import Judge
-from styleclip_cli.toyworld.photos import ghosts
-from styleclip_cli.weights.files import load_weights
+from styleclip_cli.truth.methods import Editor, editor_of, has_mapper
+from styleclip_cli.truth.photos import ghosts
+from styleclip_cli.truth.worlds import load_judge, world_of
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
 
-__all__ = [
-    "CASES",
-    "FIRST_SEED",
-    "METHODS",
-    "SPLITS",
-    "Case",
-    "Chosen",
-    "Faces",
-    "Outcome",
-    "chosen_cases",
-    "edit_of",
-    "embed_all",
-    "evaluate",
-    "has_mapper",
-    "load_judge",
-    "psnr",
-    "read_all",
-    "show_all",
-]
 FIRST_SEED = SPLITS["dev"].faces
 """Of the faces, where nothing else is said."""
 STRENGTHS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
@@ -115,19 +94,6 @@ class Outcome:
     mean: dict[str, float | None]
 
 
-def load_judge(engine: Engine) -> Judge:
-    """The judge of the engine's pack.
-
-    Raises:
-        UsageError: If the pack is not of the toy world.
-    """
-    if "judge" not in engine.pack.components:
-        raise UsageError(
-            f"the model pack {engine.pack.name} has no judge: its faces have no known truth", "--models toy"
-        )
-    return Judge.from_state_dict(load_weights(engine.pack.component("judge"))[0]).to(engine.device)
-
-
 def evaluate(
     engine: Engine,
     n: int = 40,
@@ -145,7 +111,7 @@ def evaluate(
     Args:
         engine: Edits with its defaults.
         n: Faces per prompt: without the wanted attributes, and with them in sight.
-        prompts: Only these of `CASES`.
+        prompts: Only these of the world's.
         progress: Called with (done, total) cases.
         inverter: How faces are inverted; None takes the pack's.
         limit: Draw at most this many times 64 faces; cases then have fewer than n, where they are rare.
@@ -161,8 +127,9 @@ def evaluate(
     Raises:
         UsageError: If a prompt is not one whose truth is known, the pack has no judge, or no mapper.
     """
+    world = world_of(engine.pack)
     judge = load_judge(engine)
-    cases = chosen_cases(prompts)
+    cases = chosen_cases(world.cases, prompts)
     if method == "mapper":
         cases = [case for case in cases if has_mapper(engine, case)]
         if not cases:
@@ -179,7 +146,7 @@ def evaluate(
         editor = editor_of(engine, case, method)
         row = _row(engine, judge, case, faces, n, editor)
         if photos:
-            row |= ghosts(engine, case, editor, photos, SPLITS[split].photos, settings)
+            row |= ghosts(engine, world, case, editor, photos, SPLITS[split].photos, settings)
         rows.append(row)
     if progress is not None:
         progress(len(cases), len(cases))
@@ -196,9 +163,9 @@ class Chosen:
 
     Attributes:
         faces: Inverted from their drawings.
-        attributes: The truth, [N, 32].
-        drawn: What the judge reads off the drawings, [N, 32].
-        read: What it reads off the inverted pictures, [N, 32].
+        people: The truth, as the world has it: [N, K or more], their attributes first.
+        drawn: What the judge reads off the drawings, [N, K].
+        read: What it reads off the inverted pictures, [N, K].
         drawings: The drawings, [N, 3, R, R].
         pictures: The inverted pictures, [N, 3, R, R].
         embedded: Identity embeddings of the inverted pictures, [N, D].
@@ -206,7 +173,7 @@ class Chosen:
     """
 
     faces: Sequence[FaceLatent]
-    attributes: Tensor
+    people: Tensor
     drawn: Tensor
     read: Tensor
     drawings: Tensor
@@ -242,7 +209,7 @@ class Faces:
     """Persons, drawn and inverted as cases need them; each depends on its place in the row alone.
 
     Args:
-        engine: Inverts them.
+        engine: Inverts them; its pack says of which world they are.
         judge: Reads them.
         settings: How they are inverted; None takes the pack's.
         limit: At most this many times 64.
@@ -252,16 +219,17 @@ class Faces:
     def __init__(
         self,
         engine: Engine,
-        judge: Judge,
+        judge: nn.Module,
         settings: InversionSettings | None = None,
         limit: int = 40,
         first: int | None = None,
     ) -> None:
         self._engine, self._judge, self._limit = engine, judge, limit
+        self._world = world_of(engine.pack)
         self._settings = settings or engine.default_inversion
         self._first = FIRST_SEED if first is None else first
         self._faces: list[FaceLatent] = []
-        self._attributes: list[Tensor] = []
+        self._people: list[Tensor] = []
         self._drawn: list[Tensor] = []
         self._read: list[Tensor] = []
         self._decibels: list[Tensor] = []
@@ -271,39 +239,39 @@ class Faces:
     def for_case(self, case: Case, n: int) -> Chosen:
         """The first n persons, of at most `limit` * 64, that the prompt makes sense for."""
         for count in range(1, self._limit + 1):
-            while len(self._attributes) < count:
+            while len(self._people) < count:
                 self._draw()
-            attributes, read = torch.cat(self._attributes), torch.cat(self._read)
-            found = (case.fits(attributes) & case.lacks(read)).nonzero().flatten()[:n]
+            people, read = torch.cat(self._people), torch.cat(self._read)
+            fits = case.fits(people[:, : read.shape[1]])
+            found = (fits & case.lacks(read)).nonzero().flatten()[:n]
             if len(found) == n:
                 break
         faces = [self._faces[i] for i in found.tolist()]
-        seen = self._look(found.tolist(), attributes)
-        return Chosen(faces, attributes[found], torch.cat(self._drawn)[found], read[found], *seen)
+        seen = self._look(found.tolist(), people)
+        return Chosen(faces, people[found], torch.cat(self._drawn)[found], read[found], *seen)
 
     def ceiling(self, case: Case, chosen: Chosen) -> Ceiling:
         """The judge's own ceiling for a case on its persons."""
         key = case.prompt, len(chosen.faces)
         if key not in self._ceilings:
-            drawings = drawn(case.changed(chosen.attributes))
+            drawings = drawn(self._world, case.changed(chosen.people))
             read = read_all(self._judge, drawings)
             wrong = moved(case, chosen.drawn, read)
-            for target in case.targets:
-                wrong[:, target.index] = target.margin(read) < 0
+            for target, margin in zip(case.targets, case.margins(read), strict=True):
+                wrong[:, case.attributes.index[target.attribute]] = margin < 0
             share = average(clean(case, chosen.drawn, read).tolist())
-            self._ceilings[key] = Ceiling(share, shares(wrong, WORST), drawings)
+            self._ceilings[key] = Ceiling(share, shares(case.attributes.names, wrong, WORST), drawings)
         return self._ceilings[key]
 
     def inversion(self) -> dict[str, float | None]:
         """What inversion alone changes, over all persons drawn."""
         before, after = torch.cat(self._drawn), torch.cat(self._read)
-        change = weighted((before - after).abs(), in_sight(before, after))
+        change = weighted((before - after).abs(), in_sight(self._world.attributes, before, after))
         return {"inversion": float(change.mean()), "psnr": float(torch.cat(self._decibels).mean())}
 
     def _draw(self) -> None:
-        rng = torch.Generator().manual_seed(self._first + len(self._attributes))
-        attributes = attributes_of_normals(torch.randn(_BATCH, COUNT, generator=rng))
-        drawings = drawn(attributes)
+        people = self._world.people(self._first + len(self._people), _BATCH)
+        drawings = drawn(self._world, people)
         if self._settings.inverter == "encoder":
             w_plus = self._engine.invert_w_plus(drawings, keep=False, inverter="encoder")
             faces = FaceLatent(w_plus).split()
@@ -311,16 +279,16 @@ class Faces:
             faces = [self._engine.invert(one, self._settings, keep=False) for one in drawings.split(1)]
         pictures = show_all(self._engine, faces)
         self._faces += faces
-        self._attributes.append(attributes)
+        self._people.append(people)
         self._drawn.append(read_all(self._judge, drawings))
         self._read.append(read_all(self._judge, pictures))
         self._decibels.append(psnr(drawings, pictures))
 
-    def _look(self, which: Sequence[int], attributes: Tensor) -> _Seen:
+    def _look(self, which: Sequence[int], people: Tensor) -> _Seen:
         """Pictures and embeddings of some persons; what was seen of them before is known."""
         new = [i for i in which if i not in self._seen]
         if new:
-            drawings, free = drawn(attributes[new]), backdrop(attributes[new])
+            drawings, free = drawn(self._world, people[new]), backdrop(self._world, people[new])
             pictures = show_all(self._engine, [self._faces[i] for i in new])
             embedded = embed_all(self._engine, pictures)
             for i, *each in zip(new, drawings, pictures, embedded, free, strict=True):
@@ -332,7 +300,7 @@ class Faces:
         return _Seen(*(torch.stack(each) for each in zip(*(self._seen[i] for i in which), strict=True)))
 
 
-def _row(engine: Engine, judge: Judge, case: Case, faces: Faces, n: int, editor: Editor) -> Row:
+def _row(engine: Engine, judge: nn.Module, case: Case, faces: Faces, n: int, editor: Editor) -> Row:
     """Edit the persons of a case and measure."""
     chosen = faces.for_case(case, n)
     n = len(chosen.faces)

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from styleclip_cli.toyworld.attributes import INDEX, NAMES, visibility
-from styleclip_cli.toyworld.cases import Case
-from styleclip_cli.toyworld.networks import RESOLUTION, Judge
-from styleclip_cli.toyworld.renderer import render
+from styleclip_cli.truth.cases import Attributes, Case
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
     from styleclip_cli.inversion import FaceLatent
+    from styleclip_cli.truth.worlds import World
 
 MOVED = 0.25
 """An attribute that changes by more has moved."""
@@ -40,8 +38,8 @@ def show_all(engine: Engine, faces: Sequence[FaceLatent]) -> Tensor:
 
 
 @torch.inference_mode()
-def read_all(judge: Judge, pictures: Tensor) -> Tensor:
-    """What the judge reads off pictures [N, 3, H, W]: [N, 32], on the CPU."""
+def read_all(judge: nn.Module, pictures: Tensor) -> Tensor:
+    """What the judge reads off pictures [N, 3, H, W]: [N, K], on the CPU."""
     device = next(judge.parameters()).device
     return torch.cat([judge(part.to(device)).cpu() for part in pictures.split(_BATCH)])
 
@@ -54,28 +52,29 @@ def embed_all(engine: Engine, pictures: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def drawn(attributes: Tensor) -> Tensor:
+def drawn(world: World, people: Tensor) -> Tensor:
     """Drawings [N, 3, H, W] in [-1, 1], in eight bits per colour, as a file would hold them.
 
     Args:
-        attributes: Shape [N, 32].
+        world: Draws.
+        people: As it has them, [N, K or more].
     """
-    pictures = torch.cat([render(part) for part in attributes.split(_AT_ONCE)])
+    pictures = torch.cat([world.render(part) for part in people.split(_AT_ONCE)])
     return ((pictures + 1) * 127.5).round() / 127.5 - 1
 
 
-def in_sight(before: Tensor, after: Tensor) -> Tensor:
-    """Visibility of attributes in both of two pictures, from readings [N, 32]: [N, 32]."""
-    return torch.minimum(visibility(before), visibility(after))
+def in_sight(attributes: Attributes, before: Tensor, after: Tensor) -> Tensor:
+    """Visibility of attributes in both of two pictures, from readings [N, K]: [N, K]."""
+    return torch.minimum(attributes.visibility(before), attributes.visibility(after))
 
 
 def leak(case: Case, before: Tensor, after: Tensor) -> Tensor:
-    """How far attributes that should stay moved on average, those in sight, from readings [N, 32]: [N]."""
-    return weighted((after - before).abs(), in_sight(before, after) * case.others())
+    """How far attributes that should stay moved on average, those in sight, from readings [N, K]: [N]."""
+    return weighted((after - before).abs(), in_sight(case.attributes, before, after) * case.others())
 
 
 def moved(case: Case, before: Tensor, after: Tensor, implied: bool = False) -> Tensor:
-    """Which attributes in sight moved that should not have, from readings [N, 32]: [N, 32].
+    """Which attributes in sight moved that should not have, from readings [N, K]: [N, K].
 
     Args:
         case: What should move.
@@ -83,12 +82,12 @@ def moved(case: Case, before: Tensor, after: Tensor, implied: bool = False) -> T
         after: Readings after.
         implied: Count those as well that the words bring along.
     """
-    seen = (in_sight(before, after) > IN_SIGHT) & case.others(implied).bool()
+    seen = (in_sight(case.attributes, before, after) > IN_SIGHT) & case.others(implied).bool()
     return ((after - before).abs() > MOVED) & seen
 
 
 def clean(case: Case, before: Tensor, after: Tensor) -> Tensor:
-    """Whether what was asked for is there and nothing else moved, from readings [N, 32]: [N]."""
+    """Whether what was asked for is there and nothing else moved, from readings [N, K]: [N]."""
     return case.holds(after) & ~moved(case, before, after).any(dim=1)
 
 
@@ -97,7 +96,7 @@ def crossing(case: Case, reads: Tensor, leaks: Tensor, strengths: Sequence[float
 
     Args:
         case: Whose bar.
-        reads: Readings at strength 0, where no face is past the bar, and at each strength, [1 + S, N, 32].
+        reads: Readings at strength 0, where no face is past the bar, and at each strength, [1 + S, N, K].
         leaks: Leak at each strength, [S, N]; it is 0 at strength 0.
         strengths: Of the edit, S in ascending order.
 
@@ -120,15 +119,15 @@ def crossing(case: Case, reads: Tensor, leaks: Tensor, strengths: Sequence[float
     return between(at), between(leaks)
 
 
-def shares(flags: Tensor, count: int) -> dict[str, float]:
-    """The attributes that moved in most faces, flags [N, 32]: share of the faces by name, at most `count`."""
+def shares(names: Sequence[str], flags: Tensor, count: int) -> dict[str, float]:
+    """The attributes that moved in most faces, flags [N, K]: share of the faces by name, at most `count`."""
     found = flags.float().mean(dim=0).sort(descending=True, stable=True)
     pairs = zip(found.indices.tolist()[:count], found.values.tolist()[:count], strict=True)
-    return {NAMES[k]: share for k, share in pairs if share > 0}
+    return {names[k]: share for k, share in pairs if share > 0}
 
 
 def at_default(case: Case, before: Tensor, after: Tensor) -> dict[str, Any]:
-    """What edits at the default strength did, from readings [N, 32]."""
+    """What edits at the default strength did, from readings [N, K]."""
     broken = moved(case, before, after)
     change = (after - before).mean(dim=0)
     return {
@@ -136,13 +135,13 @@ def at_default(case: Case, before: Tensor, after: Tensor) -> dict[str, Any]:
         "clean": average(clean(case, before, after).float().tolist()),
         "broken": average(broken.float().sum(dim=1).tolist()),
         "leak_default": average(leak(case, before, after).tolist()),
-        "moved": shares(broken, WORST),
-        "implied": {name: float(change[INDEX[name]]) for name in case.implied},
+        "moved": shares(case.attributes.names, broken, WORST),
+        "implied": {name: float(change[case.attributes.index[name]]) for name in case.implied},
     }
 
 
 def over_strength(case: Case, before: Tensor, reads: Tensor, strengths: Sequence[float]) -> dict[str, Any]:
-    """Leak over strength, and at equal target; readings at each strength [S, N, 32]."""
+    """Leak over strength, and at equal target; readings at each strength [S, N, K]."""
     leaks = torch.stack([leak(case, before, read) for read in reads])
     strength, at_bar = crossing(case, torch.cat([before[None], reads]), leaks, strengths)
     points = zip(strengths, case.reached(reads).mean(dim=1).tolist(), leaks.mean(dim=1).tolist(), strict=True)
@@ -161,12 +160,12 @@ def average(values: Iterable[float | None]) -> float | None:
 
 
 @torch.inference_mode()
-def backdrop(attributes: Tensor) -> Tensor:
+def backdrop(world: World, people: Tensor) -> Tensor:
     """Where nothing but the backdrop is drawn, [N, 1, R, R] in {0, 1}: where it shows through fully."""
     free = []
-    for part in attributes.split(_AT_ONCE):
-        white = torch.ones(len(part), 3, RESOLUTION, RESOLUTION)
-        through = render(part, backdrop=white) - render(part, backdrop=-white)
+    for part in people.split(_AT_ONCE):
+        white = torch.ones(len(part), 3, world.resolution, world.resolution)
+        through = world.render(part, white) - world.render(part, -white)
         free.append((through.amin(dim=1, keepdim=True) > 1.99).float())
     return torch.cat(free)
 

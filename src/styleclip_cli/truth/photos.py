@@ -12,7 +12,7 @@ outside  mean change of the pixels outside that region, in 255ths.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,68 +23,35 @@ from styleclip_cli.photo.align import gaussian
 from styleclip_cli.photo.portrait import find_faces, put_back
 from styleclip_cli.save import to_image
 from styleclip_cli.settings import InversionSettings
-from styleclip_cli.toyworld.cases import Case
-from styleclip_cli.toyworld.methods import Editor
-from styleclip_cli.toyworld.scenes import Scene, draw, make_scene
+from styleclip_cli.truth.cases import Case
+from styleclip_cli.truth.methods import Editor
 
 if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
+    from styleclip_cli.truth.worlds import World
 
 Pixels = NDArray[np.float64]
 
 
-class PhotoEdit(NamedTuple):
-    """A change of a photo whose truth can be drawn.
-
-    Attributes:
-        prompt: What is typed.
-        neutral: What the face is before.
-        attribute: What changes.
-        before: Its value in the photo.
-        after: Its value in the truth.
-        vanishes: Whether structure vanishes or moves, so that there can be ghosts.
-    """
-
-    prompt: str
-    neutral: str
-    attribute: str
-    before: float
-    after: float
-    vanishes: bool = True
-
-
-EDITS = (
-    PhotoEdit("smiling", "face", "smile", 0.25, 1.0),
-    PhotoEdit("sad", "face", "smile", 0.75, 0.0),
-    PhotoEdit("a bald head", "a head with hair", "hair_length", 0.45, 0.0),
-    PhotoEdit("with bangs", "face", "fringe", 0.0, 1.0),
-    PhotoEdit("with long hair", "face", "hair_length", 0.4, 1.0),
-    PhotoEdit("without glasses", "face with glasses", "glasses", 1.0, 0.0),
-    PhotoEdit("with a hat", "face", "hat", 0.0, 1.0),
-    PhotoEdit("with a beard", "face", "beard", 0.0, 1.0),
-    PhotoEdit("with an open mouth", "face", "mouth_open", 0.0, 1.0),
-    PhotoEdit("with glasses", "face", "glasses", 0.0, 1.0, vanishes=False),
-    PhotoEdit("with red lipstick", "face", "lipstick", 0.0, 1.0, vanishes=False),
-    PhotoEdit("with red hair", "face", "hair_red", 0.0, 1.0, vanishes=False),
-)
-BARE = (
-    *("sunglasses", "glasses", "hat", "beard", "moustache"),
-    *("mouth_open", "fringe", "hair_grey", "hair_red"),
-)
-"""What no face has that is not edited."""
-_BY_PROMPT = {edit.prompt: edit for edit in EDITS}
 _CHANGED = 8 / 255
 """Pixels that the truth changes by more are its region, with a margin of three."""
 
 
 def ghosts(
-    engine: Engine, case: Case, editor: Editor, n: int, first: int, settings: InversionSettings
+    engine: Engine,
+    world: World,
+    case: Case,
+    editor: Editor,
+    n: int,
+    first: int,
+    settings: InversionSettings,
 ) -> dict[str, Any]:
     """Edit photos at the default strength, put the faces back, and measure.
 
     Args:
         engine: Finds, inverts and renders faces.
-        case: One of those of `EDITS`.
+        world: Whose people are in the photos.
+        case: One of those that it has a photo edit for.
         editor: Its edit.
         n: Photos.
         first: Seed of the first.
@@ -94,14 +61,14 @@ def ghosts(
         ghost: mean of |ghost|, a face that is not found counting 1 (None where nothing vanishes); kept, db,
         missed: faces that were not found; photos: how many. Empty for other cases.
     """
-    edit = _BY_PROMPT.get(case.prompt)
+    edit = next((edit for edit in world.photo_edits if edit.prompt == case.prompt), None)
     if edit is None:
         return {}
     rows = []
     for seed in range(first, first + n):
-        scene = scene_of(seed, edit.attribute, edit.before, None, engine.pack.resolution)
-        photo = to_image(draw(scene))
-        truth = to_image(draw(scene.with_attribute(0, edit.attribute, edit.after)))
+        scene = scene_of(world, seed, edit.attribute, edit.before)
+        photo = to_image(world.draw_scene(scene))
+        truth = to_image(world.draw_scene(scene.with_attribute(0, edit.attribute, edit.after)))
         try:
             found = find_faces(engine, photo, settings=settings)
         except BadInputError:
@@ -122,25 +89,25 @@ def ghosts(
     }
 
 
-def scene_of(seed: int, attribute: str | None, value: float, scale: float | None, resolution: int) -> Scene:
+def scene_of(world: World, seed: int, attribute: str | None, value: float, scale: float | None = None) -> Any:
     """A photo of one face that has nothing of what is edited.
 
     Args:
+        world: Whose people are in it.
         seed: Same seed, same photo.
         attribute: What will be edited; None for nothing.
         value: Its value in the photo.
-        scale: Side of the face's frame, in sides of the generator's pictures; None leaves it to chance.
-        resolution: Side of the generator's pictures.
+        scale: Side of the face's frame, in sides of the world's pictures; None leaves it to chance.
 
     Returns:
         The photo, to be drawn.
     """
-    scene = make_scene(seed, count=1, size=(0.35, 0.9), out_of_frame=False)
-    for name in BARE:
+    scene = world.make_scene(seed, count=1, size=(0.35, 0.9), out_of_frame=False)
+    for name in world.bare:
         scene = scene.with_attribute(0, name, 0.0)
     if attribute is not None:
         scene = scene.with_attribute(0, "hair_length", 0.6).with_attribute(0, attribute, value)
-    return scene if scale is None else scene.scaled(scale * resolution / scene.faces[0].side)
+    return scene if scale is None else scene.scaled(scale * world.resolution / scene.faces[0].side)
 
 
 def values(image: Image.Image) -> Pixels:

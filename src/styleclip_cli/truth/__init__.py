@@ -1,0 +1,1 @@
+"""Evaluation where the truth is known: on worlds whose pictures are drawn, by judges that edits never see."""
