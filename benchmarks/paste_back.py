@@ -2,7 +2,7 @@
 
 Drawn photos of one face are edited by a sentence, put back, and held against the same photo drawn with the
 attribute really changed (the truth). ghost (the mean of its size, a face that is not found counting 1), kept,
-energy, dB and outside are explained in `styleclip_cli/toyworld/photos.py`.
+energy, dB and outside are explained in `styleclip_cli/truth/photos.py`.
 
 step     largest change on the line of the crop's border, in 255ths: what of its frame can show.
 

@@ -233,7 +233,7 @@ def evaluation(found: Mapping[str, Any]) -> str:
     return (
         f"Split {found['split']}, inverter {found['inverter']}, which alone changes attributes by "
         f"{mean['inversion']:.3f} (PSNR {mean['psnr']:.1f} dB); what the columns say is at the head of "
-        f"`styleclip_cli/toyworld/evaluate.py`.\n\n{table([*rows, {'prompt': 'all', **mean}], columns)}\n\n"
+        f"`styleclip_cli/truth/evaluate.py`.\n\n{table([*rows, {'prompt': 'all', **mean}], columns)}\n\n"
         + curves(found["rows"])
     )
 

@@ -190,7 +190,7 @@ def test_a_method(copy_for) -> None:
         r'    Exclusion("--method lift", ("--beta",), _NOT_FOR, "leave them out"),\n\g<0>',
     )
     new.change(
-        "toyworld/methods.py",
+        "truth/methods.py",
         r'^    if method == "optimize":$',
         '    if method == "lift":\n        return engine.lift(case.prompt, case.neutral)\n' r"\g<0>",
     )
