@@ -390,10 +390,11 @@ def relevance(bench: Bench) -> None:
     whole = RelevanceSettings()
     # Few CPUs compute in float16; they would take minutes.
     half = "fp16" if bench.device.type == "cuda" else "bf16"
+    layers = generator.style_space.layers[-3:] if bench.toy else None
     rows: dict[str, Tensor] = {}
 
     def exact(precision: str) -> float:
-        job = relevance_job(bench.at(precision), clip, statistics, few)
+        job = relevance_job(bench.at(precision), clip, statistics, few, layers=layers)
         first: dict[str, Any] = {}
         channels: dict[str, int] = {}
         for piece in job.pieces:

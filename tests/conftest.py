@@ -7,6 +7,7 @@ it, `--randomly-dont-reorganize` takes the order of the files.
 from __future__ import annotations
 
 import importlib
+import itertools
 import logging
 import os
 import signal
@@ -20,12 +21,16 @@ from typing import Any
 
 import pytest
 
+import warm
+
 # For the processes that tests start, from folders of their own:
 os.environ["OMP_NUM_THREADS"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script; it would be inherited
     signal.signal(signal.SIGINT, signal.default_int_handler)
 # Kernels for GPUs are interpreted, whichever test imports Triton first.
 os.environ["TRITON_INTERPRET"] = "1"
+# Nor is anything of face-alignment's compiled: that takes longer than all it does.
+os.environ["NUMBA_DISABLE_JIT"] = "1"
 if "PYTHONPATH" in os.environ:
     os.environ["PYTHONPATH"] = os.pathsep.join(
         str(Path(entry).absolute()) for entry in os.environ["PYTHONPATH"].split(os.pathsep)
@@ -71,23 +76,37 @@ def _kernels(tmp_path_factory):
     return folder
 
 
-def _at_home(patch, tmp_path_factory, kernels):
+@pytest.fixture(scope="session")
+def _homes(tmp_path_factory, _kernels) -> Iterator[Path]:
+    """Folders for one test each; pytest would look through all that there are before it makes one."""
+    base = tmp_path_factory.mktemp("homes")
+
+    def made() -> Iterator[Path]:
+        for number in itertools.count():
+            folder = base / str(number)
+            for name in ("cache", "home", "temporary"):
+                (folder / name).mkdir(parents=True)
+            (folder / "cache" / "kernels").symlink_to(_kernels)
+            (folder / "cache" / "texts").symlink_to(_kernels.parent / "texts")
+            yield folder
+
+    return made()
+
+
+def _at_home(patch: pytest.MonkeyPatch, folder: Path) -> None:
     """A cache and a home of its own, for a test or what several share."""
     for name in [n for n in os.environ if n.startswith("STYLECLIP_")]:
         patch.delenv(name)
     patch.delenv("COLUMNS", raising=False)
-    cache = tmp_path_factory.mktemp("cache")
-    (cache / "kernels").symlink_to(kernels)
-    (cache / "texts").symlink_to(kernels.parent / "texts")
-    patch.setenv("STYLECLIP_CACHE_DIR", str(cache))
-    patch.setenv("STYLECLIP_HOME", str(tmp_path_factory.mktemp("home")))
+    patch.setenv("STYLECLIP_CACHE_DIR", str(folder / "cache"))
+    patch.setenv("STYLECLIP_HOME", str(folder / "home"))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _nobody(tmp_path_factory, _kernels) -> Iterator[None]:
+def _nobody(_homes) -> Iterator[None]:
     """What several tests share is made before any test has a home."""
     with pytest.MonkeyPatch.context() as patch:
-        _at_home(patch, tmp_path_factory, _kernels)
+        _at_home(patch, next(_homes))
         yield
 
 
@@ -100,18 +119,22 @@ def pack(tmp_path_factory):
 
 
 @pytest.fixture(autouse=True)
-def _alone(request, tmp_path_factory, monkeypatch, _kernels):
+def _alone(request, monkeypatch, _homes):
     import torch
 
     from styleclip_cli.machine import process
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    if request.node.get_closest_marker("subprocess") is None:
+    starts = request.node.get_closest_marker("subprocess")
+    if starts is None:
         monkeypatch.setattr(subprocess, "Popen", _NoPython)
-    _at_home(monkeypatch, tmp_path_factory, _kernels)
+    elif starts.kwargs:
+        monkeypatch.setattr(subprocess, "Popen", warm.popen(**starts.kwargs))
+    folder = next(_homes)
+    _at_home(monkeypatch, folder)
     # Where nothing can be kept in the cache, kernels lie there, and `cache prune` removes them.
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temporary")))
+    monkeypatch.setattr(tempfile, "tempdir", str(folder / "temporary"))
     monkeypatch.setattr(process, "chosen", process.Choices())
     # Commands keep warnings from people; here they are errors.
     command = importlib.import_module("styleclip_cli.cli.main")

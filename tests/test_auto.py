@@ -81,7 +81,7 @@ def test_it_beats_the_usual_strength(engine: Engine, faces: Faces, prompt: str, 
 
 @pytest.mark.slow
 def test_the_person_is_kept(engine: Engine, faces: Faces) -> None:
-    chosen = faces.for_case(CASE["with black hair"], 12)
+    chosen = faces.for_case(CASE["with black hair"], 6)
     edits = directions(engine, "with black hair")
     free = choose(engine, chosen.faces, edits, engine.default_alpha, keep_identity=-1.0)
     bound = choose(engine, chosen.faces, edits, engine.default_alpha, keep_identity=0.95)

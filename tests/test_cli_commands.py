@@ -267,7 +267,7 @@ def test_piped_output_is_plain(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_nothing_behind(here: Path, number: signal.Signals, code: int) -> None:
     face(here / "a.png")
@@ -277,8 +277,6 @@ def test_a_signal_leaves_nothing_behind(here: Path, number: signal.Signals, code
         [*command, "-o", "edited/o.png"],
         stderr=subprocess.PIPE,
         text=True,
-        # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     first = process.stderr.readline()  # the texts are told just before the long search begins

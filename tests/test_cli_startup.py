@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.subprocess
+pytestmark = pytest.mark.subprocess(warm="cli")
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "clip", "torchvision")
 PROBE = f"""
 import sys
@@ -88,6 +88,7 @@ def test_bare_command_shows_the_commands() -> None:
     assert "error" not in done.stderr
 
 
+@pytest.mark.subprocess
 def test_importing_the_package_is_light() -> None:
     code = f"import styleclip_cli, sys; print([name for name in {HEAVY!r} if name in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -201,7 +201,9 @@ def test_a_value_between_the_ends() -> None:
 
 
 @pytest.mark.slow
-def test_two_runs_are_equal_to_the_digit(engine: Engine) -> None:
+def test_two_runs_are_equal_to_the_digit(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("styleclip_cli.toyworld.evaluate._BATCH", 16)  # persons at a time
+
     def run() -> Any:
         rows = evaluate(engine, 4, ["with glasses", "with glasses and a hat"]).rows
         return [{key: value for key, value in row.items() if key != "seconds"} for row in rows]

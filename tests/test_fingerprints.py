@@ -118,13 +118,13 @@ def test_the_same_files_give_the_same_bytes_and_fingerprint_in_every_process(
             stdout=subprocess.PIPE,
             text=True,
         )
-        for seed in ("1", "2", "3")
+        for seed in ("1", "2")
     ]
     said = {process.communicate()[0] for process in running}
-    assert [process.returncode for process in running] == [0, 0, 0]
+    assert [process.returncode for process in running] == [0, 0]
     assert len(said) == 1
     assert len(set(said.pop().split())) == 3
-    weights = [sorted((tmp_path / seed / "weights").glob("*.safetensors")) for seed in ("1", "2", "3")]
+    weights = [sorted((tmp_path / seed / "weights").glob("*.safetensors")) for seed in ("1", "2")]
     assert len(weights[0]) == 5
     for copies in zip(*weights, strict=True):
         assert len({(path.name, sha256(path)) for path in copies}) == 1

@@ -125,7 +125,7 @@ def test_locality_keeps_other_faces_as_they_were(toy: Engine, photo: Tensor) -> 
 
     def moved(weight: float) -> float:
         settings = toy.settings_for_inversion("pivotal")
-        settings = replace(settings, steps=0, pivotal_steps=25, lambda_locality=weight)
+        settings = replace(settings, steps=0, pivotal_steps=12, lambda_locality=weight)
         changes = toy.invert(photo, settings, keep=False).weight_deltas
         return float((toy.synthesize(others, changes) - plain).square().mean())
 

@@ -289,7 +289,7 @@ def test_going_on_is_as_not_having_stopped(tiny: Engine, tmp_path: Path, optimiz
         assert torch.equal(tensor, second.mapper.tensors()[name])
 
 
-TRAIN = ("--prompt", "old", "--steps", "200", "--batch", "2", "--validate-every", "50")
+TRAIN = ("--prompt", "old", "--steps", "80", "--batch", "2", "--validate-every", "20")
 
 
 def command(*arguments: str) -> list[str]:
@@ -297,18 +297,18 @@ def command(*arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_a_killed_run_goes_on_bit_for_bit(here: Path) -> None:
-    """200 steps straight are 100, a SIGKILL at any time after that, and the rest."""
+    """80 steps straight are 40, a SIGKILL at any time after that, and the rest."""
     whole = subprocess.Popen(command(*TRAIN, "--out", "whole"), stderr=subprocess.PIPE, env=os.environ)
     killed = subprocess.Popen(command(*TRAIN, "--out", "killed"), stderr=subprocess.PIPE, env=os.environ)
-    while not any(line["step"] >= 110 for line in read_log(here / "killed")):
+    while not any(line["step"] >= 50 for line in read_log(here / "killed")):
         assert killed.poll() is None, killed.communicate()[1]
         time.sleep(0.02)
     killed.send_signal(signal.SIGKILL)
     killed.communicate()
     saved = Checkpoint.load(here / "killed").values["step"]
-    assert 100 <= saved < 200
+    assert 40 <= saved < 80
     again = subprocess.run(command("--resume", "killed"), capture_output=True, text=True, env=os.environ)
     assert again.returncode == 0, again.stderr
     assert f"going on after {saved} steps" in again.stderr
@@ -320,11 +320,11 @@ def test_a_killed_run_goes_on_bit_for_bit(here: Path) -> None:
         assert all(torch.equal(one[key], other[key]) for key in one)
     assert read_log(here / "whole") == read_log(here / "killed")
     pictures = [sorted(p.name for p in (here / run / "images").iterdir()) for run in ("whole", "killed")]
-    assert pictures[0] == pictures[1] == [f"{step:06d}.png" for step in range(0, 201, 50)]
+    assert pictures[0] == pictures[1] == [f"{step:06d}.png" for step in range(0, 81, 20)]
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_an_interrupt_saves_and_says_how_to_go_on(here: Path) -> None:
     process = subprocess.Popen(
         command("--prompt", "old", "--steps", "100000", "--out", "o"),
@@ -346,7 +346,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_two_processes_train_as_one(here: Path) -> None:
     """torchrun with two processes, gloo: the loss curve of one process with the doubled batch."""
     options = ("--prompt", "old", "--steps", "30", "--batch", "4", "--validate-every", "10")

@@ -308,7 +308,7 @@ def test_the_official_settings_are_a_switch(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:
     command = [sys.executable, "-m", "styleclip_cli", "edit", "seed:1", "seed:2", "--method", "optimize"]
     command += ["--prompt", "old", "--iterations", "100000", "--batch", "1", "--out", "o"]
@@ -317,8 +317,6 @@ def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ,
-        # Where the tests run in the background, Ctrl-C is ignored, and children inherit that.
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert process.stderr is not None
     for line in process.stderr:

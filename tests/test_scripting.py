@@ -96,7 +96,7 @@ def test_lists_patterns_and_folders_in_folders(here: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_a_pipe(here: Path) -> None:
     command = [sys.executable, "-m", "styleclip_cli", "edit", "-", "--prompt", "smiling", "--out", "-"]
     command += ["--format", "webp"]
@@ -491,9 +491,9 @@ def test_a_signal_that_comes_while_python_clears_up_is_heard() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_an_interruption_says_how_to_go_on(here: Path) -> None:
-    for number in range(40):
+    for number in range(12):
         picture(here / "many" / f"{number:02d}.png", number)
     command = [sys.executable, "-m", "styleclip_cli", "edit", "many", "-p", "smiling", "--out", "o"]
     environment = {**os.environ, "STYLECLIP_TEST_SLOW": "1"}
@@ -511,15 +511,15 @@ def test_an_interruption_says_how_to_go_on(here: Path) -> None:
     _, said = running.communicate(timeout=60)
     assert running.returncode == 143, said
     done = len(list(here.glob("o/*.png")))
-    assert 2 <= done < 40
-    assert f"{done} of 40 are written; the same with --skip-existing goes on" in said
+    assert 2 <= done < 12
+    assert f"{done} of 12 are written; the same with --skip-existing goes on" in said
     assert not list(here.glob("o/.*"))
     for path in here.glob("o/*.png"):
         with Image.open(path) as image:
             image.load()
     finished = subprocess.run([*command, "--skip-existing"], capture_output=True, text=True, check=True)
-    assert f"{done} of 40 results are there already" in finished.stderr
-    assert len(list(here.glob("o/*.png"))) == 40
+    assert f"{done} of 12 results are there already" in finished.stderr
+    assert len(list(here.glob("o/*.png"))) == 12
 
 
 def test_a_recipe_keeps_its_form() -> None:

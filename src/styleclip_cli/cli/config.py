@@ -14,7 +14,7 @@ from styleclip_cli.job.request import EXCLUSIONS, Exclusion, Options, words, wor
 from styleclip_cli.weights import store
 
 
-def option_defaults(app: typer.Typer) -> dict[str, Any]:
+def option_defaults(group: Any) -> dict[str, Any]:
     """What config.toml says of options, as Typer takes it.
 
     Tables are called as commands and hold options by their long names, without the dashes before them; those
@@ -27,7 +27,7 @@ def option_defaults(app: typer.Typer) -> dict[str, Any]:
         skip-existing = true
 
     Args:
-        app: Whose commands they are.
+        group: All commands.
 
     Raises:
         BadInputError: If the file cannot be read, or names a command or an option that there is not.
@@ -41,7 +41,7 @@ def option_defaults(app: typer.Typer) -> dict[str, Any]:
         raise BadInputError(f"{path}: cannot be used ({one_line(error)})") from None
     if not tables:
         return {}
-    commands = _commands(typer.main.get_command(app))
+    commands = _commands(group)
     common = tables.pop("common", {})
     found: dict[str, Any] = {name: {} for name in commands}
     try:

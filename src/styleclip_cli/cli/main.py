@@ -71,14 +71,15 @@ def _run(arguments: list[str]) -> int:
     import typer
     from typer.exceptions import TyperException
 
-    from styleclip_cli.cli.app import app
+    from styleclip_cli.cli.app import commands
     from styleclip_cli.cli.config import option_defaults
 
     try:
         # Help is had, and the doctor called, whatever state the settings are in.
         plain = {"-h", "--help", "--version", "doctor"} & set(arguments)
-        defaults = {} if plain else option_defaults(app)
-        outcome = app(args=arguments, prog_name="styleclip", standalone_mode=False, default_map=defaults)
+        group = commands()
+        defaults = {} if plain else option_defaults(group)
+        outcome = group(args=arguments, prog_name="styleclip", standalone_mode=False, default_map=defaults)
         return outcome if isinstance(outcome, int) else ExitCode.OK
     except StyleClipError as error:
         if debugging():

@@ -184,6 +184,10 @@ _OTHER_FORMS = (
 )
 
 
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+"""Types with nothing inside, and no doubt."""
+
+
 def _doubt(value: Any, size: int) -> str:
     """Look through content for what was passed over (see `Content.doubt`).
 
@@ -194,6 +198,8 @@ def _doubt(value: Any, size: int) -> str:
     waiting, room, steps = [value], 2 * size + 2**20, 2 * pickles.MAX_OPERATIONS
     while waiting:
         entry = waiting.pop()
+        if type(entry) in _PLAIN:
+            continue
         if isinstance(entry, inert.Array):
             entry = entry.values
         inside: tuple[Any, ...] = ()

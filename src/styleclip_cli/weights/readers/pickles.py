@@ -48,8 +48,8 @@ from styleclip_cli.weights.readers.inert import (
 MAX_OPERATIONS = 200_000
 # Functions take seven arguments at the most; the parts of a path are many.
 _MAX_ARGUMENTS = 64
-# An entry of a list that a function makes a set or tuple of.
-_ENTRY_BYTES = 64
+# What a function is given with each character or entry; it makes sets or tuples of lists.
+_BYTES: dict[Any, int] = {str: 1, bytes: 1, bytearray: 1, list: 64}
 _MARK = object()
 
 
@@ -112,19 +112,11 @@ class _Machine:
             for number, (opcode, arg, _) in enumerate(pickletools.genops(stream)):  # type: ignore[arg-type]
                 if number >= operations:
                     raise Refused(f"it takes more than {operations} operations")
-                name = opcode.name
-                if name in _PUSHED:
-                    self.stack.append(arg)
-                elif name in _CONSTANTS:
-                    self.stack.append(_CONSTANTS[name])
-                elif name in _EMPTY:
-                    self.stack.append(_EMPTY[name]())
-                elif name not in _PASSED_OVER:
-                    step = getattr(self, f"_{name.lower()}", None)
-                    if step is None:
-                        what = f" of {printable(arg.replace(' ', '.', 1))}" if isinstance(arg, str) else ""
-                        raise Refused(f"it asks for the pickle operation {name}{what}")
-                    step(arg)
+                step = _STEPS.get(opcode.name)
+                if step is None:
+                    what = f" of {printable(arg.replace(' ', '.', 1))}" if isinstance(arg, str) else ""
+                    raise Refused(f"it asks for the pickle operation {opcode.name}{what}")
+                step(self, arg)
         result = self.stack.pop()
         if self.stack:
             raise Damaged("broken pickle (values left over)")
@@ -262,11 +254,9 @@ class _Machine:
             raise Refused("it calls something that is no function")
         if len(args) > _MAX_ARGUMENTS:
             raise Refused(f"it calls {printable(function.name)} with {len(args)} arguments")
-        for arg in args if function.works else ():
-            if isinstance(arg, str | bytes | bytearray):
-                self._spend(len(arg))
-            elif isinstance(arg, list):
-                self._spend(len(arg) * _ENTRY_BYTES)
+        for given in args if function.works else ():
+            if each := _BYTES.get(type(given)):
+                self._spend(len(given) * each)
         self.stack.append(function(args))
 
     def _spend(self, count: int) -> None:
@@ -299,11 +289,32 @@ class _Machine:
 
 
 # Opcodes that push the value pickletools has decoded; not STRING, which only text pickles have.
-_PUSHED = frozenset((
+_PUSHED = (
     "INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT", "BINSTRING",
     "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8", "UNICODE", "SHORT_BINUNICODE",
     "BINUNICODE", "BINUNICODE8",
-))  # fmt: skip
+)  # fmt: skip
 _CONSTANTS = {"MARK": _MARK, "NONE": None, "NEWTRUE": True, "NEWFALSE": False, "EMPTY_TUPLE": ()}
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_LIST": list, "EMPTY_DICT": dict, "EMPTY_SET": set}
 _PASSED_OVER = ("FRAME", "STOP")
+_Step = Callable[[_Machine, Any], None]
+
+
+def _constant(value: Any) -> _Step:
+    return lambda machine, _: machine.stack.append(value)
+
+
+def _made(make: Callable[[], Any]) -> _Step:
+    return lambda machine, _: machine.stack.append(make())
+
+
+# By opcode: what becomes of it and of its argument. All others are refused.
+_STEPS: dict[str, _Step] = {
+    opcode.name: getattr(_Machine, f"_{opcode.name.lower()}")
+    for opcode in pickletools.opcodes
+    if hasattr(_Machine, f"_{opcode.name.lower()}")
+}
+_STEPS |= dict.fromkeys(_PUSHED, lambda machine, arg: machine.stack.append(arg))
+_STEPS |= {name: _constant(value) for name, value in _CONSTANTS.items()}
+_STEPS |= {name: _made(make) for name, make in _EMPTY.items()}
+_STEPS |= dict.fromkeys(_PASSED_OVER, lambda machine, _: None)
