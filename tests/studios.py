@@ -20,8 +20,6 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import warm
-
 SECONDS = 60
 
 
@@ -89,7 +87,7 @@ def started(
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "styleclip_cli", "studio", "--port", "0", "--no-browser", *options]
-    process = warm.Popen(
+    process = subprocess.Popen(
         [*command, *([] if models is None else ["--models", models])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

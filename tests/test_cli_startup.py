@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.subprocess(warm="cli")
+pytestmark = pytest.mark.subprocess
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "clip", "torchvision")
 PROBE = f"""
 import sys
