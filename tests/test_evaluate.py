@@ -202,7 +202,7 @@ def test_a_value_between_the_ends() -> None:
 
 @pytest.mark.slow
 def test_two_runs_are_equal_to_the_digit(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("styleclip_cli.toyworld.evaluate._BATCH", 16)  # persons at a time
+    monkeypatch.setattr("styleclip_cli.truth.evaluate._BATCH", 16)  # persons at a time
 
     def run() -> Any:
         rows = evaluate(engine, 4, ["with glasses", "with glasses and a hat"]).rows
