@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from styleclip_cli.edits.templates import IMAGENET_TEMPLATES
 from styleclip_cli.nets.clip import Clip, clip_model_class, preprocess, tokenize
 from styleclip_cli.nets.ops import channels_last
-from styleclip_cli.world.attributes import COUNT, INDEX, shown, visibility
+from styleclip_cli.world.attributes import COUNT, INDEX, mirrored, shown, visibility
 from styleclip_cli.world.networks import resized
 from toyworld_training.clip import Tokens as _Tokens
 from toyworld_training.clip import encode_rows, pack_state
@@ -27,7 +27,7 @@ from toyworld_training.common import half, run
 from toyworld_training.judge import disturb
 from world_training import captions
 from world_training.captions import WORDS, Fact
-from world_training.data import Pictures
+from world_training.data import Pictures, turned
 from world_training.generator import held_out
 from world_training.people import FLIPPED, TURNS, person
 
@@ -121,8 +121,6 @@ def _train(
     embed = model.text_projection.shape[1]  # type: ignore[index]
     module = nn.ModuleDict({"clip": model, "head": nn.Linear(int(embed), COUNT)})
     attributes = data.people.attributes
-    seen = visibility(attributes.flatten(0, 1)).view_as(attributes)
-    saturated, seen_np = captions.to_numpy(attributes), seen.numpy()
     other = sum(map(ord, name)) * 1_000_000
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
@@ -135,11 +133,19 @@ def _train(
             torch.randint(len(FLIPPED), TURNS, (pairs,), generator=rng),
         )
         items, members = items.repeat_interleave(2), torch.arange(2).repeat(pairs)
-        images = preprocess(disturb(resized(data.images(items, members), 128), rng), 128)
+        flip = (torch.rand(pairs, generator=rng) < 0.5).repeat_interleave(2)
+        (images,) = turned(flip, resized(data.images(items, members), 128))
+        images = preprocess(disturb(images, rng), 128)
+        a = attributes[items, members]
+        a = torch.where(flip[:, None], mirrored(a), a)
+        seen = visibility(a)
+        told_of = [
+            captions.facts(face, visible)
+            for face, visible in zip(captions.to_numpy(a), seen.numpy(), strict=True)
+        ]
         texts, stated, true = [], [], []
-        for i in items[::2].tolist():
-            told = [captions.facts(saturated[i, j], seen_np[i, j]) for j in range(2)]
-            both, facts = speaker.pair((told[0], told[1]), nrng)
+        for told in zip(told_of[::2], told_of[1::2], strict=True):
+            both, facts = speaker.pair(told, nrng)
             template = str(nrng.choice(IMAGENET_TEMPLATES)) if nrng.random() < 0.8 else "{}"
             texts += [template.format(t) for t in both]
             stated += [speaker.hot(f) for f in facts]
@@ -159,9 +165,8 @@ def _train(
         logits = logits.masked_fill(also_true, -30.0)
         target = torch.arange(len(logits))
         contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        a = attributes[items, members]
         read = F.smooth_l1_loss(module["head"](image * 8), shown(a), beta=0.1, reduction="none")
-        read = (read * (0.02 + seen[items, members])).mean() * 10
+        read = (read * (0.02 + seen)).mean() * 10
         # Where a pair's captions differ, the picture's change and the words' change should agree.
         image_step, text_step = image[1::2] - image[0::2], text[1::2] - text[0::2]
         moved = (text_step.norm(dim=1) > 1e-3).float()

@@ -77,6 +77,11 @@ class Pictures:
         return torch.from_numpy(self._parts[items.numpy(), members.numpy()])
 
 
+def turned(which: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:
+    """Pictures or parsing maps [B, ..., H, W], of which those are mirrored that [B] says."""
+    return tuple(torch.where(which.view(-1, *[1] * (m.ndim - 1)), m.flip(-1), m) for m in maps)
+
+
 def eight_bits(images: Tensor) -> Tensor:
     """Pictures in [-1, 1] as files hold them, uint8."""
     return ((images + 1) * 127.5).round().clamp(0, 255).to(torch.uint8)

@@ -20,7 +20,7 @@ from styleclip_cli.world.renderer import render_all
 from toyworld_training.common import half, run
 from toyworld_training.identity import similarities
 from toyworld_training.judge import disturb
-from world_training.data import Pictures
+from world_training.data import Pictures, turned
 from world_training.generator import HELD_OUT
 from world_training.people import SAME, TURNS, Z_DIM, person, same_person
 
@@ -47,7 +47,10 @@ def train(data: Pictures, folder: Path, steps: int = 1800, pairs: int = 32) -> d
         items = torch.randint(data.ready // TURNS, (pairs,), generator=rng) * TURNS
         items = items + torch.randint(SAME.start, SAME.stop, (pairs,), generator=rng)
         items, members = items.repeat_interleave(2), torch.arange(2).repeat(pairs)
-        images = disturb(resized(data.images(items, members), SIDE), rng)
+        (images,) = turned(
+            torch.rand(2 * pairs, generator=rng) < 0.5, resized(data.images(items, members), SIDE)
+        )
+        images = disturb(images, rng)
         with half():
             embedded = net.embed(images.contiguous(memory_format=torch.channels_last))
         embedded = embedded.float()

@@ -9,11 +9,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.nets.ops import channels_last
-from styleclip_cli.world.attributes import COUNT, NAMES, shown, visibility
+from styleclip_cli.world.attributes import COUNT, NAMES, mirrored, shown, visibility
 from styleclip_cli.world.networks import Judge
 from toyworld_training.common import half, run
 from toyworld_training.judge import disturb, r2
-from world_training.data import Pictures
+from world_training.data import Pictures, turned
 from world_training.generator import held_out
 from world_training.people import person
 
@@ -29,8 +29,11 @@ def train(data: Pictures, folder: Path, steps: int = 4000, batch: int = 64) -> d
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
         items = torch.randint(data.ready, (batch,), generator=rng)
         members = torch.randint(2, (batch,), generator=rng)
+        flip = torch.rand(batch, generator=rng) < 0.5
         a = attributes[items, members]
-        images = disturb(judge.sized(data.images(items, members)), rng)
+        a = torch.where(flip[:, None], mirrored(a), a)
+        (images,) = turned(flip, judge.sized(data.images(items, members)))
+        images = disturb(images, rng)
         with half():
             features = judge.features(images.contiguous(memory_format=torch.channels_last))
         error = F.smooth_l1_loss(judge.read(features.float()), shown(a), beta=0.1, reduction="none")

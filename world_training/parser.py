@@ -14,7 +14,7 @@ from styleclip_cli.world.parsing import CLASSES, parse
 from styleclip_cli.world.renderer import render_all
 from toyworld_training.common import half, run
 from toyworld_training.judge import disturb
-from world_training.data import Pictures
+from world_training.data import Pictures, turned
 from world_training.generator import HELD_OUT
 from world_training.people import Z_DIM, person
 
@@ -34,10 +34,13 @@ def train(data: Pictures, folder: Path, steps: int = 2000, batch: int = 24) -> d
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
         items = torch.randint(data.ready, (batch,), generator=rng)
         members = torch.randint(2, (batch,), generator=rng)
-        images = disturb(resized(data.images(items, members), PARSER_SIDE), rng)
+        flip = torch.rand(batch, generator=rng) < 0.5
+        pictures = resized(data.images(items, members), PARSER_SIDE)
+        pictures, parts = turned(flip, pictures, data.parts(items, members))
+        images = disturb(pictures, rng)
         with half():
             logits = net(images.contiguous(memory_format=torch.channels_last))
-        return {"loss": F.cross_entropy(logits.float(), data.parts(items, members).long(), weight)}
+        return {"loss": F.cross_entropy(logits.float(), parts.long(), weight)}
 
     def report(trained: nn.Module) -> dict[str, float]:
         return overlaps(trained, *test)

@@ -141,6 +141,14 @@ def plain(count: int = 1, **changes: float) -> Tensor:
     return torch.tensor([[values[name] for name in NAMES]]).repeat(count, 1)
 
 
+def mirrored(attributes: Tensor) -> Tensor:
+    """Attributes [..., K] of pictures that are mirrored; hair that is brushed to a side says nothing else."""
+    sides = [INDEX[name] for name in ("yaw", "roll", "shift_x", "light")]
+    flipped = attributes.clone()
+    flipped[..., sides] = 1 - flipped[..., sides]
+    return flipped
+
+
 def faded(amount: Tensor) -> Tensor:
     """How far a presence is drawn: 0 up to 0.25, 1 from 0.75, smooth between."""
     t = ((amount - 0.25) / 0.5).clamp(0, 1)
