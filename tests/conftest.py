@@ -21,6 +21,8 @@ from typing import Any
 
 import pytest
 
+import warm
+
 # For the processes that tests start, from folders of their own:
 os.environ["OMP_NUM_THREADS"] = "1"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # in the background of a script; it would be inherited
@@ -124,8 +126,11 @@ def _alone(request, monkeypatch, _homes):
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    if request.node.get_closest_marker("subprocess") is None:
+    starts = request.node.get_closest_marker("subprocess")
+    if starts is None:
         monkeypatch.setattr(subprocess, "Popen", _NoPython)
+    elif starts.kwargs:
+        monkeypatch.setattr(subprocess, "Popen", warm.popen(**starts.kwargs))
     folder = next(_homes)
     _at_home(monkeypatch, folder)
     # Where nothing can be kept in the cache, kernels lie there, and `cache prune` removes them.

@@ -20,6 +20,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import warm
+
 SECONDS = 60
 
 
@@ -87,7 +89,7 @@ def started(
         "OMP_NUM_THREADS": "1",
     }
     command = [sys.executable, "-m", "styleclip_cli", "studio", "--port", "0", "--no-browser", *options]
-    process = subprocess.Popen(
+    process = warm.Popen(
         [*command, *([] if models is None else ["--models", models])],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

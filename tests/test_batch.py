@@ -270,7 +270,7 @@ def test_shards_that_are_not(here: Path, shard: str, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_processes_one_of_which_dies(here: Path) -> None:
     """torchrun with two processes: one is killed, all end; started again, the rest is done."""
     (here / "photos" / "broken.png").write_bytes(b"not a picture")
@@ -386,7 +386,7 @@ def test_the_profile_of_an_edit(here: Path, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_termination_leaves_whole_pictures(here: Path) -> None:
     """SIGTERM in the middle of many photos: what is there is whole, nothing else lies about."""
     process = subprocess.Popen(

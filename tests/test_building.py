@@ -203,7 +203,7 @@ def test_a_damaged_library_is_built_again_and_never_loaded(
     assert len(built) == 41
 
 
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 @pytest.mark.usefixtures("nothing_built")
 def test_a_library_overwritten_in_place_does_not_end_the_process_that_has_it() -> None:
     """What is mapped from a file changes with it."""
@@ -373,7 +373,7 @@ def test_where_nothing_can_be_kept_it_says_why(
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 @pytest.mark.usefixtures("quick", "temporary")
 def test_what_a_killed_build_leaves_goes_with_the_next_one_or_when_the_cache_is_pruned(
     nothing_built: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stub: Callable[[str], Path]

@@ -267,7 +267,7 @@ def test_piped_output_is_plain(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_leaves_nothing_behind(here: Path, number: signal.Signals, code: int) -> None:
     face(here / "a.png")

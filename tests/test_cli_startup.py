@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-pytestmark = pytest.mark.subprocess
+pytestmark = pytest.mark.subprocess(warm="cli")
 HEAVY = ("torch", "numpy", "PIL", "safetensors", "clip", "torchvision")
 PROBE = f"""
 import sys

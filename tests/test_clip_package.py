@@ -55,7 +55,7 @@ def test_openais_own_package_installed_over_it_gives_the_same_vectors(installed:
     assert torch.allclose(found.encode_text(TEXTS), wanted, rtol=0, atol=1e-6)
 
 
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_another_package_of_the_name_earlier_on_the_path_does_not_matter(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:

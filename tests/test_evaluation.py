@@ -525,7 +525,7 @@ def test_a_run_that_was_stopped_goes_on(engine: Engine, monkeypatch, tmp_path: P
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_a_killed_run_goes_on(pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STYLECLIP_CACHE_DIR", str(tmp_path))
     script = (

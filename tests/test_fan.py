@@ -162,7 +162,7 @@ def test_other_weights_are_refused(detector: State) -> None:
         FanLandmarker({"conv1.weight": torch.zeros(1)}, detector)
 
 
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_the_package_itself_is_not_loaded(tmp_path: Path) -> None:
     """OpenCV's usual build needs a desktop's libraries, and numba half a gigabyte."""
     program = """

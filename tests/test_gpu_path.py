@@ -310,7 +310,7 @@ def test_a_benchmark_says_what_is_wrong_and_goes_on(monkeypatch: pytest.MonkeyPa
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 @pytest.mark.timeout(240)
 def test_the_benchmark_runs(tmp_path: Path) -> None:
     script = Path(__file__).parents[1] / "benchmarks" / "gpu.py"

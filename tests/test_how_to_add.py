@@ -25,7 +25,7 @@ import styleclip_cli
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.weights.files import load_weights
 
-pytestmark = [pytest.mark.subprocess, pytest.mark.slow]
+pytestmark = [pytest.mark.subprocess(warm="torch"), pytest.mark.slow]
 COMMANDS = """
 import shlex, sys
 from styleclip_cli.cli import main

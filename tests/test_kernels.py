@@ -187,7 +187,7 @@ assert building.library() is not None
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 @pytest.mark.parametrize(("mode", "bytes_"), [(0o722, None), (0o700, b"not to be loaded")])
 def test_a_library_that_others_may_write_or_have_damaged_is_built_again(
     nothing_built: Path, mode: int, bytes_: bytes | None
@@ -204,7 +204,7 @@ def test_a_library_that_others_may_write_or_have_damaged_is_built_again(
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_processes_that_build_at_once(nothing_built: Path) -> None:
     running = [subprocess.Popen([sys.executable, "-c", BUILD], stderr=subprocess.PIPE) for _ in range(3)]
     said = [process.communicate()[1].decode() for process in running]

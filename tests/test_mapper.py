@@ -297,7 +297,7 @@ def command(*arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_a_killed_run_goes_on_bit_for_bit(here: Path) -> None:
     """80 steps straight are 40, a SIGKILL at any time after that, and the rest."""
     whole = subprocess.Popen(command(*TRAIN, "--out", "whole"), stderr=subprocess.PIPE, env=os.environ)
@@ -324,7 +324,7 @@ def test_a_killed_run_goes_on_bit_for_bit(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_an_interrupt_saves_and_says_how_to_go_on(here: Path) -> None:
     process = subprocess.Popen(
         command("--prompt", "old", "--steps", "100000", "--out", "o"),
@@ -346,7 +346,7 @@ def test_an_interrupt_saves_and_says_how_to_go_on(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_two_processes_train_as_one(here: Path) -> None:
     """torchrun with two processes, gloo: the loss curve of one process with the doubled batch."""
     options = ("--prompt", "old", "--steps", "30", "--batch", "4", "--validate-every", "10")

@@ -206,7 +206,7 @@ def test_a_licence_is_shown_and_accepted_once(
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_killed_half_way_it_goes_on_where_it_was(here: Path, server, published: Path) -> None:
     define(server, published)
     server.pause = 0.05
@@ -238,7 +238,7 @@ def test_killed_half_way_it_goes_on_where_it_was(here: Path, server, published: 
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_two_processes_fetch_once(here: Path, server, published: Path) -> None:
     define(server, published)
     server.pause = 0.005
@@ -761,7 +761,7 @@ def test_at_a_terminal_one_is_asked(
     assert bool(server.seen) == (answer == "y")
 
 
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_a_real_terminal_is_asked(here: Path) -> None:
     command = [sys.executable, "-m", "styleclip_cli", *EDIT]
     leader, follower = pty.openpty()

@@ -308,7 +308,7 @@ def test_the_official_settings_are_a_switch(here: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:
     command = [sys.executable, "-m", "styleclip_cli", "edit", "seed:1", "seed:2", "--method", "optimize"]
     command += ["--prompt", "old", "--iterations", "100000", "--batch", "1", "--out", "o"]

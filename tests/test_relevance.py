@@ -241,7 +241,7 @@ def relevance_of(folder: Path) -> Tensor:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_processes_share_the_work_and_a_killed_one_loses_only_its_piece(
     pack: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

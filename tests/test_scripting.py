@@ -96,7 +96,7 @@ def test_lists_patterns_and_folders_in_folders(here: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_a_pipe(here: Path) -> None:
     command = [sys.executable, "-m", "styleclip_cli", "edit", "-", "--prompt", "smiling", "--out", "-"]
     command += ["--format", "webp"]
@@ -491,7 +491,7 @@ def test_a_signal_that_comes_while_python_clears_up_is_heard() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="torch")
 def test_an_interruption_says_how_to_go_on(here: Path) -> None:
     for number in range(12):
         picture(here / "many" / f"{number:02d}.png", number)

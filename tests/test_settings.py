@@ -118,7 +118,7 @@ def complete(*words: str) -> list[str]:
     return done.stdout.split()
 
 
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="cli")
 def test_the_shell_completes_names(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert complete("ed") == ["edit"]
     assert "toy" in complete("edit", "--models", "t")
@@ -136,7 +136,7 @@ def test_the_shell_completes_names(here: Path, monkeypatch: pytest.MonkeyPatch) 
     assert complete("edit", "--mapper", "w") == []
 
 
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="cli")
 def test_the_shell_completes_choices(here: Path) -> None:
     assert complete("edit", "--composite", "") == ["adaptive", "residual", "replace"]
     assert complete("edit", "--method", "o") == ["optimize"]

@@ -287,7 +287,7 @@ def test_a_mistake_is_one_line_a_code_and_nothing_else(
     assert files(here) == before
 
 
-@pytest.mark.subprocess
+@pytest.mark.subprocess(warm="cli")
 @pytest.mark.parametrize(
     "arguments",
     [["a.png", "-p", "hair"], ["a.png", "--from", "b.png"], ["a.png", "--from", "absent.png", "-p", "hair"]],
