@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import styleclip_cli
 from styleclip_cli import latents
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
@@ -233,7 +234,8 @@ def test_demo_takes_the_tour(here: Path, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def test_evaluate_refuses_at_once(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "-p", "with a monocle"]) == 2
+    toy = str(Path(styleclip_cli.__file__).parent / "toyworld" / "pack")
+    assert main(["evaluate", "-p", "with a monocle", "--models", toy]) == 2
     assert "monocle" in one_error(capsys.readouterr().err)
     assert main(["evaluate"]) == 2  # the tiny pack has no judge
     assert "no judge" in one_error(capsys.readouterr().err)
