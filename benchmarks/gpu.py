@@ -416,7 +416,7 @@ def relevance(bench: Bench) -> None:
         return float(torch.cosine_similarity(rows["tf32"], rows[half]).median())
 
     def estimate() -> float:
-        settings = RelevanceSettings(mode="gradient", n_images=4 if bench.toy else whole.n_images)
+        settings = RelevanceSettings(mode="gradient", n_images=2 if bench.toy else whole.n_images)
         synchronize(bench.device)
         began = time.perf_counter()
         estimate_relevance(generator, clip, statistics, settings)
@@ -434,7 +434,7 @@ def relevance(bench: Bench) -> None:
     bench.table.add(f"exact relevance, {half} against tf32", "cosine", agreement, note="median of channels")
     bench.table.add("gradient relevance, first", "s", estimate, note="with what is set up once")
     bench.table.add(
-        "gradient relevance", "s", estimate, "<= 3", f"{4 if bench.toy else whole.n_images} faces"
+        "gradient relevance", "s", estimate, "<= 3", f"{2 if bench.toy else whole.n_images} faces"
     )
     with torch.inference_mode():
         pictures = bench.render(generator, 8).clamp(-1, 1)

@@ -65,7 +65,7 @@ def directions(engine: Engine, prompt: str) -> list[Direction]:
 def test_it_beats_the_usual_strength(engine: Engine, faces: Faces, prompt: str, at_least: float) -> None:
     """What is too much for one face is too little for another."""
     case, judge = CASE[prompt], load_judge(engine)
-    chosen = faces.for_case(case, 16)
+    chosen = faces.for_case(case, 8)
     usual = [
         each[0]
         for each in edited_each(engine.direction(prompt, case.neutral), chosen.faces, [engine.default_alpha])

@@ -585,6 +585,7 @@ def place(tmp_path: Path, faces: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder with what a person of the documents has."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STYLECLIP_MODELS", "toy")
+    monkeypatch.setattr("styleclip_cli.truth.evaluate._BATCH", 16)  # persons at a time
     shutil.copytree(ROOT / "examples", tmp_path / "examples")
     (tmp_path / "photos" / "000").mkdir(parents=True)
     for name in ("a.png", "000/b.png"):

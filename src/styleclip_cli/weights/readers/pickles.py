@@ -48,7 +48,7 @@ from styleclip_cli.weights.readers.inert import (
 MAX_OPERATIONS = 200_000
 # Functions take seven arguments at the most; the parts of a path are many.
 _MAX_ARGUMENTS = 64
-# What a function is given with each character or entry; it makes sets or tuples of lists.
+# What a function may make of each character, or of an entry of a list: a set or tuple.
 _BYTES: dict[Any, int] = {str: 1, bytes: 1, bytearray: 1, list: 64}
 _MARK = object()
 
