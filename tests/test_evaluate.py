@@ -6,6 +6,7 @@ import csv
 import itertools
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor
 from styleclip_cli import toml
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
+from styleclip_cli.errors import UsageError
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.toyworld.attributes import (
     ATTRIBUTES,
@@ -32,8 +34,9 @@ from styleclip_cli.truth.cases import SPLITS, Target, implied_shifts
 from styleclip_cli.truth.evaluate import Faces, evaluate
 from styleclip_cli.truth.judging import background_change, clean, crossing, leak, moved
 from styleclip_cli.truth.methods import METHODS, OFFICIAL, editor_of, official
-from styleclip_cli.truth.photos import compared, grown
-from styleclip_cli.truth.worlds import World, load_judge
+from styleclip_cli.truth.photos import compared, grown, scenes_of
+from styleclip_cli.truth.worlds import ROOMS, World, load_judge, world_of
+from styleclip_cli.weights.packs import WORLDS
 from world_training import implied
 
 GLASSES, HAT = Target("glasses"), Target("hat")
@@ -185,6 +188,26 @@ def test_worlds_have_people_for_their_prompts(world: World) -> None:
         shown = world.attributes.shown(case.changed(people[fits]))
         assert bool(case.holds(shown).all()), case.prompt
         assert not bool(case.holds(world.attributes.shown(people[fits])).any()), case.prompt
+
+
+def test_packs_name_their_world(engine: Engine) -> None:
+    assert set(ROOMS) == set(WORLDS)
+    assert engine.pack.world == "toy"
+    assert world_of(engine.pack) is implied.WORLDS["toy"][0]
+    with pytest.raises(UsageError, match="has no judge"):
+        world_of(replace(engine.pack, world=""))
+
+
+def test_photos_are_of_those_whom_it_is_asked_of() -> None:
+    world, _ = implied.WORLDS["people"]
+    (case,) = (case for case in world.cases if case.prompt == "with a beard")
+    (edit,) = (edit for edit in world.photo_edits if edit.prompt == "with a beard")
+    scenes = list(scenes_of(world, case, edit, 5, 0))
+    assert len(scenes) == 5
+    for scene in scenes:
+        a = scene.faces[0].attributes
+        assert a[case.attributes.index["feminine"]] < 0.35
+        assert a[case.attributes.index["age"]] > 0.3
 
 
 def test_a_value_between_the_ends() -> None:

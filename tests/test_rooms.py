@@ -11,10 +11,16 @@ import pytest
 import styleclip_cli
 
 ROOT = Path(styleclip_cli.__file__).parent
+_NO_WORLD = ("truth", "cli", "job", "check", "studio", "engine", "edits", "photo", "weights")
 NEVER = [
     ("job", "styleclip_cli.cli"),
     ("studio", "styleclip_cli.cli"),
-    *(("evaluation", f"styleclip_cli.{room}") for room in ("cli", "toyworld", "studio")),
+    *(("evaluation", f"styleclip_cli.{room}") for room in ("cli", "toyworld", "truth", "world", "studio")),
+    *((room, "styleclip_cli.toyworld") for room in ("truth", "cli", "job", "check", "studio", "engine")),
+    *(
+        (room, "styleclip_cli.world")
+        for room in ("truth", "toyworld", "cli", "job", "check", "studio", "engine")
+    ),
     *((room, "styleclip_cli.engine") for room in ("edits", "inversion", "measure", "training", "pictures")),
     *((room, "styleclip_cli.engine") for room in ("inverter", "networks", "weights", "nets")),
     *((room, "styleclip_cli.networks") for room in ("inversion", "nets", "renderer")),

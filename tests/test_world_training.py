@@ -119,6 +119,9 @@ def test_pictures_are_drawn_once_by_any_number_of_workers(
         ({"hat": 1.0}, "hat", "+"),
         ({"glasses": 0.0}, "glasses", "-"),
         ({"eye_light": 0.9}, "eyes", "blue"),
+        ({}, "facial hair", "-"),
+        ({"hat": 1.0, "hat_hue": 0.95}, "hat colour", "purple"),
+        ({"background_kind": 0.55}, "background", "lights"),
     ],
 )
 def test_what_is_there_can_be_said(changes: dict[str, float], topic: str, value: str) -> None:
@@ -134,6 +137,9 @@ def test_what_is_there_can_be_said(changes: dict[str, float], topic: str, value:
         ({"feminine": 0.5}, "who"),
         ({"smile": 1.0, "angry": 1.0}, "expression"),
         ({"hair_dye": 0.5}, "hair colour"),
+        ({"beard": 1.0, "stubble": 0.5}, "sex"),
+        ({"stubble": 1.0}, "facial hair"),  # not clean-shaven
+        ({"moustache": 0.5}, "facial hair"),
     ],
 )
 def test_what_is_not_clear_is_not_said(changes: dict[str, float], topic: str) -> None:
@@ -152,6 +158,10 @@ def test_captions_state_the_facts_they_were_given() -> None:
         stated = choose(told, rng, must="hat")
         assert all(told[topic] == value for topic, value in stated)
         assert not stated or ("hat", "+") in stated
+    old_man = compose([("age", "old"), ("who", "man")], rng)
+    assert old_man.split()[-1] in ("man", "guy", "gentleman")
+    assert captions.is_absence(("beard", "-"))
+    assert not captions.is_absence(("hair length", "bald"))
     assert len({phrase for fact in WORDS for phrase in phrases_of(fact)}) >= 150
 
 

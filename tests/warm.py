@@ -89,7 +89,10 @@ def popen(warm: str) -> type[Popen]:
 
 
 def _told(connection: socket.socket) -> int:
-    return int.from_bytes(connection.recv(8, socket.MSG_WAITALL), "little")
+    said = connection.recv(8, socket.MSG_WAITALL)
+    if len(said) < 8:
+        raise RuntimeError("the process that is forked has ended")
+    return int.from_bytes(said, "little")
 
 
 @cache

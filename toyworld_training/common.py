@@ -144,7 +144,7 @@ def run(
     module.train()
     for number in range(first, steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * group["factor"] * cosine(number, steps, warmup)
+            group["lr"] = lr * group.get("factor", 1.0) * cosine(number, steps, warmup)
         rng = torch.Generator().manual_seed(1_000_003 * number + sum(map(ord, name)))
         losses = step(number, rng)
         optimizer.zero_grad(set_to_none=True)

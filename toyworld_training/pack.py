@@ -60,6 +60,7 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
         "alignment": "frame",
         "licence": "MIT",
         "subject": "drawn faces",
+        "world": "toy",
         "floor": 0.3,
         "words": sorted({case.prompt for case in CASES}),
         "components": {name: entry(folder / f"{name}.safetensors") for name in sorted(states)},

@@ -19,7 +19,7 @@ from torch import Tensor
 from styleclip_cli import __version__
 from styleclip_cli.nets.stylegan2 import Generator
 from world_training import clip, encoder, generator, identity, judge, landmarks, pack, parser
-from world_training.data import Pictures
+from world_training.data import BLOCK, Pictures
 
 NETWORKS = (
     *("generator", "judge", "clip", "encoder", "identity", "landmarks", "detector", "parser", "judge_clip"),
@@ -37,6 +37,7 @@ def main() -> None:
         "--threads", type=int, default=0, help="threads of one network (default: all cores)"
     )
     options = arguments.parse_args()
+    options.items -= options.items % BLOCK
     options.folder.mkdir(parents=True, exist_ok=True)
     handlers: list[logging.Handler] = [
         logging.StreamHandler(),

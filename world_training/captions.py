@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -58,167 +59,27 @@ def _table(text: str) -> dict[Fact, Words]:
     return table
 
 
-WORDS: dict[Fact, Words] = _table("""
-    who: man: h: man, man, guy, gentleman, male face; a: male, masculine
-    who: woman: h: woman, woman, lady, female face; a: female, feminine
-    who: boy: h: boy, little boy, male child
-    who: girl: h: girl, little girl, female child
-    age: child: h: child, child, kid, little child; a: very young
-    age: young: a: young, youthful
-    age: middle: a mature face; a: middle-aged
-    age: old: a: old, old, elderly, aged, senior; h: senior, old person
-    wrinkles: +: wrinkles, wrinkled skin, deep wrinkles, lines on the face; a: wrinkled
-    wrinkles: -: smooth skin; n: wrinkles
-    skin_tone: +: dark skin, brown skin, black skin; a: dark-skinned
-    skin_tone: -: pale skin, light skin, fair skin, white skin; a: pale
-    freckles: +: freckles, freckles on the cheeks; a: freckled
-    freckles: -: n: freckles
-    face_width: +: a wide face, a round face, a broad face; a: round-faced
-    face_width: -: a narrow face, a thin face, a slim face
-    face_length: +: a long face
-    face_length: -: a short face
-    jaw: +: a square jaw, a strong jaw, a wide chin
-    jaw: -: a pointed chin, a narrow jaw, a pointy chin
-    cheeks: +: full cheeks, chubby cheeks, round cheeks; a: chubby
-    cheeks: -: hollow cheeks, high cheekbones; a: gaunt
-    ears: +: big ears, large ears
-    ears: -: small ears
-    eye_size: +: big eyes, large eyes
-    eye_size: -: small eyes, narrow eyes
-    eye_spacing: +: wide-set eyes
-    eye_spacing: -: close-set eyes
-    eye_tilt: +: upturned eyes, slanted eyes
-    eye_tilt: -: drooping eyes, downturned eyes
-    lid_fold: +: single eyelids, monolids
-    lid_fold: -: creased eyelids, double eyelids
-    eyes: brown: brown eyes, dark eyes, dark brown eyes; a: brown-eyed
-    eyes: green: green eyes, hazel eyes; a: green-eyed
-    eyes: blue: blue eyes, light blue eyes, bright blue eyes; a: blue-eyed
-    lashes: +: long lashes, long eyelashes
-    lashes: -: short lashes, short eyelashes
-    brow_thickness: +: thick eyebrows, bushy eyebrows, heavy eyebrows
-    brow_thickness: -: thin eyebrows, fine eyebrows
-    brow_arch: +: arched eyebrows, high eyebrows
-    brow_arch: -: flat eyebrows, straight eyebrows
-    nose_width: +: a wide nose, a big nose, a broad nose
-    nose_width: -: a narrow nose, a thin nose
-    nose_length: +: a long nose
-    nose_length: -: a short nose, a small nose
-    mouth_width: +: a wide mouth, a big mouth
-    mouth_width: -: a small mouth, a narrow mouth
-    lip_fullness: +: full lips, big lips, thick lips
-    lip_fullness: -: thin lips
-    hair length: bald: a bald head, no hair; a: bald, hairless, bald-headed; n: hair
-    hair length: shaved: a shaved head, very short hair, a buzz cut
-    hair length: short: short hair; a: short-haired
-    hair length: medium: shoulder-length hair, medium hair
-    hair length: long: long hair, very long hair; a: long-haired
-    hair: +: hair
-    hair colour: black: black hair, dark hair; a: black-haired, dark-haired
-    hair colour: brown: brown hair; a: brown-haired, brunette
-    hair colour: blond: blond hair, blonde hair, yellow hair, fair hair; a: blond, blonde
-    hair colour: red: red hair, ginger hair, orange hair; a: red-haired, ginger
-    hair colour: grey: grey hair, gray hair, white hair, silver hair
-    hair colour: grey: a: grey-haired, gray-haired, white-haired
-    hair colour: pink: pink hair; a: pink-haired
-    hair colour: purple: purple hair, violet hair; a: purple-haired
-    hair colour: dyed blue: blue hair; a: blue-haired
-    hair colour: turquoise: turquoise hair, teal hair
-    hair colour: green: green hair; a: green-haired
-    hair_dye: +: dyed hair, colourful hair
-    hair_curl: straight: straight hair; a: straight-haired
-    hair_curl: wavy: wavy hair
-    hair_curl: curly: curly hair, curls, frizzy hair, an afro; a: curly-haired
-    hair_volume: +: voluminous hair, big hair, thick hair
-    hair_volume: -: flat hair, thin hair
-    fringe: +: a fringe, bangs, hair over the forehead
-    fringe: -: a bare forehead; n: a fringe, bangs
-    beard: +: a beard, a full beard, a long beard, facial hair; a: bearded
-    beard: -: n: a beard, a full beard, facial hair; a: clean-shaven, beardless
-    moustache: +: a moustache, a mustache; a: moustached
-    moustache: -: n: a moustache, a mustache
-    stubble: +: stubble, a five o'clock shadow, designer stubble; a: unshaven, stubbly
-    stubble: -: n: stubble
-    makeup: +: makeup, heavy makeup, eye shadow, blush, eye shadow and blush; c: wearing makeup
-    makeup: -: a natural face; n: makeup, eye shadow
-    lipstick: +: lipstick, red lipstick, red lips; c: wearing lipstick
-    lipstick: -: n: lipstick
-    earrings: +: earrings, gold earrings, hoop earrings; c: wearing earrings
-    earrings: -: n: earrings
-    glasses: +: glasses, glasses, eyeglasses, spectacles, reading glasses; a: bespectacled; c: wearing glasses
-    glasses: -: n: glasses, glasses, eyeglasses, spectacles
-    sunglasses: +: sunglasses, sunglasses, dark glasses, shades; c: wearing sunglasses
-    sunglasses: -: n: sunglasses, shades
-    glasses_round: +: round glasses
-    glasses_round: -: square glasses, rectangular glasses
-    hat: +: a hat, a hat, headwear; c: wearing a hat
-    hat: -: n: a hat, a hat, headwear; a: bareheaded
-    hat_kind: +: a brimmed hat, a fedora, a sun hat
-    hat_kind: -: a knitted cap, a beanie, a cap, a woolly hat
-    hat colour: red: a red hat
-    hat colour: yellow: a yellow hat
-    hat colour: green: a green hat
-    hat colour: blue: a blue hat
-    clothes: red: red clothes, a red shirt
-    clothes: yellow: yellow clothes, a yellow shirt
-    clothes: green: green clothes, a green shirt
-    clothes: blue: blue clothes, a blue shirt
-    clothes: purple: purple clothes, a purple shirt
-    clothes: white: white clothes, a white shirt
-    clothes: black: black clothes, a black shirt
-    collar: +: a collar, a shirt collar
-    collar: -: a round neckline, a t-shirt
-    expression: smile: a smile, a happy smile, a big smile, a grin
-    expression: smile: a: smiling, happy, cheerful, joyful; c: who laughs, smiling
-    expression: sad: a sad expression, a frown, a sad face
-    expression: sad: a: sad, unhappy, frowning, sorrowful; c: looking sad
-    expression: angry: an angry expression, an angry look; a: angry, furious, mad; c: looking angry
-    expression: surprised: a surprised expression, a surprised look, raised eyebrows
-    expression: surprised: a: surprised, shocked, astonished; c: looking surprised
-    expression: neutral: a neutral expression, a straight face; a: calm, serious, expressionless; n: a smile
-    mouth_open: +: an open mouth, teeth showing, mouth open, parted lips; a: open-mouthed
-    mouth_open: -: a closed mouth, mouth closed
-    yaw: +: c: looking to the right, turned to the right
-    yaw: -: c: looking to the left, turned to the left
-    pitch: +: c: looking up, with the head up
-    pitch: -: c: looking down, with the head down
-    roll: +: c: leaning to the right
-    roll: -: c: leaning to the left
-    scale: +: c: seen from near, close up
-    scale: -: c: seen from far
-    light: +: light from the right
-    light: -: light from the left
-    light_warm: +: warm light
-    light_warm: -: cool light
-    background_warm: +: an orange background, a warm background, a brown background
-    background_warm: -: a blue background, a cold background
-    background_light: +: a bright background, a light background
-    background_light: -: a dark background, a black background
-    background_kind: +: lights in the background, a blurred background
-    background_kind: -: a plain background, a smooth background
-""")
+WORDS: dict[Fact, Words] = _table((Path(__file__).parent / "words.txt").read_text(encoding="utf-8"))
 TOPICS: tuple[str, ...] = tuple(dict.fromkeys(topic for topic, _ in WORDS))
 # What surrounds a face is spoken of less often than the face.
 _SURROUNDINGS = (
     *("clothes", "collar", "yaw", "pitch", "roll", "scale", "light", "light_warm"),
-    *("background_warm", "background_light", "background_kind"),
+    *("background_warm", "background_light", "background"),
 )
 _INTEREST = {"hair": 0.3, "hair_dye": 0.6} | dict.fromkeys(_SURROUNDINGS, 0.4)
+_CLOTH = (
+    ("red", -1, 0.12), ("yellow", 0.2, 0.34), ("green", 0.4, 0.6), ("blue", 0.66, 0.82), ("purple", 0.9, 2)
+)  # fmt: skip
 _SPANS: dict[str, tuple[str, tuple[tuple[str, float, float], ...]]] = {
     "age": ("age", (("child", -1, 0.22), ("young", 0.28, 0.44), ("middle", 0.52, 0.66), ("old", 0.74, 2))),
     "eyes": ("eye_light", (("brown", -1, 0.28), ("green", 0.40, 0.60), ("blue", 0.72, 2))),
     "hair_curl": ("hair_curl", (("straight", -1, 0.24), ("wavy", 0.36, 0.56), ("curly", 0.68, 2))),
-    "hat colour": (
-        "hat_hue",
-        (("red", -1, 0.14), ("yellow", 0.22, 0.40), ("green", 0.50, 0.72), ("blue", 0.84, 2)),
-    ),
+    "hat colour": ("hat_hue", _CLOTH),
+    "background": ("background_kind", (("plain", -1, 0.28), ("lights", 0.47, 0.63), ("shapes", 0.8, 2))),
 }
 _HUES = (
     ("pink", -1, 0.12), ("purple", 0.18, 0.36), ("dyed blue", 0.44, 0.60), ("turquoise", 0.68, 0.82),
     ("green", 0.90, 2),
-)  # fmt: skip
-_CLOTHES = (
-    ("red", -1, 0.12), ("yellow", 0.2, 0.34), ("green", 0.4, 0.6), ("blue", 0.66, 0.82), ("purple", 0.9, 2)
 )  # fmt: skip
 _RARE_IF_ABSENT = 0.35
 
@@ -246,6 +107,11 @@ def _who(a: Mapping[str, float]) -> str:
     return names[a["feminine"] > 0.5]
 
 
+def _facial_hair(a: Mapping[str, float]) -> str:
+    most = max(a["beard"], a["moustache"], a["stubble"])
+    return "-" if most < 0.28 else "+" if max(a["beard"], a["moustache"]) > 0.7 else ""
+
+
 def _hair_length(a: Mapping[str, float], seen: Mapping[str, float]) -> str:
     if a["baldness"] > 0.7 and seen["baldness"] > 0.5:
         return "bald"
@@ -270,7 +136,7 @@ def _clothes(a: Mapping[str, float]) -> str:
         if light < 0.06
         else "white"
         if light > 0.92
-        else _between(a["clothes_hue"], _CLOTHES)
+        else _between(a["clothes_hue"], _CLOTH)
         if 0.15 < light < 0.8
         else ""
     )
@@ -290,6 +156,9 @@ def facts(face: np.ndarray, visible: np.ndarray) -> dict[str, str]:
     seen = {attribute.name: float(value) for attribute, value in zip(ATTRIBUTES, visible, strict=True)}
     special: dict[str, Callable[[], str]] = {
         "who": lambda: _who(a),
+        "sex": lambda: "male" if a["feminine"] < 0.3 else "female" if a["feminine"] > 0.7 else "",
+        "facial hair": lambda: _facial_hair(a),
+        "smile": lambda: "-" if a["smile"] < 0.28 else "",
         "hair colour": lambda: _hair_colour(a, seen),
         "hair length": lambda: _hair_length(a, seen),
         "hair": lambda: (
@@ -318,12 +187,17 @@ def _side(name: str, amount: float) -> str:
     return "+" if amount > high else "-" if amount < low else ""
 
 
+def is_absence(fact: Fact) -> bool:
+    """Whether a fact says that something is not there."""
+    return fact[1] == "-" and bool(WORDS[fact].nots)
+
+
 def compose(stated: Sequence[Fact], rng: np.random.Generator) -> str:
-    """Put facts into one phrase, such as "an old man with glasses and a beard, looking to the left"."""
+    """Put facts into one phrase, such as "old man with glasses and a beard, looking to the left"."""
     adjectives: list[str] = []
     parts: dict[str, list[str]] = {"nouns": [], "clauses": [], "nots": []}
     head = ""
-    for fact in stated:
+    for fact in sorted(stated, key=lambda fact: fact[0] != "who"):  # other facts can do without the noun
         words = WORDS[fact]
         kinds = [kind for kind in ("nouns", "clauses", "nots") if getattr(words, kind)]
         if words.heads and not head and (not (kinds or words.adjectives) or rng.random() < 0.85):
@@ -333,8 +207,6 @@ def compose(stated: Sequence[Fact], rng: np.random.Generator) -> str:
         elif kinds:
             kind = str(rng.choice(kinds, p=_shares(kinds)))
             parts[kind].append(str(rng.choice(getattr(words, kind))))
-        else:  # a second noun for the person
-            adjectives.append(str(rng.choice(words.heads)))
     phrase = " ".join([*adjectives, head or str(rng.choice(NOUNS))])
     if parts["nouns"]:
         phrase += (
@@ -382,7 +254,7 @@ def choose(
         return []
 
     def interest(topic: str) -> float:
-        absent = bool(WORDS[topic, told[topic]].nots)
+        absent = is_absence((topic, told[topic]))
         return 3.0 if topic in ("who", "age") else _RARE_IF_ABSENT if absent else _INTEREST.get(topic, 1.0)
 
     weights = np.array([interest(topic) for topic in topics])
@@ -421,7 +293,7 @@ def questions() -> dict[str, tuple[list[str], list[str]]]:
         name = attribute.name
         if not attribute.presence:
             continue
-        if (name, "+") in WORDS and (name, "-") in WORDS:
+        if (name, "+") in WORDS and (name, "-") in WORDS:  # lipstick does not count as makeup
             asked[name] = phrases_of((name, "+")), phrases_of((name, "-"))
             continue
         fact = {

@@ -1,8 +1,8 @@
 """Train CLIPs: pictures and captions of the same person meet, everything else parts.
 
 The loss is CLIP's (symmetric cross-entropy over the batch) with three helps that a tiny model on a small
-machine needs: half of a batch are minimal pairs (two pictures that differ in one attribute, two captions
-that differ in one fact), captions that happen to be true of another picture are not counted as wrong for
+machine needs: three fifths of a batch are pictures that differ in one attribute, whose captions mostly
+differ in one fact, captions that happen to be true of another picture are not counted as wrong for
 it, and a head that reads the attributes off the image embedding shares the trunk during training and is
 then dropped. A second, smaller one, from another start and other captions, judges edits.
 """
@@ -72,7 +72,9 @@ class Speaker:
             state = rng.integers(2**31)
             for facts in told:
                 pairs = [(topic, facts[topic]) for topic in named if topic in facts]
-                stated.append([f for f in pairs if not (silent and f[0] == named[-1] and WORDS[f].nots)])
+                stated.append(
+                    [f for f in pairs if not (silent and f[0] == named[-1] and captions.is_absence(f))]
+                )
             return [captions.compose(s, np.random.default_rng(state)) for s in stated], stated
         for facts in told:
             must = str(rng.choice(differing)) if differing and rng.random() < 0.7 else None

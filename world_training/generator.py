@@ -32,7 +32,7 @@ CHANNELS = {4: 128, 8: 128, 16: 128, 32: 128, 64: 64, 128: 32, 256: 16}
 FINE_RESOLUTION = 64
 # (resolution, steps, batch)
 STAGES = ((32, 3000, 32), (64, 4000, 16), (128, 5000, 12), (256, 4000, 12))
-HELD_OUT = 10_000_000  # seeds from here on are never trained on
+HELD_OUT = 10_000_000  # none of the seeds of held-out people is one of `people.draw_pairs`
 
 
 def build() -> Generator:

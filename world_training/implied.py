@@ -7,7 +7,7 @@ the population or the sentences change.
 
 from __future__ import annotations
 
-import sys
+import argparse
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,11 @@ def computed(world: World, seed: int = SEED, n: int = COUNTED, threshold: float 
     return {"seed": seed, "n": n, "threshold": threshold, "implied": shifts}
 
 
-def main(name: str) -> None:
+def main() -> None:
     """Write a world's file."""
+    arguments = argparse.ArgumentParser(prog="python -m world_training.implied", description=__doc__)
+    arguments.add_argument("world", choices=WORLDS)
+    name = arguments.parse_args().world
     world, path = WORLDS[name]
     with atomic(path) as temporary:
         temporary.write_text(
@@ -52,4 +55,4 @@ def main(name: str) -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()

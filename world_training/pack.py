@@ -17,6 +17,7 @@ from styleclip_cli.truth.judging import psnr
 from styleclip_cli.weights.files import load_weights, save_weights
 from styleclip_cli.weights.packs import FORMAT
 from styleclip_cli.world.attributes import INDEX, NAMES, shown, visibility
+from styleclip_cli.world.cases import CASES
 from styleclip_cli.world.networks import Judge, Parser, resized
 from toyworld_training.judge import r2
 from toyworld_training.pack import entry, progress, write_pack_file
@@ -54,6 +55,7 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
         "licence": "MIT",
         "subject": "drawn faces",
         "world": "people",
+        "words": sorted(case.prompt for case in CASES),
         "components": {
             name: entry(folder / f"{name}.safetensors") for name in sorted(states) if name != "parser"
         },

@@ -54,7 +54,8 @@ def held_out(n: int) -> tuple[Tensor, Tensor]:
     """Pictures of people no network has seen, and their parsing maps [n, 128, 128]."""
     z = torch.randn(n, Z_DIM, generator=torch.Generator().manual_seed(HELD_OUT + 31))
     a, texture = person(z)
-    maps = [parse(*part[:1], texture=part[1]) for part in zip(a.split(8), texture.split(8), strict=True)]
+    parts = zip(a.split(8), texture.split(8), strict=True)
+    maps = [parse(people, texture=numbers) for people, numbers in parts]
     return render_all(a, texture), torch.cat(maps)[:, ::2, ::2]
 
 

@@ -1,4 +1,4 @@
-"""Who the generator draws: each z stands for one person, through a rotation that no one undoes.
+"""Who the generator draws: each z stands for one person, through a fixed random rotation.
 
 A person of the population is a row of even numbers (`population.people_of`) and a texture. Here they come
 from z, turned at random: no number of z stands for anything by itself, as in a generator that was trained
@@ -113,7 +113,7 @@ def draw_pairs(seed: int, n: int) -> Pairs:
 
 
 def _flipped(a: Tensor, rng: torch.Generator) -> Tensor:
-    """The same attributes [K] but for one."""
+    """The same attributes [K] but for one (and a hue, which brings its dye)."""
     a = a.clone()
     k = int(torch.randint(COUNT, (1,), generator=rng))
     if PRESENCE[k]:

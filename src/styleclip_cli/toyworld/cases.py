@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from styleclip_cli import toml
 from styleclip_cli.toyworld.attributes import NAMES, shown, visibility
 from styleclip_cli.truth import cases
-from styleclip_cli.truth.cases import Attributes, PhotoEdit, Sight, Target, less
+from styleclip_cli.truth.cases import Attributes, PhotoEdit, Sight, Target, less, with_implied
 
 IMPLIED = Path(__file__).parent / "implied.toml"
 """What words bring along, computed by `python -m world_training.implied toy` before any method was run."""
@@ -84,13 +82,7 @@ _CASES = (
 )
 
 
-def _told() -> tuple[Case, ...]:
-    """The cases, with what their words imply."""
-    table = toml.load(IMPLIED)["implied"]
-    return tuple(replace(case, implied=tuple(table.get(case.prompt, {}))) for case in _CASES)
-
-
-CASES = _told()
+CASES = with_implied(_CASES, IMPLIED)
 EDITS = (
     PhotoEdit("smiling", "face", "smile", 0.25, 1.0),
     PhotoEdit("sad", "face", "smile", 0.75, 0.0),

@@ -6,13 +6,15 @@ Each world has its own (`toyworld/cases.py`).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from typing import ClassVar, Literal, NamedTuple, Self
 
 import torch
 from torch import Tensor
 
+from styleclip_cli import toml
 from styleclip_cli.errors import UsageError
 
 SHIFT = 0.15
@@ -122,10 +124,15 @@ class Sight:
     def among(self, people: Tensor, name: str, attributes: Attributes) -> Tensor:
         """Which people, [N, K], the attribute of this name can be seen in, [N]."""
         seen = attributes.visibility(people)[:, attributes.index[name]] > self.visible
+        return seen & self.within(people, attributes)
+
+    def within(self, people: Tensor, attributes: Attributes) -> Tensor:
+        """Which people, [N, K], are between all values of `ranges`, [N]."""
+        found = torch.ones(len(people), dtype=torch.bool)
         for other, (low, high) in self.ranges.items():
             value = people[:, attributes.index[other]]
-            seen &= (value > low) & (value < high)
-        return seen
+            found &= (value > low) & (value < high)
+        return found
 
 
 @dataclass(frozen=True)
@@ -253,7 +260,8 @@ def implied_shifts(case: Case, people: Tensor, threshold: float = SHIFT) -> dict
         How far the mean of each is above that of the others, by name.
     """
     seen, value = case.attributes.visibility(people), case.attributes.shown(people)
-    told = torch.stack([case.value(target, seen) > 0.5 for target in case.targets]).all(dim=0)
+    ends = [target for target in case.targets if target.at is None]  # the others may hang on them
+    told = torch.stack([case.value(target, seen) > 0.5 for target in ends]).all(dim=0)
     value, seen, holds = value[told], seen[told], case.holds(value[told])
 
     def mean(which: Tensor) -> Tensor:
@@ -264,6 +272,12 @@ def implied_shifts(case: Case, people: Tensor, threshold: float = SHIFT) -> dict
     return {
         name: float(shift[k]) for name, k in case.attributes.index.items() if abs(float(shift[k])) > threshold
     }
+
+
+def with_implied(cases: Sequence[Case], path: Path) -> tuple[Case, ...]:
+    """The cases, with what a file says that their words imply."""
+    table = toml.load(path)["implied"]
+    return tuple(replace(case, implied=tuple(table.get(case.prompt, {}))) for case in cases)
 
 
 def chosen_cases(cases: Sequence[Case], prompts: Sequence[str] | None) -> list[Case]:

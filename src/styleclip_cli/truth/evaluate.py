@@ -38,7 +38,7 @@ from torch import Tensor, nn
 from styleclip_cli.errors import UsageError
 from styleclip_cli.inversion import FaceLatent
 from styleclip_cli.settings import InversionSettings, Inverter
-from styleclip_cli.truth.cases import SPLITS, Case, SplitName, chosen_cases
+from styleclip_cli.truth.cases import SPLITS, Case, SplitName, Target, chosen_cases
 from styleclip_cli.truth.judging import (
     WORST,
     at_default,
@@ -300,6 +300,10 @@ class Faces:
         return _Seen(*(torch.stack(each) for each in zip(*(self._seen[i] for i in which), strict=True)))
 
 
+def _entries(target: Target) -> dict[str, Any]:
+    return {name: value for name, value in asdict(target).items() if value is not None}
+
+
 def _row(engine: Engine, judge: nn.Module, case: Case, faces: Faces, n: int, editor: Editor) -> Row:
     """Edit the persons of a case and measure."""
     chosen = faces.for_case(case, n)
@@ -307,7 +311,7 @@ def _row(engine: Engine, judge: nn.Module, case: Case, faces: Faces, n: int, edi
     told: Row = {
         "prompt": case.prompt,
         "neutral": case.neutral,
-        "targets": [asdict(target) for target in case.targets],
+        "targets": [_entries(target) for target in case.targets],
         "attribute": case.attribute,
         "alpha": editor.alpha,
         "n": n,

@@ -12,6 +12,8 @@ outside  mean change of the pixels outside that region, in 255ths.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,7 +25,7 @@ from styleclip_cli.photo.align import gaussian
 from styleclip_cli.photo.portrait import find_faces, put_back
 from styleclip_cli.save import to_image
 from styleclip_cli.settings import InversionSettings
-from styleclip_cli.truth.cases import Case
+from styleclip_cli.truth.cases import Case, PhotoEdit, Sight
 from styleclip_cli.truth.methods import Editor
 
 if TYPE_CHECKING:
@@ -65,8 +67,7 @@ def ghosts(
     if edit is None:
         return {}
     rows = []
-    for seed in range(first, first + n):
-        scene = scene_of(world, seed, edit.attribute, edit.before)
+    for scene in scenes_of(world, case, edit, n, first):
         photo = to_image(world.draw_scene(scene))
         truth = to_image(world.draw_scene(scene.with_attribute(0, edit.attribute, edit.after)))
         try:
@@ -87,6 +88,18 @@ def ghosts(
         "missed": missed,
         "photos": n,
     }
+
+
+def scenes_of(world: World, case: Case, edit: PhotoEdit, n: int, first: int) -> Iterator[Any]:
+    """The first n photos, from a seed on, of people whom the case is asked of (see `Case.sights`)."""
+    sight = case.sights.get(edit.attribute, Sight())
+    for seed in count(first):
+        scene = scene_of(world, seed, edit.attribute, edit.before)
+        if n > 0 and bool(sight.within(scene.faces[0].attributes[None], case.attributes)):
+            n -= 1
+            yield scene
+        if n <= 0:
+            return
 
 
 def scene_of(world: World, seed: int, attribute: str | None, value: float, scale: float | None = None) -> Any:

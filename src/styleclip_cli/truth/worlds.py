@@ -69,7 +69,7 @@ def world_of(pack: Pack) -> World:
     Raises:
         UsageError: If the pack is of no world, or has no judge.
     """
-    if "judge" not in pack.components:
+    if "judge" not in pack.components or not pack.world:
         raise UsageError(
             f"the model pack {pack.name} has no judge: its faces have no known truth", "--models toy"
         )

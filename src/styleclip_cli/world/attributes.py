@@ -89,7 +89,7 @@ ATTRIBUTES: tuple[Attribute, ...] = (
         "glasses_round: square, round",
         "hat?: none, hat",
         "hat_kind: knitted cap, brimmed hat",
-        "hat_hue: red, blue",  # through yellow and green
+        "hat_hue: red, purple",  # through yellow, green and blue
         "clothes_hue: red, purple",
         "clothes_light: black, white",
         "collar: round neck, shirt collar",

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from styleclip_cli import toml
 from styleclip_cli.truth import cases
-from styleclip_cli.truth.cases import Attributes, PhotoEdit, Sight, Target, less
+from styleclip_cli.truth.cases import Attributes, PhotoEdit, Sight, Target, less, with_implied
 from styleclip_cli.world.attributes import NAMES, shown, visibility
 
 IMPLIED = Path(__file__).parent / "implied.toml"
@@ -93,13 +91,7 @@ _CASES = (
 )
 
 
-def _told() -> tuple[Case, ...]:
-    """The cases, with what their words imply."""
-    table = toml.load(IMPLIED)["implied"] if IMPLIED.exists() else {}
-    return tuple(replace(case, implied=tuple(table.get(case.prompt, {}))) for case in _CASES)
-
-
-CASES = _told()
+CASES = with_implied(_CASES, IMPLIED)
 EDITS = (
     PhotoEdit("smiling", "face", "smile", 0.0, 1.0),
     PhotoEdit("sad", "face", "sad", 0.0, 1.0),
