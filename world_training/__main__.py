@@ -7,9 +7,6 @@ from __future__ import annotations
 
 import argparse
 import logging
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,7 +16,7 @@ from torch import Tensor
 from styleclip_cli import __version__
 from styleclip_cli.nets.stylegan2 import Generator
 from world_training import clip, encoder, generator, identity, judge, landmarks, pack, parser
-from world_training.data import BLOCK, Pictures
+from world_training.data import BLOCK, Pictures, draw_on_all_cores
 
 NETWORKS = (
     *("generator", "judge", "clip", "encoder", "identity", "landmarks", "detector", "parser", "judge_clip"),
@@ -50,7 +47,7 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     data = Pictures(options.folder / "data", options.items)
     if data.ready < data.n:
-        draw(options.folder, options.items)
+        draw_on_all_cores("world_training.data:Pictures", options.folder / "data", options.items)
     if options.what == "data":
         return
     wanted = NETWORKS if options.what in ("all", "pack") else (options.what,)
@@ -79,23 +76,6 @@ def train(name: str, data: Pictures, folder: Path) -> dict[str, Tensor]:
     elif name == "landmarks":
         needed = (train("judge", data, folder),)
     return trainers[name](data, folder, *needed)
-
-
-def draw(folder: Path, items: int) -> None:
-    """Draw the pictures with one process per core."""
-    workers = os.cpu_count() or 1
-    code = (
-        "import sys, torch; from pathlib import Path; from world_training.data import Pictures; "
-        "torch.set_num_threads(1); items, worker, workers = map(int, sys.argv[2:]); "
-        "Pictures(Path(sys.argv[1]), items).draw(worker, workers)"
-    )
-    commands = [
-        [sys.executable, "-c", code, str(folder / "data"), str(items), str(worker), str(workers)]
-        for worker in range(workers)
-    ]
-    running = [subprocess.Popen(command) for command in commands]
-    if any(process.wait() for process in running):
-        raise SystemExit("drawing the pictures failed")
 
 
 if __name__ == "__main__":

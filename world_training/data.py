@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from functools import cached_property
 from pathlib import Path
 
@@ -27,7 +30,8 @@ class Pictures:
     are there.
     """
 
-    def __init__(self, folder: Path, n: int) -> None:
+    def __init__(self, folder: Path | str, n: int | str) -> None:
+        folder, n = Path(folder), int(n)
         folder.mkdir(parents=True, exist_ok=True)
         self.n = n
         self._images = _mapped(folder / "images.u8", (n, 2, 3, RESOLUTION, RESOLUTION))
@@ -75,6 +79,31 @@ class Pictures:
     def parts(self, items: Tensor, members: Tensor) -> Tensor:
         """Parsing maps of pictures, [B, 128, 128], numbers of `parsing.CLASSES`."""
         return torch.from_numpy(self._parts[items.numpy(), members.numpy()])
+
+
+def draw_on_all_cores(made: str, *arguments: object) -> None:
+    """Have what takes its turn at drawing do so, with one process per core.
+
+    Args:
+        made: What makes it, as `module:name`; it has a method `draw(worker, workers)`.
+        arguments: Of that, as text.
+
+    Raises:
+        SystemExit: If a process failed.
+    """
+    module, name = made.split(":")
+    code = (
+        f"import sys, torch; from {module} import {name}; torch.set_num_threads(1); "
+        f"torch.set_grad_enabled(False); {name}(*sys.argv[3:]).draw(*map(int, sys.argv[1:3]))"
+    )
+    workers = os.cpu_count() or 1
+    commands = [
+        [sys.executable, "-c", code, str(worker), str(workers), *map(str, arguments)]
+        for worker in range(workers)
+    ]
+    running = [subprocess.Popen(command) for command in commands]
+    if any([process.wait() for process in running]):  # all of them end
+        raise SystemExit("drawing the pictures failed")
 
 
 def turned(which: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import torch
@@ -15,35 +12,22 @@ from styleclip_cli.world.landmarks import landmarks
 from styleclip_cli.world.population import persons
 from toyworld_training.landmarks import fit_finder, fit_regressor, shaped
 from toyworld_training.shots import Shots, patch, photo
-from world_training.data import Pictures
+from world_training.data import Pictures, draw_on_all_cores
 from world_training.generator import HELD_OUT
 
 SIZES = {"patches": 10_000, "photos": 5_000}
 _WIDTHS = (16, 32, 64, 96, 128)  # the judge's
 
 
-def shots_of(folder: Path, what: str) -> Shots:
+def shots_of(folder: Path | str, what: str) -> Shots:
     """Photos or patches on disk, of which some may not be drawn yet."""
-    return Shots(folder / "shots", what, SIZES[what], scenes)
+    return Shots(Path(folder) / "shots", what, SIZES[what], scenes)
 
 
 def drawn(folder: Path, what: str) -> Shots:
-    """Photos or patches on disk, drawn with one process per core."""
-    shots = shots_of(folder, what)
-    if shots.ready == shots.n:
-        return shots
-    code = (
-        "import sys, torch; from pathlib import Path; from world_training.landmarks import shots_of; "
-        "torch.set_num_threads(1); torch.set_grad_enabled(False); "
-        "shots_of(Path(sys.argv[1]), sys.argv[2]).draw(int(sys.argv[3]), int(sys.argv[4]))"
-    )
-    workers = os.cpu_count() or 1
-    running = [
-        subprocess.Popen([sys.executable, "-c", code, str(folder), what, str(worker), str(workers)])
-        for worker in range(workers)
-    ]
-    if any(process.wait() for process in running):
-        raise SystemExit("drawing the photos failed")
+    """Photos or patches on disk, drawn."""
+    if shots_of(folder, what).ready < SIZES[what]:
+        draw_on_all_cores("world_training.landmarks:shots_of", folder, what)
     return shots_of(folder, what)
 
 
