@@ -15,6 +15,7 @@ StyleSpace a good place for edits:
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -113,11 +114,10 @@ def weights(resolution: int) -> Tensor:
     return (w / w.mean())[None, None]
 
 
-def distance(picture: Tensor, truth: Tensor) -> Tensor:
+def distance(picture: Tensor, truth: Tensor, weighting: Callable[[int], Tensor] = weights) -> Tensor:
     """L1 at three scales and L1 of the gradients, weighted toward the face's features."""
-    resolution = picture.shape[-1]
     error = picture - truth
-    w = weights(resolution)
+    w = weighting(picture.shape[-1])
     total = (error.abs() * w).mean()
     total = total + ((error[..., 1:, :] - error[..., :-1, :]).abs() * w[..., 1:, :]).mean() * 0.5
     total = total + ((error[..., 1:] - error[..., :-1]).abs() * w[..., 1:]).mean() * 0.5

@@ -131,15 +131,11 @@ def _expression(a: Mapping[str, float], seen: Mapping[str, float]) -> str:
 
 def _clothes(a: Mapping[str, float]) -> str:
     light = a["clothes_light"]
-    return (
-        "black"
-        if light < 0.06
-        else "white"
-        if light > 0.92
-        else _between(a["clothes_hue"], _CLOTH)
-        if 0.15 < light < 0.8
-        else ""
-    )
+    if light < 0.06:
+        return "black"
+    if light > 0.92:
+        return "white"
+    return _between(a["clothes_hue"], _CLOTH) if 0.15 < light < 0.8 else ""
 
 
 def facts(face: np.ndarray, visible: np.ndarray) -> dict[str, str]:

@@ -22,6 +22,7 @@ from styleclip_cli.truth.judging import psnr
 from styleclip_cli.world.attributes import COUNT, TEXTURES, plain, shown
 from styleclip_cli.world.landmarks import landmarks
 from styleclip_cli.world.renderer import render_all
+from toyworld_training import generator as toy
 from toyworld_training.common import run
 from world_training.data import Pictures
 from world_training.people import MIXED, OTHER, TURNS, Z_DIM, person
@@ -63,15 +64,8 @@ def weights(resolution: int) -> Tensor:
 
 
 def distance(picture: Tensor, truth: Tensor) -> Tensor:
-    """L1 at three scales and L1 of the gradients, weighted toward the face's features."""
-    error = picture - truth
-    w = weights(picture.shape[-1]).to(error)
-    total = (error.abs() * w).mean()
-    total = total + ((error[..., 1:, :] - error[..., :-1, :]).abs() * w[..., 1:, :]).mean() * 0.5
-    total = total + ((error[..., 1:] - error[..., :-1]).abs() * w[..., 1:]).mean() * 0.5
-    for scale in (2, 4):
-        total = total + F.avg_pool2d(error, scale).abs().mean() * 0.5
-    return total
+    """As for the toy generator, with these weights."""
+    return toy.distance(picture, truth, weights)
 
 
 def train_mapping(generator: Generator, folder: Path, steps: int = 8000) -> None:

@@ -196,10 +196,9 @@ def evaluate(
     from styleclip_cli.truth.evaluate import evaluate as judged
     from styleclip_cli.truth.methods import METHODS, TITLES
     from styleclip_cli.truth.worlds import load_judge, world_of
-    from styleclip_cli.weights.packs import find_pack
 
-    chosen_cases(world_of(find_pack(models or "toy")).cases, prompt or None)  # before anything is measured
     engine = Engine(models or "toy", device=device, progress=reporter.progress, relevance=relevance)
+    chosen_cases(world_of(engine.pack).cases, prompt or None)  # before anything is measured
     judge, settings = load_judge(engine), engine.settings_for_inversion(inverter)
     faces = Faces(engine, judge, settings, first=SPLITS[split].faces)
     reports: dict[str, dict[str, Any]] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,9 @@ _SKIPPED = frozenset(
         *(init.uniform_, init.normal_, init.kaiming_uniform_, init.xavier_uniform_),
     }
 )
+
+
+_Network = TypeVar("_Network", bound=nn.Module)
 
 
 class Uninitialised(TorchFunctionMode):
@@ -92,3 +95,24 @@ def fill(network: nn.Module, state: Mapping[str, Tensor]) -> None:
         name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()
     }
     network.load_state_dict(single, assign=True)
+
+
+def frozen(build: Callable[[], _Network], state: Mapping[str, Tensor], what: str) -> _Network:
+    """A network with weights, for use only.
+
+    Args:
+        build: Makes it, of the shape that the weights say.
+        state: Its weights.
+        what: What they should be, for the error.
+
+    Returns:
+        The network.
+
+    Raises:
+        WeightsError: If they are not its weights.
+    """
+    with weights_of(what):
+        with Uninitialised():
+            net = build()
+        fill(net, state)
+    return net.eval().requires_grad_(False)

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from itertools import pairwise
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.nets.building import Uninitialised, fill, weights_of
+from styleclip_cli.nets.building import frozen
 
 POINTS = 68
 FINDER_SIDE = 320
@@ -110,6 +109,18 @@ class Stage(nn.Module):
         return x + self.more(x)
 
 
+def stage_widths(state: Mapping[str, Tensor], stages: str) -> tuple[int, ...]:
+    """Channels of a stem and of the `Stage`s after it, as weights say.
+
+    Args:
+        state: Weights of a network with a `stem`.
+        stages: Name of the list of its stages.
+    """
+    count = sum(key.startswith(f"{stages}.") and key.endswith("down.0.weight") for key in state)
+    wide = (state[f"{stages}.{i}.down.0.weight"].shape[0] for i in range(count))
+    return state["stem.0.weight"].shape[0], *wide
+
+
 class Finder(nn.Module):
     """Where faces are in a whole photo (as CenterNet, Zhou et al. 2019, with a feature pyramid)."""
 
@@ -177,7 +188,7 @@ class Finder(nn.Module):
             stages = (state[f"stages.{i}.down.0.weight"].shape[0] for i in range(count))
             return cls((state["stem.0.weight"].shape[0], *stages), state["head.weight"].shape[1])
 
-        return _frozen(build, state, "a face finder")
+        return frozen(build, state, "a face finder")
 
 
 class Regressor(nn.Module):
@@ -261,18 +272,8 @@ class Regressor(nn.Module):
         """
 
         def build() -> Regressor:
-            count = sum(key.startswith("stages.") and key.endswith("down.0.weight") for key in state)
-            stages = (state[f"stages.{i}.down.0.weight"].shape[0] for i in range(count))
-            widths = state["stem.0.weight"].shape[0], *stages
+            widths = stage_widths(state, "stages")
             slim, hidden = state["slim.weight"].shape[0], state["hidden.weight"].shape[0]
             return cls(len(state["basis"]), widths, slim, hidden)
 
-        return _frozen(build, state, "a landmark network")
-
-
-def _frozen(build: Any, state: Mapping[str, Tensor], what: str) -> Any:
-    with weights_of(what):
-        with Uninitialised():
-            net = build()
-        fill(net, state)
-    return net.eval().requires_grad_(False)
+        return frozen(build, state, "a landmark network")

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from styleclip_cli.nets.building import Uninitialised, fill, weights_of
-from styleclip_cli.nets.landmarks import Conv, Stage
+from styleclip_cli.nets.building import frozen
+from styleclip_cli.nets.landmarks import Conv, Stage, stage_widths
 
 JUDGE_SIDE = 192
 """Side in pixels of what the judge looks at."""
@@ -66,14 +66,11 @@ class Judge(nn.Module):
         Raises:
             WeightsError: If they are not a judge's.
         """
-        with weights_of("a judge"):
-            count = sum(key.startswith("stages.") and key.endswith("down.0.weight") for key in state)
-            stages = (state[f"stages.{i}.down.0.weight"].shape[0] for i in range(count))
-            widths = state["stem.0.weight"].shape[0], *stages
-            with Uninitialised():
-                judge = cls(state["head.2.weight"].shape[0], widths)
-            fill(judge, state)
-        return judge.eval().requires_grad_(False)
+
+        def build() -> Judge:
+            return cls(state["head.2.weight"].shape[0], stage_widths(state, "stages"))
+
+        return frozen(build, state, "a judge")
 
 
 class Parser(nn.Module):
@@ -108,11 +105,8 @@ class Parser(nn.Module):
         Raises:
             WeightsError: If they are not a parser's.
         """
-        with weights_of("a face parser"):
-            count = sum(key.startswith("down.") and key.endswith("down.0.weight") for key in state)
-            deeper = (state[f"down.{i}.down.0.weight"].shape[0] for i in range(count))
-            widths = state["stem.0.weight"].shape[0], *deeper
-            with Uninitialised():
-                net = cls(state["head.weight"].shape[0], widths)
-            fill(net, state)
-        return net.eval().requires_grad_(False)
+
+        def build() -> Parser:
+            return cls(state["head.weight"].shape[0], stage_widths(state, "down"))
+
+        return frozen(build, state, "a face parser")
