@@ -55,6 +55,17 @@ def test_people_of_z_are_the_population() -> None:
     assert torch.allclose(person(z[:3] * 7)[0], ours[:3], atol=1e-4)  # its length says nothing
 
 
+def test_the_same_person_at_another_time_has_a_z_too() -> None:
+    items = turn(*SAME)
+    z = pairs().fine[items]
+    found = z[:, 0].isfinite()
+    assert 0.7 < found.float().mean() <= 1
+    attributes, texture = person(z[found])
+    assert torch.allclose(attributes, pairs().attributes[items, 1][found], atol=1e-4)
+    assert torch.allclose(texture, pairs().textures[items, 1][found], atol=1e-4)
+    assert pairs().fine[turn(*FLIPPED)].isnan().all()
+
+
 def test_kinds_of_pairs() -> None:
     first, second = pairs().attributes.unbind(1)
     differ = (first != second).sum(dim=1)

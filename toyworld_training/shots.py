@@ -6,9 +6,10 @@ Drawn once and kept on disk, each from the scene whose seed is its number.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -119,17 +120,32 @@ def _elsewhere(scene: Any, rng: np.random.Generator) -> NDArray[np.float64]:
             return square(centre, side * _PATCH_MARGIN, rng.uniform(-45, 45))
 
 
-class Shots:
-    """Pictures on disk: `images` [N, 3, S, S] uint8 and what is in them, `truth` [N, K, 2 or 4] float32."""
+class Kind(NamedTuple):
+    """A kind of pictures: how one is made from its number, with what is in it, and the shapes of both."""
 
-    def __init__(self, folder: Path, what: str, n: int, scenes: Any = toy_scenes) -> None:
-        self.make = partial({"photos": photo, "patches": patch}[what], scenes=scenes)
-        side = {"photos": FINDER_SIDE, "patches": PATCH_SIDE}[what]
-        shape = {"photos": (_MOST, 4), "patches": (POINTS + 4, 2)}[what]
+    make: Callable[[int], tuple[Tensor, NDArray[np.float64]]]
+    side: int
+    truth: tuple[int, ...]
+
+
+def kinds(scenes: Any = toy_scenes) -> dict[str, Kind]:
+    """Photos and patches of a world."""
+    return {
+        "photos": Kind(partial(photo, scenes=scenes), FINDER_SIDE, (_MOST, 4)),
+        "patches": Kind(partial(patch, scenes=scenes), PATCH_SIDE, (POINTS + 4, 2)),
+    }
+
+
+class Shots:
+    """Pictures on disk: `images` [N, 3, S, S] uint8 and what is in them, `truth` [N, ...] float32."""
+
+    def __init__(self, folder: Path, what: str, n: int, kind: Kind | None = None) -> None:
+        kind = kind or kinds()[what]
+        self.make = kind.make
         folder.mkdir(parents=True, exist_ok=True)
         self.n = n
-        self._images = _mapped(folder / f"{what}.u8", np.uint8, (n, 3, side, side))
-        self.truth = _mapped(folder / f"{what}.f32", np.float32, (n, *shape))
+        self._images = _mapped(folder / f"{what}.u8", np.uint8, (n, 3, kind.side, kind.side))
+        self.truth = _mapped(folder / f"{what}.f32", np.float32, (n, *kind.truth))
         self._done = _mapped(folder / f"{what}.done", np.uint8, (n,))
 
     def draw(self, worker: int = 0, workers: int = 1) -> None:

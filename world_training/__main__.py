@@ -19,7 +19,7 @@ from world_training import clip, encoder, generator, identity, judge, landmarks,
 from world_training.data import BLOCK, Pictures, draw_on_all_cores
 
 NETWORKS = (
-    *("generator", "judge", "clip", "encoder", "identity", "landmarks", "detector", "parser", "judge_clip"),
+    *("generator", "judge", "clip", "identity", "encoder", "landmarks", "detector", "parser", "judge_clip"),
 )
 
 
@@ -72,7 +72,8 @@ def train(name: str, data: Pictures, folder: Path) -> dict[str, Tensor]:
     }
     needed: tuple[object, ...] = ()
     if name == "encoder":
-        needed = (Generator.from_state_dict(train("generator", data, folder)),)
+        generated = Generator.from_state_dict(train("generator", data, folder))
+        needed = (generated, train("identity", data, folder))
     elif name == "landmarks":
         needed = (train("judge", data, folder),)
     return trainers[name](data, folder, *needed)

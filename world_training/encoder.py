@@ -1,11 +1,13 @@
 """Train the e4e encoder: picture -> W+.
 
-By what the generator draws from its codes (the picture itself), by the w of people whose z is known, and
-by e4e's small offsets (Tov et al. 2021, section 4.2).
+By what the generator draws from its codes (the picture itself, and who is seen in it), by the w of people
+whose z is known, and by e4e's small offsets (Tov et al. 2021, section 4.2). Half of what it sees are the
+generator's kind of pictures, half are faces cut out of photos.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.nets.e4e import Encoder
-from styleclip_cli.nets.irse import stages
+from styleclip_cli.nets.irse import ArcFace, stages
 from styleclip_cli.nets.ops import channels_last
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.truth.judging import psnr
@@ -21,9 +23,11 @@ from styleclip_cli.world.networks import resized
 from toyworld_training.common import half, run
 from toyworld_training.judge import disturb
 from world_training.data import Pictures
-from world_training.generator import W_DIM, Truth, distance, held_out, w_plus_of
+from world_training.generator import HELD_OUT, W_DIM, Truth, distance, held_out, w_plus_of
+from world_training.people import Z_DIM
+from world_training.shots import CROP_SIDE, crop, drawn
 
-SIDE = 128
+SIDE = CROP_SIDE
 """Side in pixels of what the encoder looks at, and of the pictures that are compared."""
 
 
@@ -41,35 +45,61 @@ def build(generator: Generator) -> Encoder:
 
 
 def train(
-    data: Pictures, folder: Path, generator: Generator, steps: int = 5000, batch: int = 12
+    data: Pictures,
+    folder: Path,
+    generator: Generator,
+    identity: Mapping[str, Tensor],
+    steps: int = 5000,
+    batch: int = 12,
 ) -> dict[str, Tensor]:
-    """Train with a frozen generator and return the weights."""
+    """Train on as many of the pictures as of crops of photos, and return the weights.
+
+    Args:
+        data: The pictures.
+        folder: Data and checkpoints.
+        generator: What draws from the codes; it is frozen.
+        identity: Weights of the identity network.
+        steps: Of training.
+        batch: An even number.
+    """
     generator = generator.eval().requires_grad_(False)
+    same = ArcFace.from_state_dict(identity)
     encoder = channels_last(build(generator))
-    truth = Truth(data)
+    truth, crops = Truth(data), drawn(folder, "crops")
     with torch.no_grad():
-        spread = generator.map(torch.randn(10_000, data.people.z.shape[1])).std(dim=0)
-    _, images_test = held_out(96, seed=14_000_000)
+        z = torch.randn(10_000, Z_DIM, generator=torch.Generator().manual_seed(6))
+        spread = generator.map(z).std(dim=0)
+    held = {"plain": resized(held_out(96, seed=14_000_000)[1], SIDE)}
+    held["crops"] = torch.stack([crop(HELD_OUT + i)[0] for i in range(96)])
 
     def step(number: int, rng: torch.Generator) -> dict[str, Tensor]:
-        coarse, fine, pictures = truth.choose(batch, SIDE, rng)
+        coarse, fine, pictures = truth.choose(batch // 2, SIDE, rng)
+        cut, z = crops.choose(batch // 2, rng)
+        pictures, coarse, fine = torch.cat([pictures, cut]), torch.cat([coarse, z]), torch.cat([fine, z])
         images = disturb(pictures, rng)
         with half():
             codes = encoder(images.contiguous(memory_format=torch.channels_last)).float()
         wanted = w_plus_of(generator, coarse, fine)
-        drawn = generator(codes, "const", SIDE)
+        drawing = generator(codes, "const", SIDE)
+        with torch.no_grad():
+            who = same.embed(pictures)
         losses = {
-            "image": distance(drawn, pictures),
+            "image": distance(drawing, pictures),
             "code": F.smooth_l1_loss(codes / spread, wanted / spread),
+            "identity": 1 - (same.embed(drawing) * who).sum(dim=1).mean(),
             "offsets": (codes[:, 1:] - codes[:, :1]).square().mean() / spread.square().mean(),
         }
-        return {"loss": losses["image"] * 2 + losses["code"] + 0.02 * losses["offsets"]} | losses
+        total = losses["image"] * 2 + losses["code"] + 0.2 * losses["identity"] + 0.02 * losses["offsets"]
+        return {"loss": total} | losses
 
     def report(trained: nn.Module) -> dict[str, float]:
-        values = torch.cat([
-            psnr(generator(trained(resized(part, SIDE))).clamp(-1, 1), part) for part in images_test.split(16)
-        ])  # fmt: skip
-        return {"PSNR": float(values.mean()), "worst": float(values.min())}
+        found = {}
+        for name, pictures in held.items():
+            drawing = torch.cat([generator(trained(part)).clamp(-1, 1) for part in pictures.split(16)])
+            drawing = resized(drawing, SIDE)
+            found[f"PSNR {name}"] = float(psnr(drawing, pictures).mean())
+            found[f"identity {name}"] = float((same.embed(drawing) * same.embed(pictures)).sum(1).mean())
+        return found
 
     state = run(
         "encoder", folder, encoder, step, steps=steps, lr=2e-3, weight_decay=5e-4, average=0.998,

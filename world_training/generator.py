@@ -25,14 +25,14 @@ from styleclip_cli.world.renderer import render_all
 from toyworld_training import generator as toy
 from toyworld_training.common import run
 from world_training.data import Pictures
-from world_training.people import MIXED, OTHER, TURNS, Z_DIM, person
+from world_training.people import MIXED, TURNS, Z_DIM, person
 
 W_DIM = 128
 MAPPING_LAYERS = 4
 CHANNELS = {4: 128, 8: 128, 16: 128, 32: 128, 64: 64, 128: 32, 256: 16}
 FINE_RESOLUTION = 64
 # (resolution, steps, batch)
-STAGES = ((32, 3000, 32), (64, 4000, 16), (128, 5000, 12), (256, 4000, 12))
+STAGES = ((32, 3000, 32), (64, 5000, 16), (128, 3500, 10), (256, 3000, 5))
 HELD_OUT = 10_000_000  # none of the seeds of held-out people is one of `people.draw_pairs`
 
 
@@ -101,12 +101,11 @@ class Truth:
     def choose(self, n: int, resolution: int, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
         """Some z for the coarse layers and for the fine ones, [n, Z_DIM], and the pictures."""
         items = torch.randint(self.data.ready, (n,), generator=rng)
-        turn = items % TURNS
-        member = ((turn >= OTHER) & (torch.rand(n, generator=rng) < 0.5)).long()
-        other, mixed = (member == 1) & (turn == OTHER), (member == 1) & (turn == MIXED)
         z, fine = self.data.people.z[items], self.data.people.fine[items]
-        coarse = torch.where(other[:, None], fine, z)
-        fine = torch.where((other | mixed)[:, None], fine, z)
+        second = (torch.rand(n, generator=rng) < 0.5) & fine[:, 0].isfinite()
+        mixed = items % TURNS == MIXED
+        coarse = torch.where((second & ~mixed)[:, None], fine, z)
+        fine, member = torch.where(second[:, None], fine, z), second.long()
         return coarse, fine, self.data.images(items, member, resolution)
 
 

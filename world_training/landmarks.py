@@ -11,24 +11,12 @@ from styleclip_cli.world import scenes
 from styleclip_cli.world.landmarks import landmarks
 from styleclip_cli.world.population import persons
 from toyworld_training.landmarks import fit_finder, fit_regressor, shaped
-from toyworld_training.shots import Shots, patch, photo
-from world_training.data import Pictures, draw_on_all_cores
+from toyworld_training.shots import patch, photo
+from world_training.data import Pictures
 from world_training.generator import HELD_OUT
+from world_training.shots import drawn
 
-SIZES = {"patches": 10_000, "photos": 5_000}
 _WIDTHS = (16, 32, 64, 96, 128)  # the judge's
-
-
-def shots_of(folder: Path | str, what: str) -> Shots:
-    """Photos or patches on disk, of which some may not be drawn yet."""
-    return Shots(Path(folder) / "shots", what, SIZES[what], scenes)
-
-
-def drawn(folder: Path, what: str) -> Shots:
-    """Photos or patches on disk, drawn."""
-    if shots_of(folder, what).ready < SIZES[what]:
-        draw_on_all_cores("world_training.landmarks:shots_of", folder, what)
-    return shots_of(folder, what)
 
 
 def train_regressor(

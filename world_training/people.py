@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from styleclip_cli.world.attributes import COUNT, INDEX, NAMES, PRESENCE, TEXTURES
@@ -55,12 +56,26 @@ def mixed(coarse: Tensor, fine: Tensor) -> tuple[Tensor, Tensor]:
     return a, texture
 
 
-def same_person(z: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """The same people (age, sex, bones, skin) at another time, as `person`."""
+def same_person(z: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """The same people (age, sex, bones, skin) at another time.
+
+    Args:
+        z: Of them at one time, shape [N, Z_DIM].
+        rng: Source of choices.
+
+    Returns:
+        Attributes and textures, as `person` gives them, and their z, NaN for the few that have none.
+    """
     even, texture = _numbers(z)
     later = torch.rand(even.shape, generator=rng, dtype=torch.float64)
     later[:, :IDENTITY_DRAWS] = even[:, :IDENTITY_DRAWS]
-    return people_of(later).float(), torch.randn(texture.shape, generator=rng).clamp(-3, 3)
+    texture = torch.randn(texture.shape, generator=rng)
+    normals = torch.cat([torch.special.ndtri(later).float(), texture], dim=1)
+    # The numbers that nothing depends on make up for the length, which `_numbers` takes to be that of z.
+    rest = F.normalize((z @ _rotation().T)[:, normals.shape[1] :])
+    length = (Z_DIM - normals.square().sum(dim=1, keepdim=True)).sqrt()
+    there = torch.cat([normals, rest * length], dim=1) @ _rotation()
+    return people_of(later).float(), texture.clamp(-3, 3), there
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +84,8 @@ class Pairs:
 
     Attributes:
         z: Of the first, [N, Z_DIM].
-        fine: Of the second, if it stands on its own, or gives the mixed one's colours, [N, Z_DIM].
+        fine: Of the second; of a mixed one, what gives its colours; NaN where no z stands for the second,
+            [N, Z_DIM].
         attributes: [N, 2, K].
         textures: [N, 2, 8].
     """
@@ -101,14 +117,17 @@ def draw_pairs(seed: int, n: int) -> Pairs:
     rng = torch.Generator().manual_seed(1_000_003 * seed + 17)
     z, fine = torch.randn(n, Z_DIM, generator=rng), torch.randn(n, Z_DIM, generator=rng)
     first, second = person(z), person(fine)
-    same, mix = same_person(z, rng), mixed(z, fine)
+    *same, at_another_time = same_person(z, rng)
+    mix = mixed(z, fine)
     for i in range(n):
         turn = i % TURNS
         if turn in FLIPPED:
             second[0][i], second[1][i] = _flipped(first[0][i], rng), first[1][i]
-        elif turn != OTHER:
-            for into, source in zip(second, same if turn in SAME else mix, strict=True):
-                into[i] = source[i]
+            fine[i] = torch.nan
+        elif turn in SAME:
+            second[0][i], second[1][i], fine[i] = same[0][i], same[1][i], at_another_time[i]
+        elif turn == MIXED:
+            second[0][i], second[1][i] = mix[0][i], mix[1][i]
     return Pairs(z, fine, *(torch.stack(pair, dim=1) for pair in zip(first, second, strict=True)))
 
 
