@@ -7,13 +7,16 @@ import subprocess
 import sys
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from styleclip_cli.truth.scenes import backdrop
 from styleclip_cli.world.renderer import draw
+from styleclip_cli.world.scene import Part
 from world_training.people import Pairs, draw_pairs
 
 RESOLUTION = 256
@@ -104,6 +107,40 @@ def draw_on_all_cores(made: str, *arguments: object) -> None:
     running = [subprocess.Popen(command) for command in commands]
     if any([process.wait() for process in running]):  # all of them end
         raise SystemExit("drawing the pictures failed")
+
+
+class Backdrops:
+    """Puts people before cluttered backdrops, as photos have them, for networks that look at photos.
+
+    Args:
+        n: How many backdrops.
+        side: Of the pictures, in pixels.
+    """
+
+    def __init__(self, n: int, side: int) -> None:
+        y, x = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        where = torch.stack([x, y], dim=-1) + 0.5
+        self._images = torch.stack([backdrop(_Photo(side, side, seed), where) for seed in range(n)])
+
+    def behind(self, pictures: Tensor, parts: Tensor, rng: torch.Generator) -> Tensor:
+        """Half of the pictures with another background.
+
+        Args:
+            pictures: Shape [B, 3, S, S].
+            parts: Their parsing maps, shape [B, S, S].
+            rng: Source of choices.
+        """
+        count = len(pictures)
+        images = self._images[torch.randint(len(self._images), (count,), generator=rng)]
+        chosen = torch.rand(count, 1, 1, 1, generator=rng) < 0.5
+        mask = F.pad(((parts == Part.BACKGROUND)[:, None] & chosen).float(), (1, 1, 1, 1), mode="replicate")
+        return torch.lerp(pictures, images, F.avg_pool2d(mask, 3, 1))
+
+
+class _Photo(NamedTuple):
+    width: int
+    height: int
+    backdrop: int
 
 
 def turned(which: Tensor, *maps: Tensor) -> tuple[Tensor, ...]:

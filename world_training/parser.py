@@ -14,7 +14,7 @@ from styleclip_cli.world.parsing import CLASSES, parse
 from styleclip_cli.world.renderer import render_all
 from toyworld_training.common import half, run
 from toyworld_training.judge import disturb
-from world_training.data import Pictures, turned
+from world_training.data import Backdrops, Pictures, turned
 from world_training.generator import HELD_OUT
 from world_training.people import Z_DIM, person
 
@@ -25,7 +25,7 @@ def train(data: Pictures, folder: Path, steps: int = 2000, batch: int = 24) -> d
     """Train and return the parser's weights."""
     torch.manual_seed(31)
     net = channels_last(Parser(len(CLASSES)))
-    test = held_out(128)
+    test, backdrops = held_out(128), Backdrops(512, PARSER_SIDE)
     some = data.parts(torch.arange(min(256, data.ready)), torch.zeros(min(256, data.ready), dtype=torch.long))
     share = torch.bincount(some.flatten().long(), minlength=len(CLASSES)) / some.numel()
     weight = share.clamp(min=1e-4) ** -_RARE
@@ -37,13 +37,15 @@ def train(data: Pictures, folder: Path, steps: int = 2000, batch: int = 24) -> d
         flip = torch.rand(batch, generator=rng) < 0.5
         pictures = resized(data.images(items, members), PARSER_SIDE)
         pictures, parts = turned(flip, pictures, data.parts(items, members))
-        images = disturb(pictures, rng)
+        images = disturb(backdrops.behind(pictures, parts, rng), rng)
         with half():
             logits = net(images.contiguous(memory_format=torch.channels_last))
         return {"loss": F.cross_entropy(logits.float(), parts.long(), weight)}
 
     def report(trained: nn.Module) -> dict[str, float]:
-        return overlaps(trained, *test)
+        pictures, parts = test
+        photos = backdrops.behind(resized(pictures, PARSER_SIDE), parts, torch.Generator().manual_seed(1))
+        return overlaps(trained, *test) | {"in photos": overlaps(trained, photos, parts)["mean"]}
 
     return run(
         "parser", folder, net, step, steps=steps, lr=2e-3, weight_decay=1e-3, average=0.998, report=report
