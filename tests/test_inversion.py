@@ -16,7 +16,7 @@ from styleclip_cli import inversion
 from styleclip_cli.cli import main
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError
-from styleclip_cli.inversion import Perceptual, tuned
+from styleclip_cli.inversion import FaceLatent, FeatureResidual, Perceptual, files, tuned
 from styleclip_cli.inversion.pivotal import RANK, factorised, low_rank, pivotal
 from styleclip_cli.inversion.refine import Deadline, Plateau, refine
 from styleclip_cli.nets.stylegan2 import Generator
@@ -61,11 +61,12 @@ def unchanged(engine: Engine, before: dict[str, Tensor]) -> bool:
 def test_each_rung_comes_closer(toy: Engine, photo: Tensor) -> None:
     before = weights(toy)
     found = {}
-    for inverter in ("encoder", "refine", "pivotal"):
-        settings = replace(toy.settings_for_inversion(inverter), steps=12, pivotal_steps=12)
+    for inverter in ("encoder", "refine", "features", "pivotal"):
+        settings = replace(toy.settings_for_inversion(inverter), steps=12, pivotal_steps=12, feature_steps=12)
         found[inverter] = toy.invert(photo, settings, keep=False, measure=True)
     mse = {name: one.quality.mse for name, one in found.items()}
     assert mse["pivotal"] < 0.8 * mse["refine"] < 0.8 * mse["encoder"]
+    assert mse["features"] < 0.8 * mse["refine"]
     looks = {name: one.quality.perceptual for name, one in found.items()}
     assert looks["pivotal"] < looks["refine"] < looks["encoder"]
     assert found["pivotal"].quality.identity > found["encoder"].quality.identity
@@ -130,6 +131,79 @@ def test_locality_keeps_other_faces_as_they_were(toy: Engine, photo: Tensor) -> 
         return float((toy.synthesize(others, changes) - plain).square().mean())
 
     assert moved(20.0) < 0.8 * moved(0.0)
+
+
+def with_features(engine: Engine) -> tuple[Tensor, FaceLatent]:
+    settings = replace(engine.settings_for_inversion("features"), steps=1, feature_steps=6)
+    image = picture(3)
+    return image, engine.invert(image, settings, keep=False)
+
+
+def test_features_bring_the_image_closer_and_leave_the_generator_alone(tiny: Engine) -> None:
+    before = weights(tiny)
+    image, found = with_features(tiny)
+    assert found.residual is not None
+    assert not found.weight_deltas
+    plain = replace(found, residual=None)
+    far, near = ((tiny.render([face]) - image).square().mean() for face in (plain, found))
+    assert near < far
+    assert unchanged(tiny, before)
+
+
+def test_features_stay_where_an_edit_changes_nothing(tiny: Engine) -> None:
+    """An offset of 0 keeps all of them; else each place is on its own."""
+    _, found = with_features(tiny)
+    nothing = torch.zeros(1, tiny.generator.style_space.size)
+    same = tiny.render([found.moved(style_offset=nothing)])
+    assert torch.allclose(same, tiny.render([found]), atol=1e-5)
+    before = torch.randn(1, 4, 12, 12, generator=torch.Generator().manual_seed(1))
+    now = before.clone()
+    now[..., :4] += 5
+    kept = FeatureResidual.kept(now, before)
+    assert float(kept[..., 6:].min()) == 1
+    assert float(kept[..., :3].max()) < 1e-6
+
+
+def test_features_are_kept_in_files_and_in_the_cache(tiny: Engine, tmp_path: Path) -> None:
+    settings = replace(tiny.settings_for_inversion("features"), steps=1, feature_steps=3)
+    first, again = (tiny.invert(picture(3), settings) for _ in range(2))
+    assert torch.equal(tiny.render([first]), tiny.render([again]))
+    path = tmp_path / "face.npz"
+    files.save(path, [first], ["here"], tiny.pack)
+    (read,) = files.load(path, tiny.generator, tiny.pack)
+    assert torch.allclose(tiny.render([read]), tiny.render([first]), atol=1e-3)
+    with pytest.raises(ValueError, match="cannot be joined"):
+        FaceLatent.joined([first, first])
+
+
+@pytest.mark.parametrize("layer", [-1, 2, 999])
+def test_features_of_another_generator_are_refused(tiny: Engine, tmp_path: Path, layer: int) -> None:
+    _, found = with_features(tiny)
+    path = tmp_path / "face.npz"
+    wrong = replace(found, residual=replace(found.residual, layer=layer))
+    files.save(path, [wrong], ["here"], tiny.pack)
+    with pytest.raises(BadInputError, match="features"):
+        files.load(path, tiny.generator, tiny.pack)
+
+
+def test_photos_of_one_person_share_a_generator(tiny: Engine) -> None:
+    settings = replace(tiny.settings_for_inversion("pivotal"), steps=1, pivotal_steps=6)
+    images = [picture(seed) for seed in range(3)]
+    before = weights(tiny)
+    faces = tiny.inverter.invert_together(images, images, settings)
+    assert unchanged(tiny, before)
+    assert len({id(face.weight_deltas) for face in faces}) == 1
+    assert not torch.equal(faces[0].w_plus, faces[1].w_plus)
+    for image, face in zip(images, faces, strict=True):
+        tuned_error, error = (
+            (tiny.render([each]) - image).square().mean() for each in (face, replace(face, weight_deltas={}))
+        )
+        assert tuned_error < error
+        again = tiny.invert(image, settings)
+        assert torch.equal(again.w_plus, face.w_plus)
+        assert again.weight_deltas is face.weight_deltas
+    alone = tiny.invert(picture(9), settings)
+    assert alone.weight_deltas is not faces[0].weight_deltas
 
 
 def test_a_resized_picture_has_no_colours_beyond_white_and_black() -> None:
@@ -311,6 +385,33 @@ def test_latents_bring_their_generator_with_them(here: Path) -> None:
     one, same, other = (np.asarray(Image.open(here / f"{n}.png")) for n in ("latent", "photo", "refined"))
     assert np.array_equal(one, same)
     assert not np.array_equal(one, other)
+
+
+def test_photos_of_the_same_person_are_inverted_together(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "broken.png").write_bytes(b"no image")
+    both = ["a.png", "b.png", "broken.png"]
+    assert main(["invert", *both, "--same-person", "--out", "l.npz"]) == 7
+    assert "one generator is tuned for 2 photos" in capsys.readouterr().err
+    one, other = Engine(here.parent / "pack").load_inversions(here / "l.npz")
+    assert one.weight_deltas
+    assert all(torch.equal(change, other.weight_deltas[name]) for name, change in one.weight_deltas.items())
+    assert main(["edit", "a.png", "b.png", "--same-person", "-p", "smiling", "-a", "2", "-o", "out"]) == 0
+    assert len(list((here / "out").iterdir())) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["a.png", "--same-person"], "two photos or more"),
+        (["a.png", "b.png", "--same-person", "--inverter", "refine"], "--inverter refine"),
+        (["a.png", "b.png", "--same-person", "--face", "all"], "--face all"),
+    ],
+)
+def test_the_same_person_is_on_several_photos(here: Path, capsys, arguments: list[str], named: str) -> None:
+    assert main(["invert", *arguments, "--out", "l.npz"]) == 2
+    assert named in capsys.readouterr().err
 
 
 def test_saved_latents_of_an_edit_hold_it_too(here: Path) -> None:

@@ -187,7 +187,7 @@ def test_formats_may_be_written_in_capitals(here: Path) -> None:
     ("entry", "words"),
     [
         ("composite", "--composite adaptive, residual or replace"),
-        ("inverter", "--inverter encoder, refine or pivotal"),
+        ("inverter", "--inverter encoder, refine, features or pivotal"),
         ("relevance", "--relevance exact, preview or gradient"),
         ("layers", "--layers fs3, conv or all"),
         ("space", "--space w+ or s"),

@@ -21,7 +21,7 @@ from world_training.people import Z_DIM, person
 _RARE = 0.3  # exponent of how much more the rare parts count
 
 
-def train(data: Pictures, folder: Path, steps: int = 2000, batch: int = 24) -> dict[str, Tensor]:
+def train(data: Pictures, folder: Path, steps: int = 1600, batch: int = 10) -> dict[str, Tensor]:
     """Train and return the parser's weights."""
     torch.manual_seed(31)
     net = channels_last(Parser(len(CLASSES)))

@@ -37,7 +37,7 @@ from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
 from styleclip_cli.edits.optimize import Optimization, Watch
 from styleclip_cli.edits.parts import phrases_of
 from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
-from styleclip_cli.inversion import FaceLatent, files
+from styleclip_cli.inversion import FaceLatent, FeatureResidual, files
 from styleclip_cli.inverter import ImageInverter
 from styleclip_cli.machine.device import choose_device
 from styleclip_cli.machine.distributed import World
@@ -296,8 +296,8 @@ class Engine:
             images: [N, 3, H, W] in [-1, 1].
             steps: Steps of optimizing W+ after the encoder; None takes the pack's default.
             keep: Use the cache.
-            inverter: The method; None takes the pack's. For "pivotal", only the pivots are returned;
-                `invert` also returns the changes of the generator.
+            inverter: The method; None takes the pack's. For "features" and "pivotal" this is not all that
+                was found: see `invert`.
 
         Returns:
             W+ [N, num_ws, w_dim].
@@ -312,7 +312,7 @@ class Engine:
         encoder_input: Tensor | None = None,
         measure: bool = False,
     ) -> FaceLatent:
-        """Invert one image: its latent, and the changes of the generator's weights for it.
+        """Invert one image: its latent, and what features or the generator's weights gain for it.
 
         Args:
             image: [1, 3, H, W] in [-1, 1].
@@ -337,17 +337,23 @@ class Engine:
         """
         return self.renderer.styles(w_plus)
 
-    def synthesize(self, styles: Tensor, weight_deltas: Mapping[str, Tensor] | None = None) -> Tensor:
+    def synthesize(
+        self,
+        styles: Tensor,
+        weight_deltas: Mapping[str, Tensor] | None = None,
+        residual: FeatureResidual | None = None,
+    ) -> Tensor:
         """Render styles.
 
         Args:
             styles: [N, size].
             weight_deltas: Temporarily added to the generator's weights (`FaceLatent.weight_deltas`).
+            residual: What features gain (`FaceLatent.residual`).
 
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
         """
-        return self.renderer.synthesize(styles, weight_deltas)
+        return self.renderer.synthesize(styles, weight_deltas, residual)
 
     def render(self, faces: Sequence[FaceLatent]) -> Tensor:
         """Render faces, in one batch unless the generator is tuned for one of them.

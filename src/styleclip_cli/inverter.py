@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -31,6 +33,7 @@ class ImageInverter:
         self.default = default
         self._networks = networks
         self._progress = progress
+        self._together: dict[tuple[str, InversionSettings], FaceLatent] = {}
 
     def settings(
         self,
@@ -70,7 +73,7 @@ class ImageInverter:
         encoder_input: Tensor | None = None,
         measure: bool = False,
     ) -> FaceLatent:
-        """Invert one image: its latent, and the changes of the generator's weights for it.
+        """Invert one image: its latent, and what features or the generator's weights gain for it.
 
         Args:
             image: [1, 3, H, W] in [-1, 1].
@@ -83,6 +86,8 @@ class ImageInverter:
             W+ [1, num_ws, w_dim] on the device, with its reconstruction error.
         """
         settings = self.default if settings is None else settings
+        if self._together and (shared := self._together.get((inversion.content_hash(image), settings))):
+            return shared
         networks = self._networks
         searched = settings.inverter != "encoder"
         identity = networks.identity if (searched or measure) and networks.has_identity else None
@@ -116,6 +121,50 @@ class ImageInverter:
         seconds = time.monotonic() - began
         return inversion.measured(found, image, networks.generator, networks.perceptual, identity, seconds)
 
+    def invert_together(
+        self, images: Sequence[Tensor], encoder_inputs: Sequence[Tensor], settings: InversionSettings
+    ) -> list[FaceLatent]:
+        """Invert several images of one person by pivotal tuning, with one tuned generator for all of them.
+
+        `invert` then gives these for the same images and settings.
+
+        Args:
+            images: [1, 3, H, W] in [-1, 1] each.
+            encoder_inputs: The same images, resized for the encoder.
+            settings: Settings of the inversion.
+
+        Returns:
+            One for each image.
+        """
+        networks = self._networks
+        hashes = [inversion.content_hash(image) for image in images]
+
+        def compute() -> tuple[cache.Arrays, cache.Json]:
+            with self._progress("inverting") as advance:
+                faces = inversion.invert_together(
+                    torch.cat(list(images)),
+                    torch.cat(list(encoder_inputs)),
+                    networks.generator,
+                    networks.encoder,
+                    networks.perceptual,
+                    networks.identity if networks.has_identity else None,
+                    settings,
+                    advance,
+                )
+            kept = [face.to_arrays() for face in faces]
+            arrays = {**kept[0][0], "w_plus": np.concatenate([each["w_plus"] for each, _ in kept])}
+            return arrays, {"quality": [details for _, details in kept]}
+
+        key = {"images": hashes, "together": True, **self._key(settings)}
+        arrays, details = cache.cached("inversions", key, inversion.SCHEMA, compute)
+        shared = FaceLatent.from_arrays(arrays, {})
+        found = [
+            replace(shared, w_plus=w_plus.to(networks.device), quality=inversion.Quality(**quality))
+            for w_plus, quality in zip(shared.w_plus.split(1), details["quality"], strict=True)
+        ]
+        self._together |= {(name, settings): face for name, face in zip(hashes, found, strict=True)}
+        return found
+
     def _key(self, settings: InversionSettings) -> dict[str, Any]:
         """What an inversion depends on beside the image: the encoder's answer on nothing but networks."""
         pack = self._networks.pack
@@ -123,4 +172,6 @@ class ImageInverter:
             return {"inverter": "encoder", "weights": pack.fingerprint_of("generator", "encoder")}
         judge = "identity" if self._networks.has_identity else "clip"
         key = {**asdict(settings), "weights": pack.fingerprint_of("generator", "encoder", judge)}
+        if settings.inverter != "features":  # keys of the others are what they were before there was this one
+            key = {name: value for name, value in key.items() if "feature" not in name}
         return key | ({"tuning": inversion.TUNING} if settings.inverter == "pivotal" else {})

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from styleclip_cli.inversion import FaceLatent, tuned
+from styleclip_cli.inversion import FaceLatent, FeatureResidual, tuned
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import Precision
 from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
@@ -39,21 +39,27 @@ class Renderer:
         """
         return styles_of(self.generator, w_plus)
 
-    def synthesize(self, styles: Tensor, weight_deltas: Mapping[str, Tensor] | None = None) -> Tensor:
+    def synthesize(
+        self,
+        styles: Tensor,
+        weight_deltas: Mapping[str, Tensor] | None = None,
+        residual: FeatureResidual | None = None,
+    ) -> Tensor:
         """Render styles.
 
         Args:
             styles: [N, size].
             weight_deltas: Temporarily added to the generator's weights (`FaceLatent.weight_deltas`).
+            residual: What features gain (`FaceLatent.residual`).
 
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
         """
         with tuned(self.generator, weight_deltas or {}):
-            return synthesize(self._renders, styles)
+            return synthesize(self._renders, styles, residual=residual)
 
     def render(self, faces: Sequence[FaceLatent]) -> Tensor:
-        """Render faces, in one batch unless the generator is tuned for one of them.
+        """Render faces, in one batch unless one of them stands alone.
 
         Args:
             faces: At least one; each may be several (`FaceLatent.joined`).
@@ -61,8 +67,9 @@ class Renderer:
         Returns:
             [N, 3, R, R], float32 on the CPU, nominally in [-1, 1].
         """
-        if any(face.weight_deltas for face in faces):
-            return torch.cat(
-                [self.synthesize(styles_of_face(self.generator, face), face.weight_deltas) for face in faces]
-            )
+        if any(face.alone for face in faces):
+            return torch.cat([
+                self.synthesize(styles_of_face(self.generator, face), face.weight_deltas, face.residual)
+                for face in faces
+            ])  # fmt: skip
         return self.synthesize(styles_of_face(self.generator, FaceLatent.joined(faces)))

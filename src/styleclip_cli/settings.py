@@ -89,7 +89,7 @@ class DirectionSettings:
     gui_threshold: int = 20
 
 
-Inverter = Literal["encoder", "refine", "pivotal"]
+Inverter = Literal["encoder", "refine", "features", "pivotal"]
 
 
 @dataclass(frozen=True)
@@ -97,9 +97,9 @@ class InversionSettings:
     """How the latent of an image is found.
 
     Attributes:
-        inverter: "encoder": the encoder alone; "refine": W+ is optimized from there; "pivotal": the generator
-            is then tuned as well.
-        steps: Steps of optimizing W+ (refine and pivotal).
+        inverter: "encoder": the encoder alone; "refine": W+ is optimized from there; "features": the features
+            of one layer are then optimized too; "pivotal": the generator is tuned instead.
+        steps: Steps of optimizing W+ (all but the encoder).
         learning_rate: Step size, in units of the code's distance from the mean latent.
         lambda_pixel: Weight of the pixel difference (L1 + L2).
         lambda_perceptual: Weight of the perceptual distance.
@@ -113,6 +113,9 @@ class InversionSettings:
         lambda_locality: Weight of keeping images of latents near the pivot unchanged.
         locality_reach: Where those latents lie between the pivot and a random latent, 0 to 1.
         seed: Seed of the random latents of locality.
+        feature_steps: Steps of optimizing features.
+        feature_rate: Their step size, in units of the spread of each channel.
+        lambda_features: Weight of staying near the features of the latent (mean square, in the same units).
         budget: Seconds for each image; None for no limit.
     """
 
@@ -130,6 +133,9 @@ class InversionSettings:
     lambda_locality: float = 0.1
     locality_reach: float = 0.5
     seed: int = 0
+    feature_steps: int = 60
+    feature_rate: float = 0.1
+    lambda_features: float = 0.02
     budget: float | None = None
 
     @property
@@ -137,7 +143,8 @@ class InversionSettings:
         """Steps of all methods that take part, at the most."""
         if self.inverter == "encoder":
             return 0
-        return self.steps + (self.pivotal_steps if self.inverter == "pivotal" else 0)
+        more = {"features": self.feature_steps, "pivotal": self.pivotal_steps}
+        return self.steps + more.get(self.inverter, 0)
 
 
 Level = Literal["coarse", "medium", "fine"]

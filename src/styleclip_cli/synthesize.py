@@ -15,7 +15,7 @@ from styleclip_cli.nets.graphs import render
 from styleclip_cli.nets.stylegan2 import Generator
 
 if TYPE_CHECKING:
-    from styleclip_cli.inversion import FaceLatent
+    from styleclip_cli.inversion import FaceLatent, FeatureResidual
 
 
 # Pixels rendered at once. On a CPU more do not pay, they only need memory; GPUs are filled by more.
@@ -39,13 +39,19 @@ def fitting(resolution: int, device: torch.device) -> int:
     return max(1, min(_MOST, _PIXELS.get(device.type, _PIXELS["cpu"]) // resolution**2))
 
 
-def synthesize(generator: Generator, styles: Tensor, batch: int | None = None) -> Tensor:
+def synthesize(
+    generator: Generator,
+    styles: Tensor,
+    batch: int | None = None,
+    residual: FeatureResidual | None = None,
+) -> Tensor:
     """Render flat styles, fewer at once if memory runs out.
 
     Args:
         generator: The generator the styles belong to.
         styles: [N, size], in StyleSpace order.
         batch: How many to render at once; None for what suits the device.
+        residual: What features gain (`FaceLatent.residual`).
 
     Returns:
         Images [N, 3, R, R], float32 on the CPU, nominal range [-1, 1].
@@ -58,7 +64,11 @@ def synthesize(generator: Generator, styles: Tensor, batch: int | None = None) -
         while done < len(styles):
             try:
                 chunk = styles[done : done + count].to(device)
-                images.append(render(generator, chunk).float().cpu())
+                if residual is None:
+                    image = render(generator, chunk)
+                else:
+                    image = residual.synthesize(generator, generator.style_space.split(chunk))
+                images.append(image.float().cpu())
                 done += len(chunk)
                 continue
             except Exception as error:

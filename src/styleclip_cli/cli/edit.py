@@ -124,6 +124,7 @@ def edit(
     steps: options.OldSteps = None,
     noise: options.Noise = False,
     budget: options.Budget = None,
+    same_person: options.SamePerson = False,
     recursive: options.Recursive = False,
     manifest: options.Manifest = None,
     skip_existing: options.SkipExisting = False,

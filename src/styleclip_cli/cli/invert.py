@@ -71,6 +71,7 @@ def invert(
     steps: options.OldSteps = None,
     noise: options.Noise = False,
     budget: options.Budget = None,
+    same_person: options.SamePerson = False,
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",

@@ -119,7 +119,8 @@ Inverter = Annotated[
     of_inversion(
         "--inverter",
         help="How faces are inverted. encoder: by the encoder alone; refine: W+ is optimized from "
-        "there; pivotal: the generator is then tuned as well (PTI).",
+        "there; features: the features of one layer are then optimized as well; pivotal: the generator is "
+        "tuned instead (PTI).",
         show_default="the pack's",
     ),
 ]
@@ -139,6 +140,14 @@ Budget = Annotated[
     str | None,
     of_inversion(
         "--budget", metavar="TIME", help="Time limit for each inversion: 30s, 2m.", show_default="none"
+    ),
+]
+SamePerson = Annotated[
+    bool,
+    of_inversion(
+        "--same-person",
+        help="All photos show one person: the generator is tuned once, for all of them together (implies "
+        "--inverter pivotal).",
     ),
 ]
 Face = Annotated[

@@ -408,7 +408,7 @@ def _faces(engine: Engine, items: list[Item], reporter: Reporter) -> Tensor:
             photo = open_photo(item, reporter.note)
             if photo is None:
                 face = latent_of(engine, item)
-                if face.style_offset is not None or face.weight_deltas:
+                if face.style_offset is not None or face.alone:
                     raise BadInputError(
                         f"{item.name}: edited in StyleSpace, or tuned: W+ alone is not what it shows",
                         "latents of the encoder, or of --inverter refine",

@@ -46,7 +46,7 @@ def edited_each(
     alphas: Sequence[float],
     stopped: Callable[[], bool] = lambda: False,
 ) -> list[list[FaceLatent] | None]:
-    """Edit faces; those without a tuned generator are edited in one batch.
+    """Edit faces, in one batch but for those that stand alone.
 
     Args:
         edit: The edit.
@@ -57,8 +57,8 @@ def edited_each(
     Returns:
         Each face at each strength; None for those that were not edited.
     """
-    alone = [[i] for i, face in enumerate(faces) if face.weight_deltas]
-    joint = [i for i, face in enumerate(faces) if not face.weight_deltas]
+    alone = [[i] for i, face in enumerate(faces) if face.alone]
+    joint = [i for i, face in enumerate(faces) if not face.alone]
     results: list[list[FaceLatent] | None] = [None] * len(faces)
     for group in ([joint] if joint else []) + alone:
         if stopped():

@@ -1,8 +1,8 @@
-"""Images -> W+ latents, by methods of rising quality: the encoder, W+ refined, the generator tuned around it.
+"""Images -> W+ latents, by methods of rising quality.
 
-`invert` runs the one that is wanted. Each starts from the answer of the one before: `encode` asks the
-encoder, `refine` moves W+ until the generator shows the image, `pivotal` then moves the generator itself a
-little.
+`invert` runs the one that is wanted: `encode` asks the encoder; `refine` moves W+ from there until the
+generator shows the image; then `features` moves the features of one layer, or `pivotal` the generator itself
+a little.
 """
 
 from __future__ import annotations
@@ -17,10 +17,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from styleclip_cli.inversion import features
 from styleclip_cli.inversion.encode import content_hash, encode, resized
+from styleclip_cli.inversion.features import FeatureResidual
 from styleclip_cli.inversion.perceptual import Perceptual
 from styleclip_cli.inversion.pivotal import TUNING, from_arrays, pivotal, to_arrays, tuned
-from styleclip_cli.inversion.refine import Deadline, refine
+from styleclip_cli.inversion.refine import Deadline, ImageLoss, frozen, refine
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
 from styleclip_cli.nets.stylegan2 import Generator
@@ -29,12 +31,14 @@ from styleclip_cli.settings import InversionSettings
 __all__ = [
     "TUNING",
     "FaceLatent",
+    "FeatureResidual",
     "Perceptual",
     "Quality",
     "content_hash",
     "encode",
     "from_arrays",
     "invert",
+    "invert_together",
     "measured",
     "refine",
     "resized",
@@ -71,19 +75,26 @@ class Quality:
 class FaceLatent:
     """What was found for one image, and what edits made of it.
 
-    Several faces can be one: [N, ...] in the place of [1, ...], if none is tuned (`joined`, `split`).
+    Several faces can be one: [N, ...] in the place of [1, ...], if none stands `alone` (`joined`, `split`).
 
     Attributes:
         w_plus: [1, num_ws, w_dim].
         weight_deltas: What the generator's tensors gain for this image, by name; empty if it stays as it is.
         quality: How close it comes; None if that was not measured, or it was edited.
         style_offset: [1, size], what edits in StyleSpace added to the styles of `w_plus`; None for nothing.
+        residual: What features gain for this image; None for nothing.
     """
 
     w_plus: Tensor
     weight_deltas: Mapping[str, Tensor] = field(default_factory=dict)
     quality: Quality | None = None
     style_offset: Tensor | None = None
+    residual: FeatureResidual | None = None
+
+    @property
+    def alone(self) -> bool:
+        """Whether it cannot be joined with others: its generator or its features are its own."""
+        return bool(self.weight_deltas) or self.residual is not None
 
     def moved(self, w_plus: Tensor | None = None, style_offset: Tensor | None = None) -> FaceLatent:
         """The same face after an edit.
@@ -117,12 +128,12 @@ class FaceLatent:
             One of N faces.
 
         Raises:
-            ValueError: If the generator is tuned for one of them.
+            ValueError: If one of them stands alone.
         """
         if len(faces) == 1:
             return faces[0]
-        if any(face.weight_deltas for face in faces):
-            raise ValueError("faces with generators of their own cannot be joined")
+        if any(face.alone for face in faces):
+            raise ValueError("faces with generators or features of their own cannot be joined")
         shifts = [face.style_offset for face in faces if face.style_offset is not None]
         style_offset = None
         if shifts:
@@ -155,6 +166,8 @@ class FaceLatent:
             Arrays by name, and details as JSON can hold them.
         """
         arrays = {"w_plus": self.w_plus.detach().cpu().numpy(), **to_arrays(self.weight_deltas)}
+        if self.residual is not None:
+            arrays |= self.residual.to_arrays()
         if self.style_offset is not None:
             arrays["shift"] = self.style_offset.detach().cpu().numpy()
         return arrays, {} if self.quality is None else asdict(self.quality)
@@ -175,7 +188,13 @@ class FaceLatent:
         """
         quality = Quality(**details) if details else None
         style_offset = torch.from_numpy(arrays["shift"]).float() if "shift" in arrays else None
-        return cls(torch.from_numpy(arrays["w_plus"]), from_arrays(arrays), quality, style_offset)
+        return cls(
+            torch.from_numpy(arrays["w_plus"]),
+            from_arrays(arrays),
+            quality,
+            style_offset,
+            FeatureResidual.from_arrays(arrays),
+        )
 
 
 def invert(
@@ -209,12 +228,62 @@ def invert(
     if settings.inverter == "encoder":  # measuring would take longer than asking it: see `measured`
         return FaceLatent(w_plus)
     assert perceptual is not None
+    residual = None
     with tuned(generator, {}):  # noise and weights are moved in place: other threads wait
         w_plus, changes = refine(generator, w_plus, image, settings, perceptual, identity, deadline)
         if settings.inverter == "pivotal":
             changes |= pivotal(generator, w_plus, image, settings, perceptual, changes, deadline)
+        if settings.inverter == "features":
+            with tuned(generator, changes), frozen(generator, identity):
+                target = resized(image.detach().to(w_plus).clone(), generator.config.resolution)
+                loss = ImageLoss(target, settings, perceptual, identity)
+                residual = features.fit(generator, w_plus, loss, settings, deadline)
     seconds = time.monotonic() - began
-    return measured(FaceLatent(w_plus, changes), image, generator, perceptual, identity, seconds)
+    found = FaceLatent(w_plus, changes, residual=residual)
+    return measured(found, image, generator, perceptual, identity, seconds)
+
+
+def invert_together(
+    images: Tensor,
+    encoder_inputs: Tensor,
+    generator: Generator,
+    encoder: Encoder,
+    perceptual: Perceptual,
+    identity: ArcFace | None,
+    settings: InversionSettings,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[FaceLatent]:
+    """Invert several images of one person by pivotal tuning: one generator is tuned for all of them.
+
+    Args:
+        images: [N, 3, H, W] in [-1, 1].
+        encoder_inputs: The same images as the encoder is to see them, [N, 3, H', W'].
+        generator: As in `invert`.
+        encoder: As in `invert`.
+        perceptual: As in `invert`.
+        identity: As in `invert`.
+        settings: How many steps; the noise stays as it is.
+        progress: Called with (done, total) steps.
+
+    Returns:
+        One for each image; `weight_deltas` are the same for all.
+    """
+    began = time.monotonic()
+    total = len(images) * settings.steps + settings.pivotal_steps
+    deadline = Deadline(settings.budget, progress, total)
+    settings = replace(settings, noise=False)
+    with tuned(generator, {}):
+        codes = encode(encoder, encoder_inputs, generator)
+        pivots = torch.cat([
+            refine(generator, code, image, settings, perceptual, identity, deadline)[0]
+            for code, image in zip(codes.split(1), images.split(1), strict=True)
+        ])  # fmt: skip
+        changes = pivotal(generator, pivots, images, settings, perceptual, {}, deadline)
+    seconds = (time.monotonic() - began) / len(images)
+    return [
+        measured(FaceLatent(w_plus, changes), image, generator, perceptual, identity, seconds)
+        for w_plus, image in zip(pivots.split(1), images.split(1), strict=True)
+    ]
 
 
 @torch.no_grad()
@@ -240,7 +309,10 @@ def measured(
         The same with its quality.
     """
     with tuned(generator, found.weight_deltas):
-        shown = generator(found.w_plus).clamp(-1, 1)
+        if found.residual is None:
+            shown = generator(found.w_plus).clamp(-1, 1)
+        else:
+            shown = found.residual.synthesize(generator, generator.styles(found.w_plus)).clamp(-1, 1)
     wanted = resized(image.to(shown), shown.shape[-1])
     cosine = None if identity is None else float((identity.embed(shown) * identity.embed(wanted)).sum())
     quality = Quality(

@@ -59,6 +59,8 @@ def load(path: Path, generator: Generator, pack: Pack) -> list[FaceLatent]:
     for i, latent in enumerate(read.w_plus):
         try:
             face = FaceLatent.from_arrays({"w_plus": latent[None], **read.extras.get(i, {})}, {})
+            if face.residual is not None:
+                face.residual.check(generator)
         except (ValueError, KeyError, RuntimeError, TypeError) as error:
             raise BadInputError(f"{path}: not usable latents ({error})", "invert again") from None
         if any(tensors.get(name) != change.shape for name, change in face.weight_deltas.items()):
@@ -71,5 +73,5 @@ def load(path: Path, generator: Generator, pack: Pack) -> list[FaceLatent]:
             )
         w_plus = face.w_plus.to(device).expand(-1, space.num_ws, -1)
         shift = None if face.style_offset is None else face.style_offset.to(device)
-        found.append(FaceLatent(w_plus, face.weight_deltas, style_offset=shift))
+        found.append(FaceLatent(w_plus, face.weight_deltas, None, shift, face.residual))
     return found

@@ -34,6 +34,8 @@ from styleclip_cli.settings import InversionSettings
 
 _locks: WeakKeyDictionary[Generator, RLock] = WeakKeyDictionary()
 RANK = 16
+AT_ONCE = 4
+"""Images of one person that a step of tuning looks at."""
 TUNING = 2
 """Changes with what the same settings lead to."""
 # Equalised kernels have a root mean square of about this: 1 before training, 1.3 to 4.1 after (toy pack).
@@ -49,12 +51,12 @@ def pivotal(
     changes: Mapping[str, Tensor],
     deadline: Deadline,
 ) -> dict[str, Tensor]:
-    """Tune the generator around a pivot.
+    """Tune the generator around a pivot, or around those of several photos of one person at once.
 
     Args:
         generator: The generator; left as it was.
-        w_plus: The pivot, [1, num_ws, w_dim].
-        image: What it is to show, [1, 3, H, W] in [-1, 1].
+        w_plus: The pivots, [N, num_ws, w_dim]; a step looks at `AT_ONCE` of them at the most.
+        image: What they are to show, [N, 3, H, W] in [-1, 1].
         settings: Steps, rate, and the weight of locality.
         perceptual: Perceptual distance.
         changes: What tensors have gained already (noise).
@@ -66,7 +68,7 @@ def pivotal(
     w_plus = w_plus.detach().clone()
     target = resized(image.detach().to(w_plus).clone(), generator.config.resolution)
     loss_of = ImageLoss(target, settings, perceptual, None)
-    random = torch.Generator().manual_seed(settings.seed)
+    random, order = (torch.Generator().manual_seed(settings.seed + i) for i in range(2))
     plateau = Plateau()
     with tuned(generator, changes), frozen(generator):
         parameters = _tunable(generator)
@@ -81,13 +83,14 @@ def pivotal(
                 if deadline.over:
                     deadline.skip(settings.pivotal_steps - step)
                     break
-                loss = loss_of(generator(w_plus)).sum()
-                if plateau.reached(float(loss.detach())):
+                rows = torch.randperm(len(w_plus), generator=order)[:AT_ONCE].to(w_plus.device)
+                loss = loss_of(generator(w_plus[rows]), rows).mean()
+                if len(w_plus) <= AT_ONCE and plateau.reached(float(loss.detach())):
                     deadline.skip(settings.pivotal_steps - step)
                     break
                 if settings.lambda_locality > 0:
                     loss = loss + settings.lambda_locality * _locality(
-                        generator, w_plus, parameters, originals, settings, random
+                        generator, w_plus[rows[:1]], parameters, originals, settings, random
                     )
                 optimizer.zero_grad(set_to_none=True)
                 loss.backward()

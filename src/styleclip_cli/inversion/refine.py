@@ -184,14 +184,15 @@ class ImageLoss:
             self._features = self._perceptual.features(target) if self._perceptual is not None else []
             self._person = self._identity.embed(target) if self._identity is not None else None
 
-    def __call__(self, pictures: Tensor) -> Tensor:
-        """Loss [N] of images."""
-        error = pictures - self._target
+    def __call__(self, pictures: Tensor, rows: slice | Tensor = slice(None)) -> Tensor:
+        """Loss [N] of images; `rows` says which of the targets are theirs."""
+        error = pictures - self._target[rows]
         loss = self._settings.lambda_pixel * (error.abs() + error.square()).mean(dim=(1, 2, 3))
         if self._perceptual is not None:
-            loss = loss + self._settings.lambda_perceptual * self._perceptual(pictures, self._features)
+            wanted = [maps[rows] for maps in self._features]
+            loss = loss + self._settings.lambda_perceptual * self._perceptual(pictures, wanted)
         if self._identity is not None and self._person is not None:
-            cosine = (self._identity.embed(pictures) * self._person).sum(dim=1)
+            cosine = (self._identity.embed(pictures) * self._person[rows]).sum(dim=1)
             loss = loss + self._settings.lambda_identity * (1 - cosine)
         return loss
 

@@ -188,7 +188,7 @@ class RequestedEdits:
         if photo is None:
             return latent_of(self._engine, item)
         self._engine.check_photos(request.align)
-        if settings.inverter == "pivotal":  # a generator tuned for this face would not be used
+        if settings.inverter in ("features", "pivotal"):  # what is this face's own would not be used
             settings = replace(settings, inverter="refine")
         try:
             return find_faces(self._engine, photo.image, which, request.align, settings)[0].face

@@ -47,7 +47,7 @@ class Pace:
         self._encoder = f"{self._fixed} {'encoder' if photos else 'latent'}"
         self._key = self._encoder
         if photos and inversion.inverter != "encoder":
-            steps = (inversion.steps, inversion.pivotal_steps, inversion.noise, inversion.budget)
+            steps = (inversion.total_steps, inversion.noise, inversion.budget)
             self._key = f"{self._fixed} {inversion.inverter} {steps}"
         self._known = _read()
         self._began = time.monotonic()

@@ -203,7 +203,8 @@ def _photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
     """The options for photos, which a recipe may contain too."""
     return {
         "relevance": given["relevance"],
-        "inverter": given["inverter"],
+        "inverter": "pivotal" if given["same_person"] else given["inverter"],
+        "same_person": bool(given["same_person"]),
         "inversion_steps": given["inversion_steps"],
         "noise": bool(given["noise"]),
         "face": values.check_face(given["face"] or "largest"),

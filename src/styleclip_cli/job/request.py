@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, NamedTuple, cast, get_args
 
 from styleclip_cli.errors import UsageError
 from styleclip_cli.job import values
@@ -157,6 +157,7 @@ class EditRequest:
         rows: Parameters for rows of a manifest.
         inversion_steps: --inversion-steps.
         budget: Seconds for each inversion.
+        same_person: Tune one generator for all photos together.
         preview: A sheet that compares images with their inversions.
         boxes: --faces: a folder for photos with their faces numbered.
     """
@@ -192,6 +193,7 @@ class EditRequest:
     inversion_steps: int | None = None
     noise: bool = False
     budget: float | None = None
+    same_person: bool = False
 
     out: Path | None = None
     name: str | None = None
@@ -322,8 +324,17 @@ EXCLUSIONS: tuple[Exclusion, ...] = (
     Exclusion(
         "--inverter encoder",
         ("--inversion-steps", "--noise"),
-        "--inversion-steps and --noise are for --inverter refine or pivotal",
+        "--inversion-steps and --noise are for the other inverters",
         "leave out --inverter",
+    ),
+    Exclusion(
+        "--same-person",
+        (
+            *(f"--inverter {name}" for name in get_args(Inverter) if name != "pivotal"),
+            *("--noise", "--shard", "--face all"),
+        ),
+        "{others}: not for --same-person, which tunes one generator for one face of each photo",
+        "leave one of them out",
     ),
     Exclusion(
         "a saved direction", _FIXED, "{others}: fixed in a saved direction", "leave out what is not --alpha"
@@ -391,6 +402,7 @@ def words(given: Mapping[str, Any]) -> set[str]:
     found |= {"INPUT"} if given["inputs"] else set()
     found |= {"--out -"} if str(given["out"]) == STREAM else set()
     found |= {f"--inverter {given['inverter']}"} if given["inverter"] else set()
+    found |= {"--face all"} if given["face"] == "all" else set()
     return found if "--auto" in found else found | {"no --auto"}
 
 

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from styleclip_cli.errors import UsageError
-from styleclip_cli.job import inverting, stages
+from styleclip_cli.job import inverting, same_person, stages
 from styleclip_cli.job.edits import EditMaker, RequestedEdits
 from styleclip_cli.job.overlap import Stages, overlapped
 from styleclip_cli.job.pace import Pace
@@ -91,6 +91,8 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
     tools = Tools(plan, engine, maker, inversion, tell, stop, watcher)
 
     def results() -> Generator[EditResult]:
+        if request.same_person:
+            same_person.tune(tools)
         work = map(WorkItem, plan.work)
         of = inverting if request.method == "invert" else stages
         names = (stages.read, of.find_faces, of.edit_faces, of.write)

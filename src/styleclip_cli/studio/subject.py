@@ -150,9 +150,8 @@ class _Shown:
         if self._styles is None or self._styles[0] is not edited.w_plus:
             self._styles = edited.w_plus, self._engine.styles(edited.w_plus)
         styles, shift = self._styles[1], edited.style_offset
-        return self._engine.synthesize(
-            styles if shift is None else styles + shift.to(styles), edited.weight_deltas
-        )
+        styles = styles if shift is None else styles + shift.to(styles)
+        return self._engine.synthesize(styles, edited.weight_deltas, edited.residual)
 
 
 class Subject:
