@@ -524,6 +524,11 @@ def faces(tmp_path_factory: pytest.TempPathFactory, _kernels: Path) -> Path:
             "find-direction --prompt smiling --out direction.npz --top 0 -q",
         ):
             assert main(shlex.split(line)) == 0
+    import torch
+
+    components = torch.full((80, 1, 32), 32**-0.5)  # as GANSpace has them, for toy's W
+    torch.save({"comp": components, "std": torch.full((80,), 0.1)}, folder / "pca.pt")
+    torch.save(components[0], folder / "boundary.pt")
     return folder
 
 
@@ -565,6 +570,8 @@ def prepare(words: list[str], written: set[str], faces: Path, folder: Path, bloc
                 continue
             seed = 1 + sum(path.stem.encode()) % 8
             Image.open(faces / f"seed{seed}.png").convert("RGB").save(path)
+        elif option == "--from":
+            shutil.copy(faces / ("pca.pt" if "pca" in path.stem else "boundary.pt"), path)
         elif path.suffix == ".npz":
             shutil.copy(faces / ("direction.npz" if option == "--direction" else "seed1.npz"), path)
         elif path.suffix == ".txt":

@@ -340,7 +340,7 @@ def test_an_interrupt_keeps_the_best_so_far(here: Path) -> None:
         (["--layers", "fs3"], "unknown layers"),
         (["--layers", "70"], "no layers 70"),
         (["--beta", "0.1"], "--beta"),
-        (["--direction", "d.npz"], "one of --prompt"),
+        (["--direction", "d.npz"], "--direction does not go with --method optimize"),
         (["--mapper", "m"], "one of --prompt"),
         (["--animation", "a.avi"], "a.avi"),
         (["--face", "all", "--save-steps", "2"], "one face"),

@@ -201,6 +201,49 @@ def test_a_kept_edit_can_be_removed(session: Session) -> None:
     assert len(session.look.kept) == 1
 
 
+def test_a_direction_from_a_file_is_a_slider_among_the_others(
+    session: Session, engine: Engine, tmp_path: Path
+) -> None:
+    found = engine.sefa_direction(1, (0, 1, 2, 3))
+    found.save(tmp_path / "upload")
+    session.change(prompt="with glasses", alpha=4.0)
+    session.accept()
+    session.add_direction(tmp_path / "upload", "long.npz")
+    assert (session.look.way, session.look.step.alpha) == ("direction", 3.0)
+    assert session.history.entries[-1].label == "long"
+    session.change(alpha=2.0)
+    chain = Chain(((engine.direction("with glasses"), 4.0), (found, 2.0)))
+    wanted = pixels(edit_photo(engine, read_image(FACE), chain, 1.0).image)
+    assert np.abs(after(session) - wanted).max() <= 1
+    assert session.command_line() == (
+        "styleclip edit face.png --models toy --prompt 'with glasses' --neutral face --alpha 4 "
+        "--direction long.npz --alpha 2"
+    )
+    assert tomllib.loads(session.recipe() or "")["edit"][1] == {"direction": "long.npz", "alpha": 2.0}
+    session.accept()
+    assert session.look.way == "direction"
+    # Kept edits have sliders too; moves of one are one line.
+    for alpha in (1.0, 0.5, 0.0):
+        assert session.history.alter(0, alpha)
+    assert not session.history.alter(0, 0.0)
+    assert [entry.label for entry in session.history.entries[-2:]] == ["kept long", "with glasses: alpha 0"]
+    alone = pixels(edit_photo(engine, read_image(FACE), found, 2.0).image)
+    assert np.abs(after(session) - alone).max() <= 1
+    session.undo()
+    assert np.abs(after(session) - wanted).max() <= 1
+    session.change(method="global")
+    assert session.look.step.prompt == ""
+    session.change(method="direction", direction="other.npz")
+    assert "no direction 'other.npz'" in session.resolve().problem
+
+
+def test_what_is_no_direction_is_said_by_its_name(session: Session, tmp_path: Path) -> None:
+    np.save(tmp_path / "upload.npy", np.ones((1, 7)))
+    with pytest.raises(BadInputError, match=r"^age\.npy: vectors of 1x7"):
+        session.add_direction(tmp_path / "upload.npy", "age.npy")
+    assert session.look.way == "global"
+
+
 def test_a_mapper_is_a_wish_too(session: Session, engine: Engine) -> None:
     session.change(method="mapper")
     assert session.look.step.alpha == 1.0

@@ -27,7 +27,8 @@ from PIL import Image
 from torch import Tensor
 
 from styleclip_cli.defaults import adjusted
-from styleclip_cli.edits import prompts
+from styleclip_cli.edits import channels as lists
+from styleclip_cli.edits import prompts, published
 from styleclip_cli.edits.auto import Choice, candidates, choose
 from styleclip_cli.edits.confidence import NullRange, confidence, null_range
 from styleclip_cli.edits.directions import Direction, find_direction
@@ -37,6 +38,7 @@ from styleclip_cli.edits.mapper import MapperEdit, TrainedMapper
 from styleclip_cli.edits.optimize import Optimization, Watch
 from styleclip_cli.edits.parts import phrases_of
 from styleclip_cli.edits.transfer import Transfer, channels_of_layers, relevant_channels, styles_of_one
+from styleclip_cli.errors import UsageError
 from styleclip_cli.inversion import FaceLatent, FeatureResidual, files
 from styleclip_cli.inverter import ImageInverter
 from styleclip_cli.machine.device import choose_device
@@ -640,7 +642,7 @@ class Engine:
         """Read a direction and check that it is for this generator.
 
         Args:
-            path: A file that `Direction.save` wrote.
+            path: A file that `Direction.save` wrote (.npz), or one that `published_direction` reads.
 
         Returns:
             The direction.
@@ -648,7 +650,72 @@ class Engine:
         Raises:
             BadInputError: If it cannot be used, or is for another one.
         """
+        if path.suffix.lower() in lists.PUBLISHED:
+            return self.published_direction(path)
         return Direction.load(path, self.generator.style_space.widths, self.pack.fingerprint_of("generator"))
+
+    def published_direction(
+        self, path: Path, component: int | None = None, layers: Sequence[int] | None = None, target: str = ""
+    ) -> Direction:
+        """Read a direction that others published: a boundary, a component, or a list of channels.
+
+        Args:
+            path: InterFaceGAN's .npy or .pt; GANSpace's .npz or .pt; a list (`channels.read_channels`).
+            component: Which of GANSpace's components, from 0.
+            layers: Numbers of the W+ vectors that are moved; None for all.
+            target: What to call it; empty for the name of the file.
+
+        Returns:
+            The direction; its `unit` says what alpha counts.
+
+        Raises:
+            BadInputError: If it cannot be read, is refused as unsafe, or is for another generator.
+            UsageError: If there is no such component or channel.
+        """
+        fingerprint = self.pack.fingerprint_of("generator")
+        if path.suffix.lower() in lists.LISTS:
+            if component is not None or layers is not None:
+                raise UsageError(f"{path}: a list of channels has no components or layers", "leave them out")
+            return self.channel_direction(lists.read_channels(path), target or path.stem)
+        from styleclip_cli.weights.readers.directions import read_vectors
+
+        vectors = read_vectors(path)
+        return published.of_vectors(vectors, self.generator, path, component, layers, fingerprint, target)
+
+    def sefa_direction(
+        self, component: int, layers: Sequence[int] | None = None, target: str = ""
+    ) -> Direction:
+        """Find a direction in the generator's weights alone, by closed-form factorization (SeFa).
+
+        Args:
+            component: Which, from 0, the one that changes most first.
+            layers: Numbers of the W+ vectors whose layers are factorized, and which are moved; None for all.
+            target: What to call it.
+
+        Returns:
+            The direction; alpha is the distance in W.
+
+        Raises:
+            UsageError: If there is no such component.
+        """
+        fingerprint = self.pack.fingerprint_of("generator")
+        return published.sefa(self.generator, component, layers, fingerprint, target)
+
+    def channel_direction(self, channels: Sequence[lists.Channel], target: str = "") -> Direction:
+        """The direction of some style channels, as StyleSpace's authors publish them.
+
+        Args:
+            channels: Layer, channel and weight of each.
+            target: What to call it.
+
+        Returns:
+            The direction; alpha counts standard deviations of each channel.
+
+        Raises:
+            UsageError: If there is no such channel.
+        """
+        space, fingerprint = self.generator.style_space, self.pack.fingerprint_of("generator")
+        return published.of_channels(channels, space, self.statistics().std, fingerprint, target)
 
     def optimization(
         self,

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import typer
 
+from styleclip_cli.edits.channels import PUBLISHED
 from styleclip_cli.errors import StyleClipError
 
 
@@ -34,7 +35,7 @@ def mappers(context: typer.Context, incomplete: str) -> list[str]:
 
 def directions(incomplete: str) -> list[str]:
     """Files that may be directions, and folders."""
-    return list(_fitting(_files(incomplete, ".npz"), incomplete))
+    return list(_fitting(_files(incomplete, (".npz", *PUBLISHED)), incomplete))
 
 
 def _fitting(names: Iterable[str], incomplete: str) -> Iterator[str]:
@@ -42,7 +43,7 @@ def _fitting(names: Iterable[str], incomplete: str) -> Iterator[str]:
     return (name for name in names if name.startswith(incomplete) and name.isprintable())
 
 
-def _files(incomplete: str, suffix: str) -> Iterator[str]:
+def _files(incomplete: str, suffixes: tuple[str, ...]) -> Iterator[str]:
     # The shell compares letter by letter with what was typed, so "./x" stays "./x".
     typed, slash, start = incomplete.rpartition("/")
     with suppress(OSError):
@@ -50,5 +51,5 @@ def _files(incomplete: str, suffix: str) -> Iterator[str]:
             if path.name.startswith(start) and (start or not path.name.startswith(".")):
                 if path.is_dir():
                     yield f"{typed}{slash}{path.name}/"
-                elif path.suffix == suffix:
+                elif path.suffix in suffixes:
                     yield f"{typed}{slash}{path.name}"

@@ -6,7 +6,10 @@ import time
 from pathlib import Path
 from typing import Annotated
 
+import typer
+
 from styleclip_cli.cli import completion, options
+from styleclip_cli.cli.helping import ORDER
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.job import values
 from styleclip_cli.machine import profile as profiling
@@ -15,18 +18,20 @@ from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode
 
 
 def edit(
+    context: typer.Context,
     inputs: options.Inputs = None,
     prompt: options.Prompts = None,
     neutral: options.Neutrals = None,
     method: options.Method = None,
     mapper: options.Mapper = None,
     direction: Annotated[
-        Path | None,
+        list[str] | None,
         options.of_edit(
             "--direction",
             metavar="FILE",
             autocompletion=completion.directions,
-            help="Use a direction saved by find-direction instead of a prompt.",
+            help="Use a direction saved by find-direction, or an InterFaceGAN boundary, instead of a prompt "
+            "or along with others; may be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -47,8 +52,9 @@ def edit(
             "-a",
             metavar="NUMBER[,NUMBER...]|FROM:TO:COUNT",
             help="Strength; a negative one reverses the edit. Several make a strip: original, first, "
-            "second ...; with several prompts, give one for all or one for each.",
-            show_default="the pack's; 1 for optimize and mapper",
+            "second ...; with several prompts and directions, give one for all or one for each, in their "
+            "order.",
+            show_default="the pack's, or the direction's; 1 for optimize and mapper",
         ),
     ] = None,
     beta: Annotated[
@@ -212,8 +218,8 @@ def edit(
 ) -> None:
     """Edit faces with a text prompt, and put them back into their photos.
 
-    Several prompts, or the edits of a recipe, are applied one after another. Several processes can share the
-    work: torchrun --nproc-per-node 4 -m styleclip_cli edit ..., or --shard on each machine.
+    Several prompts and directions, or the edits of a recipe, are applied one after another. Several processes
+    can share the work: torchrun --nproc-per-node 4 -m styleclip_cli edit ..., or --shard on each machine.
 
     Example: styleclip edit examples/face.png --prompt "with glasses" --alpha 4
 
@@ -221,9 +227,12 @@ def edit(
 
     Example: styleclip edit portraits/ --prompt "with a beard" --auto --out bearded/ --sheet sheet.png
 
+    Example: styleclip edit face.jpg --direction age.npz --alpha 2 --prompt "with glasses" --alpha 4
+
     Example: cat face.jpg | styleclip edit - --prompt smiling --out - > smiling.png
     """
     options_given = locals()  # by their names, for the one place that reads them
+    options_given["order"] = options_given.pop("context").meta[ORDER]
     from styleclip_cli.cli.editing import Presentation, edit_and_present, tell_profile
     from styleclip_cli.job.parsing import edit_request
 

@@ -15,12 +15,21 @@ import typer.core
 from styleclip_cli.cli import given
 from styleclip_cli.cli.config import settle
 
+ORDER = "styleclip.order"
+"""Under this name, a context's meta has the names of its parameters, one for each time that one was typed."""
+
 
 class Command(typer.core.TyperCommand):
     """A command that shows the lines of its help that begin with "Example:" in a panel.
 
     Its options' defaults in config.toml give way to options that were typed.
     """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse them, and note the order of options: Typer keeps that of one option's values only."""
+        rest: list[str] = super().parse_args(ctx, list(args))
+        ctx.meta[ORDER] = [one.name for one in self.make_parser(ctx).parse_args(args=list(args))[2]]
+        return rest
 
     def invoke(self, ctx: Any) -> Any:
         """Run it."""

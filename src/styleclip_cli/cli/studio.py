@@ -7,11 +7,12 @@ import threading
 import webbrowser
 from functools import partial
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from styleclip_cli.cli import options
+from styleclip_cli.cli import completion, options
 from styleclip_cli.cli.packs import network
 from styleclip_cli.cli.report import Reporter
 from styleclip_cli.errors import OutputError, UsageError
@@ -36,6 +37,17 @@ def studio(
         float, options.of_photos(min=0.001, max=2000, help="Refuse larger photo files.")
     ] = 25,
     max_megapixels: options.MaxMegapixels = 100,
+    direction: Annotated[
+        list[Path] | None,
+        options.of_edit(
+            "--direction",
+            metavar="FILE",
+            autocompletion=completion.directions,
+            help="A direction that the page offers (see find-direction); may be repeated. Others can be "
+            "dropped on it.",
+            show_default=False,
+        ),
+    ] = None,
     models: options.Models = None,
     offline: options.Offline = False,
     device: options.Device = "auto",
@@ -50,6 +62,8 @@ def studio(
     Without a model pack, the page offers to download one.
 
     Example: styleclip studio --models toy
+
+    Example: styleclip studio --direction age.npz --direction eyes.npz
     """
     reporter = Reporter(quiet)
     values.check_device(device)
@@ -74,6 +88,7 @@ def studio(
             round(max_megabytes * 2**20),
             round(max_megapixels * 1e6),
             reporter.progress,
+            tuple(direction or ()),
         )
         if name is None:
             reporter.note(f"the model pack {offered} is not installed: the page offers it")

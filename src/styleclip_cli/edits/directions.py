@@ -58,7 +58,8 @@ class Direction:
         delta: [size], float32: the offset of the styles at alpha = 1; zero in unused channels. For a
             direction found from a text, alpha is the shift of the most relevant channel in standard
             deviations.
-        relevance: [size], float32: cosine of each used channel with the text direction.
+        relevance: [size], float32: cosine of each used channel with the text direction; for one that was
+            not found from a text, with the direction itself.
         beta: Threshold of |relevance|.
         num_channels: Number of channels that are shifted.
         target: The text it leads to.
@@ -67,6 +68,9 @@ class Direction:
         fingerprint: Hash of the generator it is for ("" if not known).
         confidence: How surely the pack understands its text, 0 to 1 (`confidence.confidence`); None if that
             is not known.
+        source: What it was made from, if from no text ("SeFa component 3, W+ layers 0-5").
+        unit: What alpha counts then ("distance in W").
+        alpha: Strength when none is given; None for the pack's.
     """
 
     delta: Tensor
@@ -78,6 +82,9 @@ class Direction:
     widths: tuple[int, ...]
     fingerprint: str = ""
     confidence: float | None = None
+    source: str = ""
+    unit: str = ""
+    alpha: float | None = None
 
     def __post_init__(self) -> None:
         size = sum(self.widths)
@@ -98,11 +105,13 @@ class Direction:
 
     def entries(self) -> dict[str, Any]:
         """Its entries in a recipe."""
+        if self.source:
+            return {"channels": self.num_channels}
         return {"beta": self.beta, "channels": self.num_channels, "confidence": self.confidence}
 
     def summary(self) -> str:
-        """Threshold and number of channels."""
-        return f"beta {self.beta:.9g}  {self.num_channels} channels"
+        """Threshold and number of channels; or what it was made from."""
+        return self.source or f"beta {self.beta:.9g}  {self.num_channels} channels"
 
     def top(self, n: int, style_space: StyleSpace) -> list[TopChannel]:
         """List the most relevant channels, by |relevance|.
@@ -139,6 +148,9 @@ class Direction:
             "widths": list(self.widths),
             "fingerprint": self.fingerprint,
             "confidence": self.confidence,
+            "source": self.source,
+            "unit": self.unit,
+            "alpha": self.alpha,
         }
         cache.save_npz(path, arrays, meta, schema=SCHEMA)
 
@@ -171,9 +183,14 @@ class Direction:
                 widths=tuple(int(width) for width in meta["widths"]),
                 fingerprint=str(meta["fingerprint"]),
                 confidence=None if meta.get("confidence") is None else float(meta["confidence"]),
+                source=str(meta.get("source", "")),
+                unit=str(meta.get("unit", "")),
+                alpha=None if meta.get("alpha") is None else float(meta["alpha"]),
             )
             if not 0 <= direction.beta <= 1 or not 0 <= (direction.confidence or 0) <= 1:
                 raise ValueError("out of range")
+            if not math.isfinite(direction.alpha or 0):
+                raise ValueError("its strength is not finite")
             if not direction.delta.isfinite().all() or not direction.relevance.isfinite().all():
                 raise ValueError("not finite")
         except (KeyError, ValueError, TypeError) as error:

@@ -256,6 +256,8 @@ def _recipe(one: WorkItem, tools: Tools, said: Sequence[str]) -> Recipe:
         entries["iterations"] = tools.watcher.cut_short
     if isinstance(edit, Chain):
         entries["edits"] = _steps(edit, one.request.steps)
+    elif method == SAVED:
+        entries["edits"] = _steps(Chain(((edit, one.alpha_of(0)),)), one.request.steps)
     if len(one.edits) > 1 and not one.choices:
         entries |= {"beta": None, "channels": None, "betas": tuple(_betas(one))}
     return Recipe(

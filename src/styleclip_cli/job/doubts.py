@@ -29,9 +29,13 @@ faces by sentences that the toy pack knows, one had less; of "with blue lipstick
 def _directions(edits: Sequence[Edit]) -> Iterator[Direction]:
     """The directions of which it is known how surely they are understood."""
     for edit in edits[:1]:  # others differ in their thresholds alone
-        for part in [step for step, _ in edit.steps] if isinstance(edit, Chain) else [edit]:
-            if isinstance(part, Direction) and part.confidence is not None:
-                yield part
+        yield from (one for one in _parts(edit) if one.confidence is not None)
+
+
+def _parts(edit: Edit) -> list[Direction]:
+    """The directions among an edit's steps."""
+    steps = [step for step, _ in edit.steps] if isinstance(edit, Chain) else [edit]
+    return [step for step in steps if isinstance(step, Direction)]
 
 
 def confidence_of(edits: Sequence[Edit]) -> float | None:
@@ -136,7 +140,8 @@ def after_edit(
         lost = []
         if scores.identity is not None and scores.identity < pack.identity_floor:
             lost.append(f"hardly the same person any more (identity {scores.identity:.2f})")
-        parts = parts_of(edit.target)
+        # What is not a sentence's may act anywhere, whatever its file is called.
+        parts = () if any(one.source for one in _parts(edit)) else parts_of(edit.target)
         if parts and crop is not None and crop.points is not None:
             mask = region(crop.points, crop.quad, parts, images[0].shape[-1])
             inside = share_inside(images[1], images[0], mask)

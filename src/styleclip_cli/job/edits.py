@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import TYPE_CHECKING, Protocol
 
 from styleclip_cli.edits.auto import candidates
@@ -21,7 +21,7 @@ from styleclip_cli.job.request import EditRequest, Method, TransferOptions
 from styleclip_cli.job.values import parse_w_layers
 from styleclip_cli.machine.progress import Tell
 from styleclip_cli.photo.portrait import find_faces
-from styleclip_cli.recipe import Step
+from styleclip_cli.recipe import SAVED, Step
 from styleclip_cli.settings import DEFAULT_NEUTRAL, InversionSettings
 
 if TYPE_CHECKING:
@@ -119,14 +119,16 @@ class RequestedEdits:
         parts = []
         for step in request.steps:
             method: Method = "mapper" if step.mapper is not None else "global"
-            alpha = self._default_alpha(method) if step.alpha is None else step.alpha
-            parts.append((self._of_step(method, step), alpha))
+            edit = self._of_step(method, step)
+            parts.append((edit, self._usual(method, edit) if step.alpha is None else step.alpha))
         return [Chain(tuple(parts))]
 
     def alphas(self, request: EditRequest) -> Sequence[float]:
         """The strengths of a request."""
-        default = 1.0 if len(request.steps) > 1 else self._default_alpha(request.method)
-        return list(request.alphas) or [default]
+        if request.alphas or len(request.steps) > 1:
+            return list(request.alphas) or [1.0]
+        saved = self.of(request)[0] if request.method_in_recipe == SAVED else None
+        return [self._usual(request.method, saved)]
 
     def describe(self, edit: Edit) -> str:
         """The target and the neutral text of an edit."""
@@ -134,7 +136,10 @@ class RequestedEdits:
             return f"from {self._plan.reference.name}: {edit.target}"
         return f'target "{edit.target}"' + (f', neutral "{edit.neutral}"' if edit.neutral else "")
 
-    def _default_alpha(self, method: Method) -> float:
+    def _usual(self, method: Method, edit: Edit | None) -> float:
+        """Strength of an edit where none is given."""
+        if isinstance(edit, Direction) and edit.alpha is not None:
+            return edit.alpha
         return float(self._engine.default_alpha) if method == "global" else 1.0
 
     def _of_step(self, method: Method, step: Step) -> Edit:
@@ -152,7 +157,7 @@ class RequestedEdits:
         engine, literal = self._engine, bool(step.literal)
         neutral = DEFAULT_NEUTRAL if step.neutral is None else step.neutral
         if step.direction is not None:
-            return engine.load_direction(Path(at_home(step.direction)))
+            return self._saved(step.direction)
         if step.mapper is not None:
             return engine.mapper(at_home(step.mapper))
         assert step.prompt is not None
@@ -162,6 +167,10 @@ class RequestedEdits:
             )
         channels = None if step.beta is not None else step.channels
         return engine.direction(step.prompt, neutral, beta=step.beta, channels=channels, literal=literal)
+
+    def _saved(self, name: str) -> Direction:
+        """A direction from a file."""
+        return self._engine.load_direction(Path(at_home(name)))
 
     def _transfer(self, asked: TransferOptions) -> Edit:
         engine, reference = self._engine, self._plan.reference
@@ -223,6 +232,8 @@ def step_of(edit: Edit, alpha: float | None = None, mapper: str | None = None) -
     """
     if isinstance(edit, MapperEdit):
         return Step(mapper=mapper or shortened(edit.target, 200), alpha=alpha)
+    if isinstance(edit, Direction) and edit.source:  # no text leads there again: its file has to
+        return Step(direction=f"{PureWindowsPath(shortened(edit.target, 200)).name}.npz", alpha=alpha)
     beta = edit.beta if isinstance(edit, Direction) else None
     target, neutral = shortened(edit.target, 2000), shortened(edit.neutral, 2000)
     return Step(prompt=target, neutral=neutral, alpha=alpha, beta=beta, literal=True)

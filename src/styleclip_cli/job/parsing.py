@@ -93,7 +93,7 @@ def edit_request(options: Mapping[str, Any]) -> EditRequest:
     """
     given = _by_present_names({"literal": False} | dict(options))
     refuse(words(given))
-    ways = [bool(given[name]) for name in ("prompt", "direction", "mapper")]
+    ways = [bool(given["prompt"] or given["direction"]), bool(given["mapper"])]
     if sum(ways) > 1 or not any([*ways, given["recipe"], given["manifest"]]):
         raise UsageError(
             "say what to change, by one of --prompt, --direction, --mapper, --recipe or --manifest",
@@ -141,12 +141,11 @@ def _with_edit(request: EditRequest, given: Mapping[str, Any], method: MethodNam
     Raises:
         UsageError: If they do not go together.
     """
-    if given["prompt"]:
+    if given["prompt"] or given["direction"]:
         steps, alphas, betas = _steps(given)
         request = replace(request, steps=steps, method=method, alphas=alphas, betas=betas)
-    elif given["mapper"] is not None or given["direction"] is not None:
-        saved = None if given["direction"] is None else str(given["direction"])
-        step = _step(mapper=given["mapper"], direction=saved)
+    elif given["mapper"] is not None:
+        step = _step(mapper=given["mapper"])
         request = replace(request, steps=(step,), method=method, alphas=given["alpha"])
     else:
         return replace(request, method=method)
@@ -225,7 +224,7 @@ def _method(given: Mapping[str, Any]) -> MethodName:
     if (mapper is not None) != (method == "mapper"):
         hint = "--mapper NAME (see styleclip mappers)" if mapper is None else "leave out --method or --mapper"
         raise UsageError(f"--method {method} {'needs' if mapper is None else 'takes no'} --mapper", hint)
-    if given["direction"] is not None and method != "global":
+    if given["direction"] and method != "global":
         raise UsageError(f"--direction does not go with --method {method}", "give one of them")
     return method
 
@@ -251,7 +250,7 @@ def _row_defaults(given: Mapping[str, Any]) -> RowDefaults:
 
 
 def _steps(given: Mapping[str, Any]) -> tuple[tuple[Step, ...], tuple[float, ...], tuple[float | None, ...]]:
-    """The steps of --prompt, --neutral, --alpha and --beta, each of which may be repeated.
+    """The steps of --prompt, --direction, --neutral, --alpha and --beta, each of which may be repeated.
 
     Returns:
         Steps; strengths and thresholds of a single one.
@@ -259,14 +258,17 @@ def _steps(given: Mapping[str, Any]) -> tuple[tuple[Step, ...], tuple[float, ...
     Raises:
         UsageError: If they do not go together.
     """
-    prompts, neutrals = given["prompt"], given["neutral"] or ()
+    edits, neutrals = _ordered(given), given["neutral"] or ()
     alphas, betas, channels = given["alpha"], given["beta"], given["channels"]
-    count = len(prompts)
+    count, prompts = len(edits), sum(name == "prompt" for name, _ in edits)
     if count > 1:
-        for name, each in (("--neutral", neutrals), ("--alpha", alphas), ("--beta", betas)):
-            if len(each) not in (0, 1, count):
+        counted = (("--neutral", neutrals, prompts), ("--alpha", alphas, count), ("--beta", betas, prompts))
+        for name, each, wanted in counted:
+            if len(each) not in (0, 1, wanted):
+                what = "prompts" if wanted == prompts else "edits"
                 raise UsageError(
-                    f"{count} prompts and {len(each)} times {name}", "one for all, or one for each prompt"
+                    f"{wanted} {what} and {len(each)} times {name}",
+                    f"one for all, or one for each of the {what}",
                 )
     elif len(neutrals) > 1:
         raise UsageError("one prompt has one --neutral", "leave out the others")
@@ -274,20 +276,26 @@ def _steps(given: Mapping[str, Any]) -> tuple[tuple[Step, ...], tuple[float, ...
         raise UsageError("too many strengths and thresholds", f"at most {MAX_ALPHAS} pictures in a grid")
 
     def at(each: Sequence[Any], number: int) -> Any:
-        return None if not each else each[number if len(each) == count else 0]
+        return None if not each else each[number if len(each) > 1 else 0]
 
-    steps = tuple(
-        _step(
-            prompt=prompt,
-            neutral=at(neutrals, number),
-            alpha=at(alphas, number) if count > 1 else None,
-            beta=at(betas, number) if count > 1 else None,
-            channels=channels,
-            literal=given["literal"] or None,
-        )
-        for number, prompt in enumerate(prompts)
-    )
-    return (steps, (), (None,)) if count > 1 else (steps, alphas, betas or (None,))
+    steps, prompt = [], 0
+    for number, (name, text) in enumerate(edits):
+        entries: dict[str, Any] = {"alpha": at(alphas, number) if count > 1 else None}
+        if name == "prompt":
+            entries |= {"neutral": at(neutrals, prompt), "beta": at(betas, prompt) if count > 1 else None}
+            entries |= {"channels": channels, "literal": given["literal"] or None}
+            prompt += 1
+        steps.append(_step(**{name: text}, **entries))
+    return (tuple(steps), (), (None,)) if count > 1 else (tuple(steps), alphas, betas or (None,))
+
+
+def _ordered(given: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Prompts and directions as they were typed, one after the other; prompts first if that is not known."""
+    left = {name: list(map(str, given[name] or ())) for name in ("prompt", "direction")}
+    typed = [name for name in given["order"] or () if name in left]
+    if any(typed.count(name) != len(texts) for name, texts in left.items()):
+        typed = [name for name, texts in left.items() for _ in texts]
+    return [(name, left[name].pop(0)) for name in typed]
 
 
 def _step(**entries: Any) -> Step:

@@ -99,12 +99,16 @@ def with_recipe(given: Mapping[str, Any], recipe: Recipe, where: Path) -> Option
 
 
 def _of_edits(given: Mapping[str, Any], recipe: Recipe, where: Path) -> dict[str, Any]:
-    """Options from a recipe of several edits; paths are relative to its folder."""
+    """Options from a recipe of several edits, or of a saved direction.
+
+    Directions are next to it, else where their names lead from here.
+    """
     refuse(words(given) | {"a recipe of several edits"}, where)
-    steps = [
-        replace(step, direction=str(where.parent / step.direction)) if step.direction is not None else step
-        for step in recipe.edits or ()
-    ]
+    steps = []
+    for step in recipe.edits or ():
+        beside = where.parent / (step.direction or "")
+        here = step.direction is None or (not beside.exists() and Path(step.direction).exists())
+        steps.append(step if here else replace(step, direction=str(beside)))
     return {
         "edits": steps,
         "alpha": given["alpha"] or (() if recipe.alphas == (1.0,) else recipe.alphas or ()),

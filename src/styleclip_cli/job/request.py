@@ -410,7 +410,7 @@ def words_of_method(given: Mapping[str, Any], method: str, repeated: bool) -> se
     """Options that define the edit, and its method; the seed of a recipe does not count as given."""
     of_edit = {*_FIXED, *_OPTIMIZE, "--auto"} - ({"--seed"} if repeated and method == "mapper" else set())
     found = (words(given) & of_edit) | {f"--method {method}"}
-    return found | ({"a saved direction"} if given["direction"] is not None else set())
+    return found | ({"a saved direction"} if given["direction"] and not given["prompt"] else set())
 
 
 def option(name: str) -> str:

@@ -295,6 +295,11 @@ class Generator(nn.Module):
             convs += [conv for conv in (block.conv0, block.conv1, block.torgb) if conv is not None]
         return convs
 
+    @property
+    def affines(self) -> list[nn.Linear]:
+        """The layers that turn W+ into styles, in StyleSpace order: weight [width, w_dim], bias [width]."""
+        return [conv.affine for conv in self._convs()]
+
     def map(self, z: Tensor) -> Tensor:
         """The mapping network (Karras et al. 2019).
 

@@ -122,13 +122,20 @@ class DirectionReport:
         """The largest share of a layer."""
         return max((part.share for part in self.layers), default=0.0) or 1.0
 
+    @property
+    def measure(self) -> str:
+        """What the relevance of channels is called where none was measured with CLIP."""
+        return "cosine" if self.direction.source else "relevance"
+
     def facts(self) -> list[tuple[str, str]]:
         """What there is to say of it, by name."""
         direction = self.direction
+        told = [("neutral", direction.neutral), ("beta", f"{direction.beta:.9g}")]
+        if direction.source:
+            told = [("from", direction.source), ("alpha counts", direction.unit)]
         return [
             ("target", direction.target),
-            ("neutral", direction.neutral),
-            ("beta", f"{direction.beta:.9g}"),
+            *told,
             ("channels", f"{direction.num_channels} of {len(direction.delta)}"),
             ("models", self.models),
         ]
@@ -346,14 +353,15 @@ def _channel_rows(report: DirectionReport) -> Image.Image:
         row = part.row
         name = f"{row.layer.name}  {row.channel}"
         if not part.strips:
-            line = f"{name}   relevance {row.relevance:+.3f}   step {row.delta:+.3f} ({part.steps:+.2f} std)"
+            told = f"{report.measure} {row.relevance:+.3f}"
+            line = f"{name}   {told}   step {row.delta:+.3f} ({part.steps:+.2f} std)"
             draw.text((0, y + low / 2), line, INK, font, anchor="lm")
             y += height
             continue
         draw.text((0, y + 4), name, INK, font_for("", 17))
         lines = (
             f"{row.layer.resolution} pixels",
-            f"relevance {row.relevance:+.3f}",
+            f"{report.measure} {row.relevance:+.3f}",
             f"step {row.delta:+.3f}",
             f"= {part.steps:+.2f} std",
         )

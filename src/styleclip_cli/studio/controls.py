@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Awaitable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from nicegui import ui
@@ -12,14 +13,13 @@ from nicegui import ui
 from styleclip_cli.edits.directions import Direction
 from styleclip_cli.job.result import EditResult
 from styleclip_cli.studio.look import Look
+from styleclip_cli.studio.session import REACH, REACH_OF_OTHERS
 from styleclip_cli.studio.subject import Resolved
 from styleclip_cli.studio.widgets import Warnings, field, icon, number, section, slider
 
 if TYPE_CHECKING:
     from styleclip_cli.studio.page import Page
 
-_REACH = 10.0  # of alpha to both sides
-_REACH_OF_OTHERS = 3.0  # of a mapper's, or of an optimization's
 _MOST_ITERATIONS = 2000
 
 
@@ -39,9 +39,9 @@ class Controls:
         """Put them on the page."""
         session, look = self._page.session, self._page.session.look
         with section("Change"):
-            methods = {"global": "Sentence", "optimize": "Optimize"}
+            methods = {"global": "Sentence", "direction": "Direction", "optimize": "Optimize"}
             methods |= {"mapper": "Mapper"} if session.edits.mappers else {}
-            self._method = ui.toggle(methods, value=look.method)
+            self._method = ui.toggle(methods, value=look.way)
             self._method.props("no-caps unelevated spread dense").classes("methods")
             self._method.on_value_change(lambda e: self._changed(method=e.value))
             self._sentence = ui.element("div").classes("stack")
@@ -50,6 +50,9 @@ class Controls:
             self._mapper = ui.select(session.edits.mappers, label="Trained for", value=None)
             self._mapper.props("outlined dense options-dense")
             self._mapper.on_value_change(lambda e: self._changed(mapper=e.value or ""))
+            self._directions = ui.element("div").classes("stack")
+            with self._directions:
+                self._build_directions()
             self._warnings = Warnings(self._suggest)
             self._optimizing = ui.element("div").classes("stack")
             with self._optimizing:
@@ -75,6 +78,14 @@ class Controls:
         self._neutral = field("Instead of", "face", look.step.neutral or "")
         self._neutral.on_value_change(lambda e: self._changed(neutral=e.value or ""))
 
+    def _build_directions(self) -> None:
+        with ui.row().classes("between"):
+            self._direction = ui.select([], label="From a file").classes("wide")
+            self._direction.props("outlined dense options-dense")
+            self._direction.on_value_change(lambda e: self._changed(direction=e.value or ""))
+            icon("upload_file", "Load a direction (or drop its file)", self._page.choose_files)
+        self._source = ui.label().classes("quiet")
+
     def _build_optimization(self) -> None:
         usual = self._page.session.engine.optimize_settings
         with ui.row().classes("pair"):
@@ -94,7 +105,7 @@ class Controls:
         self._auto.on_value_change(lambda e: self._changed(auto=bool(e.value)))
         self._chosen = ui.label().classes("quiet chosen")
         alpha = look.step.alpha or 0.0
-        self._alpha_label, self._alpha = slider("Strength (alpha)", -_REACH, _REACH, 0.1, alpha)
+        self._alpha_label, self._alpha = slider("Strength (alpha)", -REACH, REACH, 0.1, alpha)
         self._alpha.on_value_change(lambda e: self._changed(alpha=round(float(e.value), 3)))
         self._alpha.on("change", self._page.session.history.settle)
         self._precision = ui.element("div").classes("stack")
@@ -137,13 +148,15 @@ class Controls:
 
     def sync(self, look: Look) -> None:
         """Have the controls say what is wanted."""
-        session, step, method = self._page.session, look.step, look.method
-        reach = _REACH if method == "global" else _REACH_OF_OTHERS
+        session, step, way = self._page.session, look.step, look.way
+        reach = REACH_OF_OTHERS if way == "optimize" else session.edits.reach(step)
         with self._quietly():
-            self._method.value = method
-            if step.mapper is None:
+            self._method.value = way
+            if step.prompt is not None:
                 self._prompt.value, self._neutral.value = step.prompt, step.neutral
             self._mapper.value = step.mapper or None
+            names = {name: Path(name).stem for name in session.edits.directions}
+            self._direction.set_options(names, value=step.direction if step.direction in names else None)
             self._alpha.reach(-reach, reach)
             self._alpha.value = step.alpha
             self._automatic.value = step.beta is None
@@ -157,12 +170,13 @@ class Controls:
         self._beta.set_enabled(step.beta is not None and not look.auto)
         self._automatic.set_enabled(not look.auto)
         self._auto.set_enabled(not look.kept)
-        self._sentence.set_visibility(method != "mapper")
-        self._mapper.set_visibility(method == "mapper")
-        self._precision.set_visibility(method == "global")
-        self._optimizing.set_visibility(method == "optimize")
-        self._auto.set_visibility(method != "optimize")
-        self._accept.set_visibility(method != "optimize")
+        self._sentence.set_visibility(step.prompt is not None)
+        self._mapper.set_visibility(way == "mapper")
+        self._directions.set_visibility(way == "direction")
+        self._precision.set_visibility(way == "global")
+        self._optimizing.set_visibility(way == "optimize")
+        self._auto.set_visibility(way in ("global", "mapper"))
+        self._accept.set_visibility(way != "optimize")
         self._chosen.set_visibility(look.auto)
 
     def tell(self, resolved: Resolved) -> None:
@@ -172,7 +186,11 @@ class Controls:
             self._top = edit
             self._warnings.show([])
             self._chosen.text = ""
-        if isinstance(edit, Direction):
+        self._source.text = ""
+        if isinstance(edit, Direction) and look.way == "direction":
+            counts = f"; alpha counts {edit.unit}" if edit.unit else ""
+            self._source.text = f"{edit.summary()}{counts}" if edit.source else f"found for “{edit.target}”"
+        elif isinstance(edit, Direction):
             self._channels.text = f"{edit.num_channels} of {len(edit.delta)} channels change"
             self._beta.reach(0.0, math.floor(resolved.strongest * 1000) / 1000)
             with self._quietly():

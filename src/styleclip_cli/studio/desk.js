@@ -2,7 +2,7 @@
 export default {
   template: `
     <div>
-      <input ref="files" type="file" accept="image/*,.heic,.heif,.avif" multiple hidden
+      <input ref="files" type="file" accept="image/*,.heic,.heif,.avif,.npz,.npy,.pt,.json,.toml,.csv" multiple hidden
         @change="send([...$event.target.files]); $event.target.value = ''" />
       <div class="veil" v-show="over"><div>Drop to open</div></div>
     </div>`,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
 from styleclip_cli.errors import UsageError, one_line
 from styleclip_cli.job.request import EditRequest, OptimizeOptions
@@ -21,6 +21,9 @@ RECIPE = "look.toml"
 _MOST_ENTRIES = 200
 _OF_OPTIMIZATION = ("iterations", "lambda_id")
 _OF_SENTENCES = ("prompt", "neutral", "beta")
+_OF_FILES = ("mapper", "direction")
+Way = MethodName | Literal["direction"]
+"""How an edit is made, as the page offers it."""
 # What a recipe says of one picture, and not of others.
 _OF_ONE_PICTURE = ("sample", "fingerprint", "face", "align", "identity", "confidence", "version")
 
@@ -31,7 +34,7 @@ class Look:
 
     Attributes:
         kept: One after the other.
-        step: The one on top; its prompt, or its mapper, is empty for nothing yet.
+        step: The one on top; its prompt, mapper or direction is empty for nothing yet.
         method: How that one is made.
         auto: Choose its strength and threshold for each face; only where no other edit was kept.
         optimize: Settings of an optimization.
@@ -42,6 +45,11 @@ class Look:
     method: MethodName = "global"
     auto: bool = False
     optimize: OptimizeOptions = field(default_factory=OptimizeOptions)
+
+    @property
+    def way(self) -> Way:
+        """The method, or "direction" for a direction from a file."""
+        return self.method if self.step.direction is None else "direction"
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -81,16 +89,13 @@ class Look:
             UsageError: If one makes no sense.
         """
         now, step = self, self.step
-        if "method" in changes and changes["method"] != self.method:
-            method: MethodName = changes["method"]
-            now = replace(self, method=method, auto=self.auto and method != "optimize")
-            sentence = Step(
-                prompt=step.prompt or "",
-                neutral=DEFAULT_NEUTRAL if step.neutral is None else step.neutral,
-                alpha=step.alpha,
-            )
-            step = Step(mapper="", alpha=1.0) if method == "mapper" else sentence
-        names = ("mapper", "alpha") if step.mapper is not None else (*_OF_SENTENCES, "alpha")
+        if "method" in changes and changes["method"] != self.way:
+            way: Way = changes["method"]
+            method: MethodName = "global" if way == "direction" else way
+            now = replace(self, method=method, auto=self.auto and way not in ("optimize", "direction"))
+            step = beginning(way, step.alpha, step.prompt or "", step.neutral)
+        ways = [name for name in _OF_FILES if getattr(step, name) is not None] or _OF_SENTENCES
+        names = (*ways, "alpha")
         try:
             step = replace(step, **{name: value for name, value in changes.items() if name in names})
         except ValueError as error:
@@ -98,15 +103,24 @@ class Look:
         own = {name: value for name, value in changes.items() if name in _OF_OPTIMIZATION}
         optimize = replace(self.optimize, **own)
         optimize.check()
-        auto = bool(changes.get("auto", now.auto)) and not self.kept
+        auto = bool(changes.get("auto", now.auto)) and not self.kept and step.direction is None
         if auto and step.beta is not None:
             step = replace(step, beta=None)
         return replace(now, step=step, optimize=optimize, auto=auto)
 
 
+def beginning(way: Way, alpha: float | None, prompt: str = "", neutral: str | None = None) -> Step:
+    """An edit that says nothing yet, but perhaps a sentence."""
+    if way == "mapper":
+        return Step(mapper="", alpha=alpha)
+    if way == "direction":
+        return Step(direction="", alpha=alpha)
+    return Step(prompt=prompt, neutral=DEFAULT_NEUTRAL if neutral is None else neutral, alpha=alpha)
+
+
 def title_of(step: Step) -> str:
     """What a step is about, in a few words; empty for nothing yet."""
-    text = step.mapper if step.prompt is None else step.prompt
+    text = next(one for one in (step.prompt, step.mapper, step.words) if one is not None)
     return " ".join((text or "").split())
 
 
@@ -173,13 +187,16 @@ class History:
         if look == self.look:
             return False
         what = frozenset(changes)
-        entry = Entry(_label(look, what), look)
+        self._move(Entry(_label(look, what), look), what)
+        return True
+
+    def _move(self, entry: Entry, what: frozenset[str]) -> None:
+        """Add a line, or write over the one of the same slider's last move."""
         if what == self._moving and not self.can_redo:
             self.entries[self.place] = entry
         else:
             self._add(entry)
         self._moving = what
-        return True
 
     def settle(self) -> None:
         """The next change is a line of its own, even one of the same thing."""
@@ -204,6 +221,19 @@ class History:
         kept = self.look.kept
         rest = (*kept[:index], *kept[index + 1 :])
         self._add(Entry(f"removed {title_of(kept[index])}", replace(self.look, kept=rest)))
+
+    def alter(self, index: int, alpha: float) -> bool:
+        """Give one of the kept edits another strength; returns whether it had another one.
+
+        Moves that follow each other are one line, as in `change`.
+        """
+        kept = list(self.look.kept)
+        if kept[index].alpha == alpha:
+            return False
+        kept[index] = replace(kept[index], alpha=alpha)
+        label = f"{title_of(kept[index])}: alpha {alpha:g}"
+        self._move(Entry(label, replace(self.look, kept=tuple(kept))), frozenset({"kept", str(index)}))
+        return True
 
     def go(self, place: int) -> bool:
         """Show another one of the looks.
@@ -237,8 +267,8 @@ def _label(look: Look, what: frozenset[str]) -> str:
         return f"{look.optimize.iterations} iterations"
     if what == {"lambda_id"}:
         return f"lambda-id {look.optimize.lambda_id:g}"
-    if "method" in what:
-        return WORDS[look.method]
+    if "method" in what and "direction" not in what:
+        return "saved direction" if look.way == "direction" else WORDS[look.method]
     title = title_of(step) or "nothing"
     return f"optimize {title}" if look.method == "optimize" and title_of(step) else title
 
@@ -261,7 +291,8 @@ def command_line(inputs: Sequence[str], models: str, request: EditRequest) -> st
         # Of several prompts, each says what it needs or none does.
         spoken = {name for step in steps for name in step.entries()}
         for step in steps:
-            entries = _entries(step) | ({"beta": "auto"} if step.beta is None and "beta" in spoken else {})
+            automatic = step.prompt is not None and step.beta is None and "beta" in spoken
+            entries = _entries(step) | ({"beta": "auto"} if automatic else {})
             if request.auto:
                 del entries["alpha"]
             for name, value in entries.items():
@@ -288,7 +319,7 @@ def recipe_text(models: str, request: EditRequest) -> str:
 
     Args:
         models: The pack.
-        request: What is asked for: sentences and mappers with their strengths.
+        request: What is asked for: sentences, directions and mappers with their strengths.
     """
     import tomli_w
 
@@ -313,7 +344,9 @@ def recipe_of_result(models: str, recipe: Recipe) -> str:
 def _entries(step: Step) -> dict[str, Any]:
     """What a step says, in the order in which it is read: what, then how strongly."""
     entries = step.entries()
-    return {name: entries.pop(name) for name in ("prompt", "neutral", "mapper") if name in entries} | entries
+    return {
+        name: entries.pop(name) for name in ("prompt", "neutral", "mapper", "direction") if name in entries
+    } | entries
 
 
 def _rounded(value: Any) -> Any:

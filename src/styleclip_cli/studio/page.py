@@ -24,7 +24,7 @@ from styleclip_cli.studio.controls import Controls
 from styleclip_cli.studio.fetching import Fetching
 from styleclip_cli.studio.models import as_button
 from styleclip_cli.studio.results import Results
-from styleclip_cli.studio.session import Session, encoded
+from styleclip_cli.studio.session import DIRECTIONS, Session, encoded
 from styleclip_cli.studio.stage import Stage, Tile
 from styleclip_cli.studio.steps import Steps
 from styleclip_cli.studio.subject import Resolved, Subject
@@ -150,12 +150,16 @@ class Page:
     # What happens.
 
     async def take(self, file: Path, name: str) -> str:
-        """Add a photo that has arrived.
+        """Add a photo, or a direction, that has arrived.
 
         Returns:
             What is wrong with it; empty for nothing.
         """
         try:
+            if Path(name).suffix.lower() in DIRECTIONS:
+                await self.host.ask(self.session.add_direction, file, name)
+                await self.moved()
+                return ""
             subject = await self.host.ask(self.session.add, file, name)
         except NoFaceError:
             self.stage.notice(name)
@@ -163,7 +167,7 @@ class Page:
         except StyleClipError as error:
             return complaint(error)
         except Exception:
-            _log.exception("a photo could not be opened")
+            _log.exception("a file could not be opened")
             return f"{name}: cannot be opened"
         if self.closed:
             return "this page was closed"
@@ -190,6 +194,12 @@ class Page:
         """Take a kept edit away."""
         if index < len(self.session.look.kept):
             self.session.history.remove(index)
+            await self.moved()
+
+    async def alter(self, index: int, alpha: float) -> None:
+        """Give a kept edit another strength."""
+        if index < len(self.session.look.kept) and self.session.history.alter(index, alpha):
+            self.stage.unframe()
             await self.moved()
 
     async def go(self, steps: int) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -26,7 +26,7 @@ from nicegui import ui
 from starlette.requests import ClientDisconnect
 
 from styleclip_cli.engine import Engine
-from styleclip_cli.errors import OutputError
+from styleclip_cli.errors import BadInputError, OutputError
 from styleclip_cli.machine.progress import Progress, silent
 from styleclip_cli.studio.busy import Busy
 from styleclip_cli.studio.fetching import Fetching
@@ -42,6 +42,7 @@ MAX_WAITING = 64
 _UPLOADS = 2  # are opened at a time
 _ARRIVES = 60.0  # seconds within which a photo has to
 _PATIENCE = 10.0  # seconds until a page that lost touch is given up, with all that it holds
+_log = logging.getLogger(__name__)
 _ICON = (
     '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8" '
     'fill="#b4532f"/><path d="M16 5v22" stroke="#fff" stroke-width="2"/><circle cx="16" cy="16" r="8" '
@@ -65,6 +66,7 @@ class Studio:
         max_bytes: Of a photo's file.
         max_pixels: Of a photo.
         progress: Told of long steps, too.
+        directions: Files that pages may choose from.
         engine: Asked by one thread alone, but for optimizations; None before a pack is in use.
         models: What the command line calls its pack.
         pages: Those that were asked for, each by a name that only its own browser knows.
@@ -76,6 +78,7 @@ class Studio:
     max_bytes: int
     max_pixels: int
     progress: Progress = silent
+    directions: Sequence[Path] = ()
     engine: Engine | None = None
     models: str = ""
     pages: dict[str, Page] = field(default_factory=dict)
@@ -99,6 +102,13 @@ class Studio:
         engine.relevance()
         engine.statistics()
         edits = Edits(engine)
+        for path in self.directions:
+            try:
+                edits.add(path, str(path))
+            except BadInputError as error:
+                if self.engine is None:
+                    raise
+                _log.warning("%s", error.message)  # it was for the pack before
         session = Session(engine, name, edits)
         session.generate(1)
         session.change(prompt="smiling")

@@ -6,6 +6,7 @@ Nothing here knows of the web.
 from __future__ import annotations
 
 import io
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,21 +17,26 @@ from typing import Any
 from PIL import Image
 
 from styleclip_cli import recipe as recipes
+from styleclip_cli.edits.channels import PUBLISHED
+from styleclip_cli.edits.directions import Direction
+from styleclip_cli.edits.edit import Edit
 from styleclip_cli.edits.optimize import Watch
 from styleclip_cli.engine import Engine
 from styleclip_cli.errors import BadInputError, StyleClipError, one_line, shortened
 from styleclip_cli.job.edits import RequestedEdits
 from styleclip_cli.job.plan import Plan
-from styleclip_cli.job.request import EditRequest
+from styleclip_cli.job.request import EditRequest, Method
 from styleclip_cli.machine.progress import Advance, nothing, unheard
 from styleclip_cli.photo.align import NoFaceError
 from styleclip_cli.photo.read import Photo, read_photo
-from styleclip_cli.recipe import MethodName, Step
+from styleclip_cli.recipe import Step
 from styleclip_cli.save import picture_of
 from styleclip_cli.settings import DEFAULT_NEUTRAL, Inverter
 from styleclip_cli.studio.look import (
     History,
     Look,
+    Way,
+    beginning,
     command_line,
     recipe_of_result,
     recipe_text,
@@ -42,6 +48,13 @@ from styleclip_cli.weights import mappers
 MAX_PICTURES = 12
 MAX_PIXELS = 200_000_000
 """Of all pictures of a page together."""
+REACH = 10.0
+"""Of a strength, to both sides."""
+REACH_OF_OTHERS = 3.0
+"""Of a mapper's, or of an optimization's."""
+DIRECTIONS = (".npz", *PUBLISHED)
+"""How files of directions end."""
+_MOST_DIRECTIONS = 100
 _LONGEST = 500  # letters of a text
 _FRAMES = 15  # of an optimization that are shown
 _BREATH = 0.005  # seconds between its steps in which others may render
@@ -57,6 +70,26 @@ class Edits(RequestedEdits):
     def __init__(self, engine: Engine) -> None:
         super().__init__(Plan(EditRequest(), ()), engine, engine.settings_for_inversion(INVERTER), unheard)
         self.mappers = [one.name for one in mappers.listed(engine.pack) if one.path is not None]
+        self.directions: dict[str, Direction] = {}
+
+    def add(self, path: Path, name: str) -> None:
+        """Read a direction, which pages may ask for by its name from now on; it replaces one of that name.
+
+        Raises:
+            StyleClipError: If it cannot be used, or there are too many.
+        """
+        if len(self.directions) >= _MOST_DIRECTIONS and name not in self.directions:
+            raise BadInputError("too many directions", "start the studio again")
+        self.directions[name] = self._engine.load_direction(path)
+
+    def _of_step(self, method: Method, step: Step) -> Edit:
+        """Directions may be replaced by others of the same name, so what they were is not kept."""
+        return super()._of_step(method, step) if step.direction is None else self.directions[step.direction]
+
+    def reach(self, step: Step) -> float:
+        """How far the strength of an edit goes, both ways."""
+        usual = self.directions[step.direction].alpha if step.direction in self.directions else None
+        return REACH_OF_OTHERS if step.mapper is not None else max(REACH, 2 * abs(usual or 0))
 
     def check(self, step: Step) -> None:
         """Refuse what a page may not ask for.
@@ -66,6 +99,8 @@ class Edits(RequestedEdits):
         """
         if step.mapper is not None and step.mapper not in self.mappers:
             raise BadInputError(f"no mapper {shortened(step.mapper, 60)!r}", "one of the list")
+        if step.direction is not None and step.direction not in self.directions:
+            raise BadInputError(f"no direction {shortened(step.direction, 60)!r}", "one of the list")
         if max(len(step.prompt or ""), len(step.neutral or "")) > _LONGEST:
             raise BadInputError("the text is too long", "a few words")
 
@@ -130,6 +165,25 @@ class Session:
             message = error.message.removeprefix(f"{path}: ")
             raise type(error)(f"{name}: {message}", error.hint) from None
 
+    def add_direction(self, path: Path, name: str) -> None:
+        """Read a direction, and begin an edit along it.
+
+        Args:
+            path: The file; it is not needed afterwards.
+            name: What the person calls it.
+
+        Raises:
+            StyleClipError: If it cannot be used.
+        """
+        with TemporaryDirectory(prefix="styleclip-") as folder:
+            named = Path(folder) / name  # what it is is told by the end of its name
+            shutil.copy(path, named)
+            try:
+                self.edits.add(named, name)
+            except StyleClipError as error:
+                raise type(error)(error.message.replace(str(named), name), error.hint) from None
+        self.change(method="direction", direction=name)
+
     def take_as_it_is(self, name: str) -> Subject:
         """Add a photo in which no face was found: its middle square is taken for the face.
 
@@ -162,8 +216,11 @@ class Session:
         Raises:
             UsageError: If one makes no sense.
         """
-        if "method" in changes and "alpha" not in changes and changes["method"] != self.look.method:
+        if "method" in changes and "alpha" not in changes and changes["method"] != self.look.way:
             changes["alpha"] = self.usual_alpha(changes["method"])
+        known = self.edits.directions.get(changes.get("direction", ""))
+        if known is not None and known.alpha is not None:
+            changes["alpha"] = known.alpha
         return self.history.change(changes)
 
     def accept(self, resolved: Resolved | None = None, front: Subject | None = None) -> bool:
@@ -186,7 +243,7 @@ class Session:
             alpha = face.alpha if isinstance(face.alpha, float) else step.alpha
             step = replace(step, alpha=alpha, beta=beta)
         following = replace(
-            look, kept=(*look.kept, step), step=self._beginning(look.method, step.neutral), auto=False
+            look, kept=(*look.kept, step), step=self._beginning(look.way, step.neutral), auto=False
         )
         return self.history.keep(following)
 
@@ -198,9 +255,9 @@ class Session:
         """Take the last `undo` back; returns whether there was one."""
         return self.history.go(self.history.place + 1)
 
-    def usual_alpha(self, method: MethodName) -> float:
+    def usual_alpha(self, way: Way) -> float:
         """Strength to begin with."""
-        return float(self.engine.default_alpha) if method == "global" else 1.0
+        return float(self.engine.default_alpha) if way in ("global", "direction") else 1.0
 
     def resolve(self, look: Look | None = None) -> Resolved:
         """Find a look's edits.
@@ -322,12 +379,9 @@ class Session:
         """What `styleclip edit` has to be told, as it would do otherwise."""
         return None if self.engine.default_inversion.inverter == INVERTER else INVERTER
 
-    def _beginning(self, method: MethodName, neutral: str | None = None) -> Step:
+    def _beginning(self, way: Way, neutral: str | None = None) -> Step:
         """An edit that says nothing yet."""
-        alpha = self.usual_alpha(method)
-        if method == "mapper":
-            return Step(mapper="", alpha=alpha)
-        return Step(prompt="", neutral=DEFAULT_NEUTRAL if neutral is None else neutral, alpha=alpha)
+        return beginning(way, self.usual_alpha(way), neutral=neutral)
 
     def _check_room(self) -> None:
         if len(self.subjects) >= MAX_PICTURES:

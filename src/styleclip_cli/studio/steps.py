@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING
 
 from nicegui import ui
@@ -9,7 +10,7 @@ from nicegui.element import Element
 
 from styleclip_cli.recipe import Step
 from styleclip_cli.studio.look import History, title_of
-from styleclip_cli.studio.widgets import icon, section, swap
+from styleclip_cli.studio.widgets import LiveSlider, icon, section, swap
 
 if TYPE_CHECKING:
     from styleclip_cli.studio.page import Page
@@ -26,7 +27,9 @@ class Steps:
 
     def __init__(self, page: Page) -> None:
         self._page = page
-        self._kept_shown: tuple[Step, ...] = ()
+        self._titles: list[str] = []
+        self._sliders: list[tuple[ui.label, LiveSlider]] = []
+        self._setting = False
         self._lines: list[tuple[int, Element, ui.label]] = []
 
     def build(self) -> None:
@@ -44,16 +47,33 @@ class Steps:
 
     def _sync_kept(self, kept: tuple[Step, ...]) -> None:
         self._section.set_visibility(bool(kept))
-        if kept == self._kept_shown:
-            return
-        self._kept_shown = kept
-        self._kept.clear()
-        with self._kept:
-            for index, step in enumerate(kept):
-                with ui.element("li"):
-                    ui.label(title_of(step)).classes("name")
-                    ui.label(f"{step.alpha:g}").classes("number")
-                    icon("close", "Remove this edit", lambda index=index: self._page.remove(index))
+        titles = [title_of(step) for step in kept]
+        self._setting = True  # no person moves the sliders
+        if titles != self._titles:
+            self._titles, self._sliders = titles, []
+            self._kept.clear()
+            with self._kept:
+                for index, step in enumerate(kept):
+                    self._build_kept(index, step)
+        for (number, moved), step in zip(self._sliders, kept, strict=True):
+            reach = self._page.session.edits.reach(step)
+            moved.reach(-reach, reach)
+            moved.value = step.alpha
+            number.text = f"{step.alpha:g}"
+        self._setting = False
+
+    def _build_kept(self, index: int, step: Step) -> None:
+        """A kept edit: its name, its strength, and a slider for that."""
+        with ui.element("li"):
+            ui.label(title_of(step)).classes("name")
+            moved = LiveSlider(min=-1, max=1, step=0.1).props(f'aria-label="Strength of {index + 1}"')
+            moved.on_value_change(lambda e: self._altered(index, e.value))
+            moved.on("change", self._page.session.history.settle)
+            self._sliders.append((ui.label().classes("number"), moved))
+            icon("close", "Remove this edit", lambda: self._page.remove(index))
+
+    def _altered(self, index: int, alpha: float) -> Awaitable[None] | None:
+        return None if self._setting else self._page.alter(index, round(float(alpha), 3))
 
     def _sync_history(self, history: History) -> None:
         """Lines are written over where that will do: a slider that moves changes one of them all the time."""
