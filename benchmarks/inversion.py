@@ -19,7 +19,7 @@ from styleclip_cli.toyworld.renderer import render_all
 from styleclip_cli.truth.cases import SPLITS
 from styleclip_cli.truth.evaluate import evaluate
 
-INVERTERS: tuple[Inverter, ...] = ("encoder", "refine", "pivotal")
+INVERTERS: tuple[Inverter, ...] = ("encoder", "refine", "features", "pivotal")
 PROMPTS = ("with glasses", "smiling", "with a beard", "with red hair", "with a hat", "without makeup")
 
 
