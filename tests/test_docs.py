@@ -41,6 +41,7 @@ EXCUSED = {
     r"--models (ffhq|metfaces|afhq\w+|car|church|horse)\b": "needs published weights",
     r"\bmodels (verify|remove|where) (ffhq|metfaces|afhq\w+|car|church|horse)\b": "needs published weights",
     r"\bmodels check ffhq\b": "needs published weights",
+    r"--only\b": "needs a parser of faces; tests/test_regions.py has one",
     r"\btorchrun\b": "several processes; tests/test_batch.py, test_relevance.py, test_mapper.py start them",
     r"\btrain-mapper\b(?!.* --steps [1-9]\b)": "minutes; tests/test_mapper.py trains small ones",
     r"\bstyleclip bench\b": "measures for a while; tests/test_batch.py does on tiny networks",

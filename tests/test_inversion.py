@@ -164,6 +164,16 @@ def test_features_stay_where_an_edit_changes_nothing(tiny: Engine) -> None:
     assert float(kept[..., :3].max()) < 1e-6
 
 
+def test_features_stay_around_a_region(tiny: Engine) -> None:
+    _, found = with_features(tiny)
+    shift = torch.randn(1, tiny.generator.style_space.size, generator=torch.Generator().manual_seed(2))
+    moved = found.moved(style_offset=shift)
+    nowhere, everywhere = torch.zeros(1, 1, SIDE, SIDE), torch.ones(1, 1, SIDE, SIDE)
+    for mask, face in ((nowhere, found), (everywhere, moved)):
+        confined = tiny.renderer.confined([found], [moved], mask)
+        assert torch.allclose(confined, tiny.render([face]), atol=1e-4)
+
+
 def test_features_are_kept_in_files_and_in_the_cache(tiny: Engine, tmp_path: Path) -> None:
     settings = replace(tiny.settings_for_inversion("features"), steps=1, feature_steps=3)
     first, again = (tiny.invert(picture(3), settings) for _ in range(2))

@@ -509,6 +509,31 @@ def test_a_pack_of_ones_own(
     assert not list((store.home() / "weights").glob("*.safetensors"))
 
 
+def test_a_parser_of_ones_own(
+    here: Path, published: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from test_parser import published as facexlib
+
+    generator, clip = str(published / "generator.pt"), str(published / "clip.pt")
+    parser = str(save(here / "parsing_parsenet.pth", facexlib("parsenet")))
+    command = ["models", "add", "mine", "--generator", generator, "--clip", clip]
+    assert main([*command, "--parser", generator]) == 4
+    assert "holds no parser" in last_error(capsys.readouterr().err)
+    assert main([*command, "--parser", parser]) == 0
+    pack = packs.find_pack("mine")
+    assert pack.component("parser").is_file()
+    assert main(["models", "verify", "mine"]) == 0
+    assert Engine("mine").networks.parser.side == 512
+    other = packs.find_pack("mine").fingerprint
+    assert main([*command, "--overwrite"]) == 0
+    assert packs.find_pack("mine").fingerprint == other
+    assert main(["models", "add", "faces", "--generator", generator, "--alignment", "ffhq"]) == 0
+    faces = packs.find_pack("faces")
+    assert "parser" in faces.entries
+    assert "parser" not in faces.missing
+    assert faces.how_to_pull("parser") == "styleclip models pull faces --with parser"
+
+
 def test_an_e4e_file_gives_generator_and_encoder(here: Path, published: Path) -> None:
     e4e, clip = str(published / "e4e.pt"), str(published / "clip.pt")
     assert main(["models", "add", "both", "--generator", e4e, "--clip", clip, "--quiet"]) == 0
@@ -892,8 +917,8 @@ def test_the_packs_that_come_with_the_program_are_sound() -> None:
                 assert entry.licence
                 assert all(url.startswith("https://") for url in entry.source.urls)
     assert set(found["ffhq"].entries) == {
-        "generator", "clip", "judge_clip", "encoder", "identity", "landmarks", "detector", "relevance",
-        "statistics"
+        "generator", "clip", "judge_clip", "encoder", "identity", "landmarks", "detector", "parser",
+        "relevance", "statistics"
     }  # fmt: skip
 
 

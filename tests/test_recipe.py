@@ -118,15 +118,18 @@ def test_it_is_loaded_from_an_edited_picture(tmp_path: Path, suffix: str) -> Non
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../secret.npz", "..", "C:\\secret.npz", "a/b", "~/x/y"])
-@pytest.mark.parametrize("what", ["mapper", "direction"])
+@pytest.mark.parametrize("what", ["mapper", "direction", "mask"])
 def test_a_picture_names_no_file_by_its_path(tmp_path: Path, name: str, what: str) -> None:
-    made = Recipe(edits=[{what: name}, {"prompt": "smiling"}])
+    def naming(file: str) -> Recipe:
+        return Recipe(mask=file) if what == "mask" else Recipe(edits=[{what: file}, {"prompt": "smiling"}])
+
+    made = naming(name)
     save.save_image(tmp_path / "edited.png", Image.new("RGB", (20, 20)), made)
     with pytest.raises(BadInputError, match="names a file by its path"):
         recipes.load(tmp_path / "edited.png")
     (tmp_path / "own.json").write_text(made.to_json())  # a person's own may
     assert recipes.load(tmp_path / "own.json") == made
-    plain = Recipe(edits=[{what: "with-glasses.npz"}, {"prompt": "smiling"}])
+    plain = naming("with-glasses.npz")
     save.save_image(tmp_path / "edited.png", Image.new("RGB", (20, 20)), plain)
     assert recipes.load(tmp_path / "edited.png") == plain
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import io
 import re
 import shlex
@@ -23,7 +24,7 @@ from PIL import Image
 from styleclip_cli.cli import main
 from styleclip_cli.edits.chain import Chain
 from styleclip_cli.engine import Engine
-from styleclip_cli.errors import BadInputError, UsageError
+from styleclip_cli.errors import BadInputError, UsageError, WeightsError
 from styleclip_cli.job.recipes import load
 from styleclip_cli.photo.read import read_image
 from styleclip_cli.save import mark_of, read_metadata, to_image
@@ -335,6 +336,75 @@ def test_edit_makes_the_picture_that_the_studio_saves(
     assert read_metadata(saved) == read_metadata(out)
     with Image.open(saved) as image:
         assert mark_of(image) == "compositeWithTrainedAlgorithmicMedia"
+
+
+def test_what_is_painted_may_change_and_nothing_else(
+    session: Session, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subject = session.subjects[0]
+    session.change(prompt="with glasses")
+    subject.mask = Image.new("L", subject.before.size)
+    subject.mask.paste(255, (128, 60, 256, 160))
+    before, made = pixels(subject.before), after(session)
+    black = np.asarray(subject.mask) == 0
+    assert np.array_equal(made[black], before[black])
+    assert np.abs(made - before).max() > 60
+    name, content = session.save(subject)
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    shutil.copy(FACE, "face.png")
+    subject.whole_mask().save("mask.png")
+    words = shlex.split(session.command_line(front=subject))
+    assert words[-2:] == ["--mask", "mask.png"]
+    assert main([*words[1:], "--out", "again.png"]) == 0
+    assert np.array_equal(pixels(read_image(Path(name))), pixels(read_image(Path("again.png"))))
+    recipe = session.recipe(front=subject)
+    assert recipe is not None
+    Path("look.toml").write_text(recipe)
+    assert load(Path("look.toml")).mask == "mask.png"
+    subject.mask = None
+    assert np.abs(after(session) - made).max() > 60
+
+
+def test_parts_are_wanted_in_a_look(session: Session, tmp_path: Path) -> None:
+    session.change(prompt="smiling")
+    assert session.change(only=("mouth", "skin"))
+    assert session.history.entries[-1].label == "only mouth, skin"
+    assert session.look.request().region.parts == ("mouth", "skin", "nose", "ears", "neck")
+    assert session.command_line().endswith("--only 'mouth, skin'")
+    recipe = session.recipe()
+    assert recipe is not None
+    (tmp_path / "look.toml").write_text(recipe)
+    assert load(tmp_path / "look.toml").only == "mouth, skin"
+    with pytest.raises(WeightsError, match="toy has no parser"):
+        after(session)
+    session.history.settle()
+    session.change(only=())
+    assert session.history.entries[-1].label == "anywhere"
+    session.undo()
+    assert session.look.only == ("mouth", "skin")
+
+
+def test_only_a_painted_picture_is_a_mask() -> None:
+    from styleclip_cli.studio.where import painted
+
+    def address(image: Image.Image) -> str:
+        data = io.BytesIO()
+        image.save(data, "PNG")
+        return "data:image/png;base64," + base64.b64encode(data.getvalue()).decode()
+
+    canvas = Image.new("RGBA", (20, 16))
+    assert painted(address(canvas), (20, 16)) is None
+    canvas.paste((229, 86, 47, 255), (3, 3, 9, 9))
+    mask = painted(address(canvas), (20, 16))
+    assert mask is not None
+    assert (np.asarray(mask) == 255).sum() == 36
+    whole = Image.new("RGB", (20, 16), "black")
+    assert painted(address(whole), (20, 16)).getextrema() == (255, 255)
+    cut = address(canvas)[:-40]
+    for wrong in (address(canvas.resize((30, 16))), cut, "data:image/png;base64,", "data:text/plain,a", None):
+        with pytest.raises(BadInputError, match="did not arrive"):
+            painted(wrong, (20, 16))
 
 
 def test_a_saved_picture_repeats_itself(session: Session, tmp_path: Path) -> None:

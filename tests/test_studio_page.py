@@ -130,6 +130,45 @@ def test_the_line_between_before_and_after_is_dragged(hand: Hand) -> None:
     assert np.abs(pixels(before) - pixels(after)).mean() > 5
 
 
+@pytest.mark.slow
+@pytest.mark.browser
+@pytest.mark.subprocess
+def test_what_may_change_is_painted_and_erased(hand: Hand, tmp_path: Path) -> None:
+    page = hand.page
+    page.set_input_files("input[type=file]", FACE)
+    plain = hand.until_painted(-1)
+    free = hand.type("What should they become?", "with glasses")
+    assert page.locator(".chips").count() == 0  # the pack has no parser
+    page.get_by_role("button", name="Paint what may change").click()
+    box = page.locator(".tile.main .frame").bounding_box()
+    assert box is not None
+
+    def stroke(*places: tuple[float, float]) -> np.ndarray:
+        version = hand.version()
+        for number, (x, y) in enumerate(places):
+            page.mouse.move(box["x"] + box["width"] * x, box["y"] + box["height"] * y, steps=5)
+            if number == 0:
+                page.mouse.down()
+        page.mouse.up()
+        return hand.until_painted(version)
+
+    half = stroke((0.5, 0.46), (0.85, 0.46))
+    page.get_by_text("only what is painted may change").wait_for()
+    assert np.abs(half - plain)[:, :110].max() < 12  # JPEG
+    assert np.abs(half - plain)[:, 140:].max() > 60
+    mask = read_image(hand.saved("Save what is painted, as mask.png", tmp_path / "mask.png"))
+    assert mask.size == (256, 256)
+    assert 0 < (np.asarray(mask) > 0).mean() < 0.2
+    assert page.locator(".code").inner_text().endswith(" --mask mask.png")
+    page.get_by_role("button", name="Erase").click()
+    for _ in range(2):
+        erased = stroke((0.45, 0.46), (0.9, 0.46))
+    assert np.abs(erased - plain)[:, 140:].max() > 60  # nothing painted is no mask: everything may change
+    version = hand.version()
+    page.get_by_role("button", name="Paint nothing: everything may change").click()
+    np.testing.assert_array_equal(hand.until_painted(version), free)
+
+
 @pytest.mark.browser
 @pytest.mark.subprocess
 def test_problems_are_said_and_several_photos_share_the_edit(hand: Hand) -> None:

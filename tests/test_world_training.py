@@ -1,4 +1,4 @@
-"""What the networks of the world are trained on: people of a z, pairs, captions; and two small networks."""
+"""What the networks of the world are trained on: people of a z, pairs, captions; and the judge."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from styleclip_cli.errors import WeightsError
+from styleclip_cli.nets.parser import PARSER_SIDE, UNet
 from styleclip_cli.world.attributes import COUNT, INDEX, NAMES, plain, shown, visibility
-from styleclip_cli.world.networks import Judge, Parser
+from styleclip_cli.world.networks import Judge
+from styleclip_cli.world.parsing import CLASSES
 from styleclip_cli.world.population import persons
 from styleclip_cli.world.scenes import draw, make_scene
-from world_training import captions, data, people
+from world_training import captions, data, parser, people
 from world_training.captions import WORDS, choose, compose, facts, phrases_of
 from world_training.data import Pictures
 from world_training.generator import build, w_plus_of
@@ -188,17 +190,23 @@ def test_each_presence_has_a_question() -> None:
 # ---- networks and scenes ----------------------------------------------------------------------------
 
 
-def test_judge_and_parser_are_what_their_weights_say() -> None:
-    judge, parser = Judge(COUNT, (4, 8, 8, 8, 8)), Parser(13, (4, 6, 8))
+def test_the_judge_is_what_its_weights_say() -> None:
+    judge = Judge(COUNT, (4, 8, 8, 8, 8))
     images = torch.rand(2, 3, 64, 64) * 2 - 1
-    again, parsing = Judge.from_state_dict(judge.state_dict()), Parser.from_state_dict(parser.state_dict())
+    again = Judge.from_state_dict(judge.state_dict())
     assert torch.equal(again(images), judge.eval()(images))
     assert again(images).shape == (2, COUNT)
-    assert torch.equal(parsing(images), parser.eval()(images))
-    assert parsing(images).shape == (2, 13, 128, 128)
-    for kind in (Judge, Parser):
-        with pytest.raises(WeightsError, match="not the weights of a"):
-            kind.from_state_dict({"a": torch.ones(2)})
+    with pytest.raises(WeightsError, match="not the weights of a"):
+        Judge.from_state_dict({"a": torch.ones(2)})
+
+
+def test_the_parser_is_measured_on_pictures_of_any_size() -> None:
+    images, truth = parser.held_out(2)
+    assert truth.shape == (2, PARSER_SIDE, PARSER_SIDE)
+    assert images.shape[-1] != PARSER_SIDE
+    found = parser.overlaps(UNet(len(CLASSES), (2, 2)).eval(), images, truth)
+    assert set(found) <= {"mean", *CLASSES}
+    assert 0 <= found["mean"] < 0.5
 
 
 def test_scenes_hold_people_with_their_points() -> None:

@@ -18,7 +18,7 @@ from styleclip_cli.weights.files import load_weights, save_weights
 from styleclip_cli.weights.packs import FORMAT
 from styleclip_cli.world.attributes import INDEX, NAMES, shown, visibility
 from styleclip_cli.world.cases import CASES
-from styleclip_cli.world.networks import Judge, Parser, resized
+from styleclip_cli.world.networks import Judge, resized
 from toyworld_training.judge import r2
 from toyworld_training.pack import entry, progress, write_pack_file
 from world_training import clip, identity, parser
@@ -41,7 +41,7 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
 
     Args:
         folder: Where to.
-        states: State dicts by component, and "parser".
+        states: State dicts by component.
         training: How they were trained, for the pack's file.
     """
     for name, state in states.items():
@@ -56,9 +56,7 @@ def write(folder: Path, states: Mapping[str, Mapping[str, Tensor]], training: Ma
         "subject": "drawn faces",
         "world": "people",
         "words": sorted(case.prompt for case in CASES),
-        "components": {
-            name: entry(folder / f"{name}.safetensors") for name in sorted(states) if name != "parser"
-        },
+        "components": {name: entry(folder / f"{name}.safetensors") for name in sorted(states)},
         "data": {},
         "training": dict(training),
         "quality": {},
@@ -98,10 +96,8 @@ def quality(engine: Engine, folder: Path, n: int = 512) -> dict[str, Any]:
         "identity": identity.similarities(nets.identity, *identity.same_and_other(256)),
         "disentanglement": disentanglement(generator, judge),
     }
-    path = folder / "parser.safetensors"
-    if path.exists():
-        parsing = Parser.from_state_dict(load_weights(path)[0])
-        found["parser_iou"] = parser.overlaps(parsing, *parser.held_out(128))
+    if "parser" in engine.pack.components:
+        found["parser_iou"] = parser.overlaps(nets.parser.network, *parser.held_out(128))
     return _rounded(found)
 
 

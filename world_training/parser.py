@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from styleclip_cli.nets.ops import channels_last
-from styleclip_cli.world.networks import PARSER_SIDE, Parser, resized
+from styleclip_cli.nets.parser import PARSER_SIDE, UNet
+from styleclip_cli.world.networks import resized
 from styleclip_cli.world.parsing import CLASSES, parse
 from styleclip_cli.world.renderer import render_all
 from toyworld_training.common import half, run
@@ -24,7 +25,7 @@ _RARE = 0.3  # exponent of how much more the rare parts count
 def train(data: Pictures, folder: Path, steps: int = 1600, batch: int = 10) -> dict[str, Tensor]:
     """Train and return the parser's weights."""
     torch.manual_seed(31)
-    net = channels_last(Parser(len(CLASSES)))
+    net = channels_last(UNet(len(CLASSES)))
     test, backdrops = held_out(128), Backdrops(512, PARSER_SIDE)
     some = data.parts(torch.arange(min(256, data.ready)), torch.zeros(min(256, data.ready), dtype=torch.long))
     share = torch.bincount(some.flatten().long(), minlength=len(CLASSES)) / some.numel()
@@ -64,7 +65,7 @@ def held_out(n: int) -> tuple[Tensor, Tensor]:
 @torch.no_grad()
 def overlaps(net: nn.Module, images: Tensor, truth: Tensor) -> dict[str, float]:
     """Intersection over union of each part; the mean, then worst first."""
-    found = torch.cat([net(part).argmax(dim=1) for part in images.split(32)])
+    found = torch.cat([net(resized(part, PARSER_SIDE)).argmax(dim=1) for part in images.split(32)])
     scores = {}
     for i, name in enumerate(CLASSES):
         either = ((found == i) | (truth == i)).sum()

@@ -393,6 +393,8 @@ class Engine:
         align: bool = True,
         inverter: Inverter | None = None,
         mode: CompositeMode = DEFAULT_COMPOSITE,
+        only: str | Sequence[str] = (),
+        mask: Image.Image | np.ndarray | str | Path | None = None,
     ) -> EditResult:
         """Edit faces of a photo, and put them back into it, as `styleclip edit` does.
 
@@ -405,6 +407,9 @@ class Engine:
             align: Detect faces; otherwise the central square is taken as the face.
             inverter: The inversion method; None takes the pack's.
             mode: How the edit is put back; see `paste_back.paste`.
+            only: Parts of the face that may change, such as "hair"; none for all.
+            mask: Where the photo may change: an image of its size, white (or opaque) where it may; None for
+                anywhere.
 
         Returns:
             The image (`image`), its recipe and the edited latents; `save` writes it with its metadata.
@@ -412,7 +417,17 @@ class Engine:
         Raises:
             BadInputError: If the photo cannot be read, or there is no such face.
         """
-        results = self.edit_many([photo], edit, alpha, which=which, align=align, inverter=inverter, mode=mode)
+        results = self.edit_many(
+            [photo],
+            edit,
+            alpha,
+            which=which,
+            align=align,
+            inverter=inverter,
+            mode=mode,
+            only=only,
+            mask=mask,
+        )
         (result,) = results
         if result.error is not None:
             raise result.error
@@ -428,6 +443,8 @@ class Engine:
         align: bool = True,
         inverter: Inverter | None = None,
         mode: CompositeMode = DEFAULT_COMPOSITE,
+        only: str | Sequence[str] = (),
+        mask: Image.Image | np.ndarray | str | Path | None = None,
     ) -> Run:
         """Edit faces of several photos as `edit_photo` does; the next ones are read in the background.
 
@@ -439,6 +456,8 @@ class Engine:
             align: As in `edit_photo`.
             inverter: As in `edit_photo`.
             mode: As in `edit_photo`.
+            only: As in `edit_photo`.
+            mask: As in `edit_photo`, for all photos.
 
         Returns:
             An iterable over the results, in order, computed lazily; its length is known. If a photo cannot be
@@ -446,10 +465,18 @@ class Engine:
         """
         from styleclip_cli.job.edits import GivenEdit, request_of
         from styleclip_cli.job.plan import Plan
+        from styleclip_cli.job.region import Region
         from styleclip_cli.job.run import run
+        from styleclip_cli.job.values import parse_parts
 
+        region = Region(parse_parts(only), Path(mask) if isinstance(mask, str) else mask)
         request = replace(
-            request_of(edit, alpha), face=str(which), align=align, inverter=inverter, composite=mode
+            request_of(edit, alpha),
+            face=str(which),
+            align=align,
+            inverter=inverter,
+            composite=mode,
+            region=region,
         )
         return run(Plan.of_pictures(request, photos), self, edits=GivenEdit(edit, alpha))
 

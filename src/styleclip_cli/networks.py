@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import cached_property, wraps
 from threading import RLock
 from typing import Any, TypeVar, cast
 
 import torch
 
-from styleclip_cli.errors import WeightsError
+from styleclip_cli.errors import UsageError, WeightsError
 from styleclip_cli.inversion import Perceptual
 from styleclip_cli.landmarks.load import landmarker_of
 from styleclip_cli.machine.profile import stage
 from styleclip_cli.nets.clip import Clip
 from styleclip_cli.nets.e4e import Encoder
 from styleclip_cli.nets.irse import ArcFace
+from styleclip_cli.nets.parser import Parser
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.photo.align import OF_FACES, Landmarker
+from styleclip_cli.settings import PART_WORDS
 from styleclip_cli.weights.files import load_weights
-from styleclip_cli.weights.packs import Pack
+from styleclip_cli.weights.packs import Pack, readable
 
 N = TypeVar("N")
 
@@ -106,6 +108,13 @@ class Networks:
         return ArcFace.from_state_dict(state).to(self.device)
 
     @property
+    @_loaded
+    def parser(self) -> Parser:
+        """The parser: images -> where parts of the face are."""
+        state, _ = load_weights(self.pack.component("parser"))
+        return Parser.from_state_dict(state).to(self.device)
+
+    @property
     def encoder_input(self) -> int:
         """Side of the images that the encoder reads, in pixels; the generator's where there is none."""
         return self.encoder.input_resolution if "encoder" in self.pack.components else self.pack.resolution
@@ -143,6 +152,31 @@ class Networks:
                     hint = "--no-align, for pictures that are cropped faces"
                 raise WeightsError(f"the model pack {self.pack.name} takes no photos: it has no {part}", hint)
             self.pack.fingerprint_of(part)  # says what to do if it is not installed
+
+    def check_parts(self, words: Collection[str]) -> None:
+        """Make sure that the pack can find parts of a face.
+
+        Args:
+            words: What they are called, words of `settings.PART_WORDS`.
+
+        Raises:
+            WeightsError: If it has no parser, or it is not installed.
+            UsageError: If the parser does not tell them apart.
+        """
+        if "parser" not in self.pack.entries:
+            having = ", ".join(pack.name for pack in readable() if "parser" in pack.entries)
+            raise WeightsError(
+                f"the model pack {self.pack.name} has no parser, which finds parts of a face",
+                f"--mask FILE, or a pack that has one: {having} (styleclip models pull NAME --with parser)",
+            )
+        self.pack.fingerprint_of("parser")  # says what to do if it is not installed
+        known = set(self.parser.parts)
+        for word in words:
+            if known.isdisjoint(PART_WORDS[word]):
+                raise UsageError(
+                    f"the parser of {self.pack.name} does not tell {word} from the rest",
+                    f"--only {', '.join(self.parser.parts)}",
+                )
 
     @property
     def has_identity(self) -> bool:

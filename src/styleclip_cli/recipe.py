@@ -231,6 +231,8 @@ class Recipe(_Checked):
         face: Which face of a photo: largest, all, or a number from the left.
         align: Whether faces were looked for.
         composite: How the edit was put back into the photo.
+        only: Parts of the face that might change; None for all.
+        mask: Name of the file that says where the image might change.
         literal: Whether the prompt is a whole text already, not to be joined to the neutral one.
         edits: Several edits, made one after the other, in the place of prompt to channels.
         betas: Thresholds of a grid, in the place of beta.
@@ -270,6 +272,8 @@ class Recipe(_Checked):
     face: str | None = _entry(_text(20))
     align: bool | None = _entry(_truth)
     composite: str | None = _entry(_text(20))
+    only: str | None = _entry(_text(500))
+    mask: str | None = _entry(_text(2000))
     literal: bool | None = _entry(_truth)
     edits: tuple[Step, ...] | None = _entry(_edits)
     betas: tuple[float, ...] | None = _entry(_betas)

@@ -10,7 +10,7 @@ from torch import Tensor
 from styleclip_cli.inversion import FaceLatent, FeatureResidual, tuned
 from styleclip_cli.nets.stylegan2 import Generator
 from styleclip_cli.settings import Precision
-from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize
+from styleclip_cli.synthesize import styles_of, styles_of_face, synthesize, synthesize_confined
 
 
 class Renderer:
@@ -73,3 +73,21 @@ class Renderer:
                 for face in faces
             ])  # fmt: skip
         return self.synthesize(styles_of_face(self.generator, FaceLatent.joined(faces)))
+
+    def confined(self, before: Sequence[FaceLatent], after: Sequence[FaceLatent], masks: Tensor) -> Tensor:
+        """Render edited faces within masks, coherent with the unedited ones around them.
+
+        Args:
+            before: Single faces.
+            after: The same faces after an edit.
+            masks: One for each, [N, 1, R, R] in [0, 1].
+
+        Returns:
+            [N, 3, R, R], as of `render`; where a mask is 0, the unedited faces.
+        """
+        images = []
+        for old, new, mask in zip(before, after, masks.split(1), strict=True):
+            with tuned(self.generator, old.weight_deltas):
+                around, within = (styles_of_face(self.generator, face) for face in (old, new))
+                images.append(synthesize_confined(self._renders, around, within, mask, old.residual))
+        return torch.cat(images)

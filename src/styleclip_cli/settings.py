@@ -6,6 +6,7 @@ Files (pack.toml, checkpoints) call them by their fields' names, but for those t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import Field, dataclass, field
 from typing import Any, Literal
 
@@ -18,6 +19,23 @@ RelevanceMode = Literal["exact", "preview", "gradient"]
 CompositeMode = Literal["adaptive", "residual", "replace"]
 """How an edited crop returns to its photo; see `paste_back.paste`."""
 DEFAULT_COMPOSITE: CompositeMode = "adaptive"
+PARTS = (
+    *("background", "skin", "brows", "eyes", "nose", "mouth", "ears", "hair", "glasses", "hat"),
+    *("earrings", "neck", "necklace", "clothes"),
+)
+"""What parsers tell apart in a face's image: skin is that of the face, mouth the lips and what is between."""
+_FACE = ("skin", "brows", "eyes", "nose", "mouth", "glasses")
+PART_WORDS: Mapping[str, tuple[str, ...]] = {
+    **{part: (part,) for part in PARTS},
+    "skin": ("skin", "nose", "ears", "neck"),
+    "face": _FACE,
+    "head": (*_FACE, "ears", "hair", "hat", "earrings"),
+    "body": ("neck", "necklace", "clothes"),
+    "lips": ("mouth",),
+    "eyebrows": ("brows",),
+    "eyeglasses": ("glasses",),
+}
+"""What people call parts, and which of `PARTS` they mean by it."""
 PictureFormat = Literal["png", "jpg", "jpeg", "webp", "avif", "tif", "tiff"]
 """What images are written in, as their names end."""
 

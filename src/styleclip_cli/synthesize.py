@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
@@ -56,23 +58,66 @@ def synthesize(
     Returns:
         Images [N, 3, R, R], float32 on the CPU, nominal range [-1, 1].
     """
+
+    def draw(chunk: Tensor) -> Tensor:
+        if residual is None:
+            return render(generator, chunk)
+        return residual.synthesize(generator, generator.style_space.split(chunk))
+
+    return _in_pieces(generator, draw, [styles], batch)
+
+
+def synthesize_confined(
+    generator: Generator,
+    before: Tensor,
+    after: Tensor,
+    masks: Tensor,
+    residual: FeatureResidual | None = None,
+) -> Tensor:
+    """Render flat styles within masks, coherent with others around them.
+
+    Args:
+        generator: The generator the styles belong to.
+        before: Styles around the masks, [N, size].
+        after: Styles within them, [N, size].
+        masks: [N, 1, R, R] in [0, 1].
+        residual: As in `synthesize`.
+
+    Returns:
+        Images [N, 3, R, R] as of `synthesize`; where a mask is 0, those of `before`.
+    """
+    change = None if residual is None else (residual.layer, partial(residual.added, generator))
+    return _in_pieces(generator, partial(generator.confined, change=change), [before, after, masks])
+
+
+def _in_pieces(
+    generator: Generator,
+    draw: Callable[..., Tensor],
+    inputs: Sequence[Tensor],
+    batch: int | None = None,
+) -> Tensor:
+    """Draw a few images at once, and fewer if memory runs out.
+
+    Args:
+        generator: Draws.
+        draw: Takes rows of all inputs.
+        inputs: Of as many rows as images are wanted.
+        batch: How many to draw at once; None for what suits the device.
+    """
     device = next(generator.parameters()).device
     count = batch or _fitting.get(generator) or fitting(generator.config.resolution, device)
+    total = len(inputs[0])
     images: list[Tensor] = []
     done = 0
     with torch.inference_mode(), stage("synthesize"):
-        while done < len(styles):
+        while done < total:
             try:
-                chunk = styles[done : done + count].to(device)
-                if residual is None:
-                    image = render(generator, chunk)
-                else:
-                    image = residual.synthesize(generator, generator.style_space.split(chunk))
-                images.append(image.float().cpu())
-                done += len(chunk)
+                chunks = [each[done : done + count].to(device) for each in inputs]
+                images.append(draw(*chunks).float().cpu())
+                done += len(chunks[0])
                 continue
             except Exception as error:
-                tried = min(count, len(styles) - done)
+                tried = min(count, total - done)
                 if tried == 1 or not is_out_of_memory(error):
                     raise
             # Only here is what the failed attempt held on to let go.

@@ -38,6 +38,14 @@ def directions(incomplete: str) -> list[str]:
     return list(_fitting(_files(incomplete, (".npz", *PUBLISHED)), incomplete))
 
 
+def parts(incomplete: str) -> list[str]:
+    """Parts of a face, one after the other, with commas between them."""
+    from styleclip_cli.settings import PART_WORDS
+
+    done, comma, start = incomplete.rpartition(",")
+    return [f"{done}{comma}{word}" for word in _fitting(PART_WORDS, start)]
+
+
 def _fitting(names: Iterable[str], incomplete: str) -> Iterator[str]:
     """Names that begin so, but for those that would steer the terminal."""
     return (name for name in names if name.startswith(incomplete) and name.isprintable())

@@ -117,6 +117,8 @@ def edit(
     save_steps: options.SaveSteps = 0,
     face: options.Face = None,
     preview: options.Preview = None,
+    only: options.Only = None,
+    mask: options.Mask = None,
     no_align: options.NoAlign = False,
     crop: options.Crop = False,
     composite: Annotated[

@@ -41,6 +41,8 @@ _MEANINGS = {
     "channels": "style channels that were shifted",
     "confidence": "how surely the pack understood the prompt, 0 to 1",
     "layers": "style layers that might change",
+    "only": "parts of the face that might change",
+    "mask": "of where the image might change",
     "fingerprint": "hash of the pack's weights",
     "seed": "of the measurements",
     "sample": "seed of the generated face",

@@ -91,8 +91,8 @@ def pull(
         typer.Option(
             "--with",
             metavar="PART",
-            help="Also download an optional part: judge_clip, a larger CLIP with which styleclip evaluate "
-            "judges edits. May be repeated.",
+            help="Also download an optional part: parser, which finds the parts of a face (--only); "
+            "judge_clip, a larger CLIP with which styleclip evaluate judges edits. May be repeated.",
             show_default=False,
         ),
     ] = None,
@@ -162,6 +162,12 @@ def add(
         Path | None,
         typer.Option("--identity", metavar="FILE", help="ArcFace IR-SE (.pth).", show_default="none"),
     ] = None,
+    parser: Annotated[
+        Path | None,
+        typer.Option(
+            "--parser", metavar="FILE", help="Face parser: BiSeNet or ParseNet (.pth).", show_default="none"
+        ),
+    ] = None,
     relevance: Annotated[
         Path | None,
         typer.Option(
@@ -230,6 +236,7 @@ def add(
         "clip": clip,
         "encoder": encoder,
         "identity": identity,
+        "parser": parser,
         "relevance": relevance,
         "statistics": statistics,
     }
@@ -256,7 +263,7 @@ def add(
     for misfit in misfits(parts, clip_width=_USUAL_CLIP):
         raise WeightsError(f"{given[misfit.part]}: {misfit.problem}", misfit.hint)
     usual = packs.find_pack(packs.USUAL)
-    borrowed = ("clip", *(("landmarks", "detector") if alignment == "ffhq" else ()))
+    borrowed = ("clip", *(("landmarks", "detector", "parser") if alignment == "ffhq" else ()))
     entries: dict[str, Entry] = {}
     for part, path in given.items():
         if path is not None:

@@ -177,6 +177,29 @@ NoAlign = Annotated[
 ]
 
 
+Only = Annotated[
+    list[str] | None,
+    of_photos(
+        "--only",
+        metavar="PART[,PART...]",
+        autocompletion=completion.parts,
+        help="Let only these parts of the face change: " + ", ".join(settings.PART_WORDS) + ". Needs a pack "
+        "with a parser.",
+        show_default="all",
+    ),
+]
+Mask = Annotated[
+    Path | None,
+    of_photos(
+        "--mask",
+        metavar="FILE",
+        help="Let only this part of the photo change: an image of the photo's size, white (or opaque, if it "
+        "has transparency) where it may. With --only, where both let it.",
+        show_default=False,
+    ),
+]
+
+
 def _large(megapixels: float) -> float:
     """Raise Pillow's own limit, which is its process's, where a person raises ours above it."""
     if megapixels > _PILLOWS:
@@ -452,7 +475,7 @@ Manifest = Annotated[
         "--manifest",
         metavar="FILE|-",
         help="Table of inputs, each with its own edit: CSV with the columns input, output, prompt, "
-        "neutral, alpha, beta, channels, mapper, direction (an empty cell takes the value from "
+        "neutral, alpha, beta, channels, mapper, direction, only, mask (an empty cell takes the value from "
         "the command line), or JSON lines.",
         show_default=False,
     ),
@@ -480,7 +503,7 @@ Rows = Annotated[
     of_batch(
         "--manifest",
         metavar="FILE|-",
-        help="Table of inputs: CSV with the columns input and output, or JSON lines.",
+        help="Table of inputs: CSV with the columns input, output, only and mask, or JSON lines.",
         show_default=False,
     ),
 ]

@@ -72,6 +72,8 @@ def transfer(
         str,
         options.of_photos("--from-face", metavar="largest|N", help="Which face of the --from photo."),
     ] = "largest",
+    only: options.Only = None,
+    mask: options.Mask = None,
     no_align: options.NoAlign = False,
     crop: options.Crop = False,
     composite: options.Composite = DEFAULT_COMPOSITE,

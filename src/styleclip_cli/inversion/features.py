@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from styleclip_cli.inversion.refine import Deadline, ImageLoss, Plateau
-from styleclip_cli.nets.stylegan2 import Features, Generator
+from styleclip_cli.nets.stylegan2 import Features, Generator, Noise
 from styleclip_cli.settings import InversionSettings
 
 FINER = 4
@@ -79,7 +78,7 @@ class FeatureResidual:
         if at[self.layer].name.endswith("conv0") or tuple(self.values.shape) != wanted:
             raise ValueError(f"features {tuple(self.values.shape)}, expected {wanted}")
 
-    def synthesize(self, generator: Generator, styles: Sequence[Tensor], noise: Any = "const") -> Tensor:
+    def synthesize(self, generator: Generator, styles: Sequence[Tensor], noise: Noise = "const") -> Tensor:
         """Render styles with what the features gain.
 
         Args:
@@ -90,11 +89,20 @@ class FeatureResidual:
         Returns:
             [N, 3, R, R], nominally in [-1, 1].
         """
-        there = generator.features(styles, self.layer, noise)
+        there = self.added(generator, generator.features(styles, self.layer, noise), noise)
+        return generator.synthesize(styles, noise, start=there)
+
+    def added(self, generator: Generator, there: Features, noise: Noise = "const") -> Features:
+        """Features with what they gain.
+
+        Args:
+            generator: The generator.
+            there: Features before the layer.
+            noise: As in `Generator.synthesize`.
+        """
         pivot = generator.features(generator.styles(self.w_plus.to(there.x)), self.layer, noise)
         x = there.x + self.kept(there.x, pivot.x) * self.values.to(there.x)
-        x = x.contiguous(memory_format=torch.channels_last)
-        return generator.synthesize(styles, noise, start=Features(there.layer, x, there.image))
+        return Features(there.layer, x.contiguous(memory_format=torch.channels_last), there.image)
 
     @staticmethod
     def kept(now: Tensor, before: Tensor) -> Tensor:

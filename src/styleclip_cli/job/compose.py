@@ -15,6 +15,7 @@ from styleclip_cli.edits.chain import Chain
 from styleclip_cli.edits.scores import clip_direction, scores
 from styleclip_cli.errors import shortened
 from styleclip_cli.inversion import FaceLatent
+from styleclip_cli.job.confine import confined
 from styleclip_cli.job.doubts import after_edit, confidence_of, doubts, unlike
 from styleclip_cli.job.result import EditResult, FaceResult
 from styleclip_cli.photo.portrait import AlignedCrop, put_back, shown
@@ -38,9 +39,7 @@ def render(some: Sequence[WorkItem], tools: Tools) -> None:
     pictures = tools.engine.render([face for faces in wanted for face in faces])
     gallery, watcher, request = tools.plan.gallery, tools.watcher, tools.plan.request
     for one, own in zip(some, pictures.split([len(faces) for faces in wanted]), strict=True):
-        originals: Sequence[Tensor] = ()
-        if _draws_originals(one, tools):
-            own, originals = own.split([len(own) - len(one.faces), len(one.faces)])
+        own, originals = _parted(one, own, tools)
         if one.is_one_picture:
             _compare(one, own, originals, tools)
         one.result = _result(one, own, tools)
@@ -50,6 +49,16 @@ def render(some: Sequence[WorkItem], tools: Tools) -> None:
             one.frames = watcher.frames()
         elif gallery.animation is not None:
             one.frames = dict(enumerate(_morph(one, tools)))
+
+
+def _parted(one: WorkItem, pictures: Tensor, tools: Tools) -> tuple[Tensor, Sequence[Tensor]]:
+    """The images of one input within its region, and those of its unedited faces if they are others."""
+    originals: Sequence[Tensor] = ()
+    if _draws_originals(one, tools):
+        pictures, originals = pictures.split([len(pictures) - len(one.faces), len(one.faces)])
+    if one.request.region:
+        pictures = confined(one, pictures, originals, tools)
+    return pictures, originals
 
 
 def _result(one: WorkItem, pictures: Tensor, tools: Tools) -> EditResult:
@@ -87,8 +96,11 @@ def _draws_originals(one: WorkItem, tools: Tools) -> bool:
     """Whether the unedited faces are rendered too, for comparison, and are not anyhow (`shown`)."""
     if not one.is_one_picture:
         return False
-    request = tools.plan.request
-    alone = any(found.portrait.aligned for found in one.found) or one.photo is None
+    request, limited = tools.plan.request, bool(one.request.region)
+    if limited and one.photo is None:
+        return True
+    alone = any(found.portrait.aligned for found in one.found) and not limited
+    alone = alone or one.photo is None
     return ((request.scores or request.auto) and alone) or _needs_original(one, tools)
 
 
@@ -110,7 +122,7 @@ def _wanted(one: WorkItem, tools: Tools) -> list[FaceLatent]:
 def _shown(one: WorkItem) -> list[FaceLatent]:
     """The faces to render for one image of each face."""
     edited = [strengths[0] for strengths in one.edited]
-    return edited if one.photo is None else shown(one.found, edited)
+    return edited if one.photo is None else shown(one.found, edited, bool(one.request.region))
 
 
 def _compare(one: WorkItem, pictures: Tensor, originals: Sequence[Tensor], tools: Tools) -> None:
@@ -134,7 +146,8 @@ def _compare(one: WorkItem, pictures: Tensor, originals: Sequence[Tensor], tools
         measured = scores(engine.judge, *both, direction, one.alphas[0])
     if request.scores or request.auto:
         one.scores = measured
-    if one.request.method != "transfer":
+    left_alone = any(limits.nothing for limits in one.limits)  # which is said already
+    if one.request.method != "transfer" and not left_alone:
         crops: list[AlignedCrop | None] = [found.portrait for found in one.found] or [None]
         one.doubts += after_edit(one.edit_of(0), measured, after, before, crops, engine.pack)
 
@@ -155,7 +168,8 @@ def _after_and_before(
     rendered, after, before = iter(pictures), [], list(originals)
     for number in range(len(one.faces)):
         after.append(next(rendered))
-        if one.photo is not None and not one.found[number].portrait.aligned:  # as `shown` orders them
+        pasted = bool(one.request.region) or not one.found or not one.found[number].portrait.aligned
+        if one.photo is not None and pasted:  # as `shown` orders them
             drawn = next(rendered)
             before += [] if len(originals) else [drawn]
     return after, before if len(before) == len(after) else []
@@ -181,7 +195,7 @@ def _picture(one: WorkItem, pictures: Tensor, tools: Tools) -> tuple[Image.Image
         return to_image(pictures[0]), False
     request = tools.plan.request
     edited = [strengths[0] for strengths in one.edited]
-    back = put_back(tools.engine, one.photo.image, one.found, edited, request.composite, pictures)
+    back = put_back(tools.engine, one.photo.image, one.found, edited, request.composite, pictures, one.limits)
     if not request.crop:
         return picture_of(back.image), back.spilled
     crops = [crop[0] for crop in back.crops]
@@ -198,7 +212,8 @@ def _morph(one: WorkItem, tools: Tools) -> Iterator[Image.Image]:
         for done, part in enumerate(parts):
             moved = [one.edit_of(n).edited(face, [part * full[n]])[0] for n, face in enumerate(one.faces)]
             step = replace(one, edited=[[face] for face in moved], alphas=[part], edits=one.edits[:1])
-            yield _picture(step, tools.engine.render(_shown(step)), tools)[0]
+            drawn = _parted(step, tools.engine.render(_wanted(step, tools)), tools)[0]
+            yield _picture(step, drawn, tools)[0]
             advance(done + 1, len(parts))
 
 
@@ -246,7 +261,7 @@ def _recipe(one: WorkItem, tools: Tools, said: Sequence[str]) -> Recipe:
     entries: dict[str, Any] = {"layers": engine.relevance_settings.layers, "seed": engine.seed}
     if method == WORDS["global"]:
         entries["relevance"] = engine.relevance_mode
-    entries |= {**edit.entries(), "identity": request.keep_identity}
+    entries |= {**edit.entries(), "identity": request.keep_identity, **one.request.region.entries()}
     entries["warnings"] = tuple([*said, *one.doubts][:MAX_WARNINGS]) or None
     if request.method == "optimize":
         entries |= {"official": request.optimize.official or None, "free": request.optimize.free or None}

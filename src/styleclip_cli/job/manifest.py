@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from styleclip_cli.errors import BadInputError, StyleClipError, UsageError, not_there, one_line
 from styleclip_cli.job.inputs import STREAM, Item, at_home, exists, expand, read_list
 from styleclip_cli.job.request import EditRequest
+from styleclip_cli.job.values import parse_parts
 from styleclip_cli.recipe import Step, parse_json
 
 _TRUTHS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
@@ -24,7 +25,7 @@ _COLUMNS: dict[str, tuple[Callable[[str], Any], str]] = {
     "edits": (json.loads, "a list in JSON"),
 }
 """What cells hold that is no text."""
-_ROW = ("input", "output", *(name for name in Step.__dataclass_fields__), "edits")
+_ROW = ("input", "output", *(name for name in Step.__dataclass_fields__), "edits", "only", "mask")
 
 
 class Row(NamedTuple):
@@ -58,7 +59,7 @@ def read_manifest(path: str, request: EditRequest) -> list[Row]:
     found: list[Row] = []
     for number, row in _rows(path, where):
         try:
-            source, output, own = _row(row, request)
+            source, output, own = _row(row, _with_region(row, request, path))
         except UsageError as error:
             raise BadInputError(f"{where}: row {number}: {error.message}", error.hint) from None
         except (ValueError, TypeError) as error:
@@ -84,6 +85,26 @@ def _beside(name: str, manifest: str) -> str:
     return path if exists(path) else ""
 
 
+def _with_region(row: Mapping[str, Any], request: EditRequest, manifest: str) -> EditRequest:
+    """The request with the region of a row, where it names one.
+
+    Raises:
+        ValueError: If it is no text.
+        UsageError: If there is no such part.
+    """
+    own = {name: row[name] for name in ("only", "mask") if name in row}
+    if not all(isinstance(text, str) for text in own.values()):
+        raise ValueError("only and mask are texts")
+    if own and request.method == "invert":
+        raise ValueError(f"{', '.join(own)}: not for styleclip invert")
+    region = request.region
+    if "only" in own:
+        region = replace(region, only=parse_parts(own["only"]))
+    if "mask" in own:
+        region = replace(region, mask=Path(_beside(own["mask"], manifest) or at_home(own["mask"])))
+    return replace(request, region=region)
+
+
 def _row(row: Mapping[str, Any], request: EditRequest) -> tuple[str, str | None, EditRequest]:
     """The input, output and request of one row.
 
@@ -103,7 +124,7 @@ def _row(row: Mapping[str, Any], request: EditRequest) -> tuple[str, str | None,
     if output is not None and (not output or "\0" in output):
         raise ValueError("output is no name")
     output = None if output is None else at_home(output)
-    own = {name: row[name] for name in row if name not in ("input", "output", "edits")}
+    own = {name: row[name] for name in row if name not in ("input", "output", "edits", "only", "mask")}
     if request.method in ("transfer", "invert"):  # the command says what is done
         if unknown := own.keys() - ({"alpha"} if request.method == "transfer" else set()):
             raise ValueError(f"{', '.join(sorted(unknown))}: not for styleclip {request.method}")

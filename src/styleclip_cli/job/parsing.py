@@ -13,6 +13,7 @@ from styleclip_cli.job import values
 from styleclip_cli.job.inputs import STREAM
 from styleclip_cli.job.outputs import check_picture, is_file_name
 from styleclip_cli.job.recipes import load, with_recipe
+from styleclip_cli.job.region import Region
 from styleclip_cli.job.request import (
     EditRequest,
     OptimizeOptions,
@@ -210,6 +211,7 @@ def _photo_options(given: Mapping[str, Any]) -> dict[str, Any]:
         "face_named": given["face"] is not None,
         "align": not given["no_align"],
         "composite": given["composite"] or DEFAULT_COMPOSITE,
+        "region": Region(values.parse_parts(given["only"]), given["mask"]),
     }
 
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from styleclip_cli.errors import OutputError, UsageError
+from styleclip_cli.errors import BadInputError, OutputError, UsageError, not_there
 from styleclip_cli.job.gallery import Gallery
-from styleclip_cli.job.inputs import Item, expand, scratch
+from styleclip_cli.job.inputs import Item, exists, expand, scratch
 from styleclip_cli.job.manifest import Row, read_manifest
 from styleclip_cli.job.outputs import (
     Naming,
@@ -117,6 +117,9 @@ def plan(request: EditRequest) -> Plan:
         request = replace(request, title=f"{what} from {reference.stem}")
     rows = _rows(request)
     _check_rows(request, rows)
+    for mask in dict.fromkeys(row.request.region.mask for row in rows):
+        if mask is not None and not exists(str(mask)):
+            raise BadInputError(*not_there(mask))
     gallery = Gallery(request.sheet, request.slider, request.diff, _morph(request, rows))
     pairs = _named(request, rows, gallery, remarks)
     work = [one for number, one in enumerate(pairs) if request.shard.takes(number)]

@@ -45,13 +45,13 @@ def load(path: Path) -> Recipe:
 
 def _refuse_paths(recipe: Recipe, path: Path) -> None:
     """Refuse recipes in images that name files by their path: whoever made one could have a file opened."""
-    for step in recipe.edits or ():
-        for text in (step.mapper, step.direction):
-            if text is not None and (PureWindowsPath(text).name != text or not text.strip(".")):
-                raise BadInputError(
-                    f"{path}: its recipe names a file by its path ({shortened(one_line(text, 90), 80)})",
-                    "write the edits into a .toml or .json recipe of your own, if you trust them",
-                )
+    files = [text for step in recipe.edits or () for text in (step.mapper, step.direction)]
+    for text in (*files, recipe.mask):
+        if text is not None and (PureWindowsPath(text).name != text or not text.strip(".")):
+            raise BadInputError(
+                f"{path}: its recipe names a file by its path ({shortened(one_line(text, 90), 80)})",
+                "write the edits into a .toml or .json recipe of your own, if you trust them",
+            )
 
 
 def _read(path: Path) -> bytes:
@@ -85,6 +85,9 @@ def with_recipe(given: Mapping[str, Any], recipe: Recipe, where: Path) -> Option
     laid |= _of_recipe(given, recipe, where) if recipe.edits is None else _of_edits(given, recipe, where)
     for name in ("face", "composite", "seed"):
         laid[name] = getattr(recipe, name) if given[name] is None else given[name]
+    laid["only"] = given["only"] or ((recipe.only,) if recipe.only else ())
+    if given["mask"] is None and recipe.mask is not None:
+        laid["mask"] = where.parent / recipe.mask
     if given["inversion_steps"] is None:
         laid["inversion_steps"] = recipe.steps
     laid |= {

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple, cast, get_args
 from styleclip_cli.errors import UsageError
 from styleclip_cli.job import values
 from styleclip_cli.job.inputs import STREAM
+from styleclip_cli.job.region import Region
 from styleclip_cli.machine.shards import Shard
 from styleclip_cli.recipe import SAVED, WORDS, MethodName, Recipe, Step
 from styleclip_cli.settings import (
@@ -152,6 +153,7 @@ class EditRequest:
         keep_identity: Choose strengths that keep this much of the identity; None takes `alphas`.
         face_named: Whether somebody said which face, and so knows of the others.
         same: Choose one strength and threshold for all inputs.
+        region: Where images may change.
         recipe: The recipe that is repeated.
         transfer: The source face and what is transferred, for the method of that name.
         rows: Parameters for rows of a manifest.
@@ -175,6 +177,7 @@ class EditRequest:
     keep_identity: float | None = None
     face_named: bool = False
     same: bool = False
+    region: Region = field(default_factory=Region)
     layers: str | None = None
     relevance: RelevanceMode | None = None
     optimize: OptimizeOptions = OptimizeOptions()

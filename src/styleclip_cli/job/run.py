@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from styleclip_cli.errors import UsageError
-from styleclip_cli.job import inverting, same_person, stages
+from styleclip_cli.job import confine, inverting, same_person, stages
 from styleclip_cli.job.edits import EditMaker, RequestedEdits
 from styleclip_cli.job.overlap import Stages, overlapped
 from styleclip_cli.job.pace import Pace
@@ -78,13 +78,16 @@ def run(plan: Plan, engine: Engine, tell: Tell = unheard, edits: EditMaker | Non
         interrupted, or after the first failure with `fail_fast`, have none.
 
     Raises:
-        UsageError: If the generator has no such layers, or draws no faces that could be numbered.
+        UsageError: If the generator has no such layers, or draws no faces that could be numbered, or the
+            pack's parser does not know a part of --only.
+        WeightsError: If it has no parser for that.
     """
     request, stop, watcher = plan.request, Interruptible(), None
     if plan.boxes and engine.pack.alignment not in OF_FACES:
         raise UsageError(f"{engine.pack.name} has no faces to number", "leave out --preview, or --faces")
     if request.method == "optimize" and edits is None:
         watcher = Watcher(engine.progress, tell, stop, plan.film)
+    confine.check(plan, engine)
     steps, noise = request.inversion_steps, request.noise or None
     inversion = engine.settings_for_inversion(request.inverter, steps, noise, request.budget)
     maker = edits or RequestedEdits(plan, engine, inversion, tell, watcher)

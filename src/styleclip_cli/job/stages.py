@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from styleclip_cli.engine import Engine
     from styleclip_cli.job.gallery import Pair
     from styleclip_cli.photo.align import Face
+    from styleclip_cli.photo.masks import Limits
 
 _ANNOUNCED = 20
 """Edits that are told of; a manifest may have thousands."""
@@ -109,6 +110,7 @@ class WorkItem:
         faces: The latents of the faces before the edit.
         edited: The latents of each face at each threshold and strength; empty if it was not edited.
         choices: The choice for each face, with --auto.
+        limits: Where each face may change, if it is not anywhere.
         scores: The scores of each face, if they were requested.
         before: The image to compare the result with, if one is needed.
         frames: Images of the optimization, by step.
@@ -128,6 +130,7 @@ class WorkItem:
     faces: Sequence[FaceLatent] = ()
     edited: Sequence[Sequence[FaceLatent]] = ()
     choices: Sequence[Choice] = ()
+    limits: Sequence[Limits] = ()
     scores: Sequence[Scores] = ()
     before: Image.Image | None = None
     frames: Mapping[int, Image.Image] = field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from styleclip_cli.errors import DeviceError, UsageError
 from styleclip_cli.recipe import MAX_ALPHAS
-from styleclip_cli.settings import LEVELS
+from styleclip_cli.settings import LEVELS, PART_WORDS
 
 AUTOMATIC = "auto"
 _DEVICE = re.compile(r"auto|cpu|mps|cuda(:\d{1,3})?")
@@ -185,6 +185,23 @@ def parse_seeds(text: str) -> list[int]:
             )
         seeds.extend(range(first, last + 1))
     return list(dict.fromkeys(seeds))
+
+
+def parse_parts(texts: str | Sequence[str] | None) -> tuple[str, ...]:
+    """Read parts of a face: `--only hair,hat`, or `--only hair --only hat`.
+
+    Returns:
+        Words of `settings.PART_WORDS`, each once; empty if none were given.
+
+    Raises:
+        UsageError: If one is none of them.
+    """
+    texts = [texts] if isinstance(texts, str) else texts or ()
+    found = [part for word in ",".join(texts).lower().split(",") if (part := word.strip())]
+    for word in found:
+        if word not in PART_WORDS:
+            raise no_choice("only", repr(word), tuple(PART_WORDS))
+    return tuple(dict.fromkeys(found))
 
 
 def parse_w_layers(text: str | None, num_ws: int | None = None) -> tuple[int, ...] | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -28,6 +28,8 @@ HALVES = {"bf16": torch.bfloat16, "fp16": torch.float16}
 # As NVlabs' generators in half precision (StyleGAN2-ADA's networks.py: num_fp16_res, conv_clamp).
 HALF_RESOLUTIONS = 4  # of the highest resolutions
 HALF_CLAMP = 256.0
+LOWEST_CONFINED = 8
+"""From this resolution on features are blended: parts of a face are larger than its cells."""
 
 
 @dataclass(frozen=True)
@@ -214,6 +216,22 @@ class Features(NamedTuple):
         """
         return Features(self.layer, self.x[rows], None if self.image is None else self.image[rows])
 
+    def confined(self, mask: Tensor) -> Features:
+        """The second half of the images within a mask, and the first half around it.
+
+        Args:
+            mask: [N, 1, H, W] in [0, 1], of the features' size.
+
+        Returns:
+            Those of all 2 N images, of which the first N are as they were.
+        """
+
+        def joined(both: Tensor) -> Tensor:
+            before, after = both.chunk(2)
+            return torch.cat([before, before.lerp(after, mask.to(both.dtype))])
+
+        return Features(self.layer, joined(self.x), None if self.image is None else joined(self.image))
+
 
 class Generator(nn.Module):
     """A StyleGAN2 generator.
@@ -398,6 +416,40 @@ class Generator(nn.Module):
             else:
                 x = conv(x, style, noise, self._half(at.resolution))
         return Features(max(first, layer), x, image)
+
+    def confined(
+        self,
+        before: Tensor,
+        after: Tensor,
+        mask: Tensor,
+        noise: Noise = "const",
+        change: tuple[int, Callable[[Features], Features]] | None = None,
+    ) -> Tensor:
+        """Render styles within a mask, coherent with others around it (see docs/math.md).
+
+        Args:
+            before: Styles around it, [N, size].
+            after: Styles within, [N, size].
+            mask: [N, 1, R, R] in [0, 1].
+            noise: As in `synthesize`.
+            change: What is done to the features of all 2 N images, and before which layer.
+
+        Returns:
+            [N, 3, R, R], nominally in [-1, 1]; where the mask is 0, what `before` alone gives.
+        """
+        styles = self.style_space.split(torch.cat([before, after]))
+        at: Features | None = None
+        for resolution in sorted(self.config.channels):
+            end = sum(layer.resolution <= resolution for layer in self.style_space.layers)
+            if change is not None and (at is None or at.layer <= change[0]) and change[0] < end:
+                at = change[1](self.features(styles, change[0], noise, at))
+            at = self.features(styles, end, noise, at)
+            if resolution >= LOWEST_CONFINED:
+                # The largest value of each cell: a mean would weaken what is smaller than a cell.
+                at = at.confined(F.adaptive_max_pool2d(mask, resolution))
+        assert at is not None
+        assert at.image is not None
+        return at.image[len(before) :]
 
     def forward(self, w_plus: Tensor, noise: Noise = "const", stop_at: int | None = None) -> Tensor:
         """Render W+.

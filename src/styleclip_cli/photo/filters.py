@@ -78,6 +78,24 @@ def blur(image: Tensor, sigma: float) -> Tensor:
     return F.conv2d(F.conv2d(planes, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1)).transpose(0, 1)
 
 
+def smooth(values: Tensor, reach: int) -> Tensor:
+    """Blur with a raised cosine, which ends after `reach` pixels; borders are repeated.
+
+    Args:
+        values: [1, 1, h, w].
+        reach: In pixels.
+
+    Returns:
+        [1, 1, h, w].
+    """
+    if reach < 1:
+        return values
+    kernel = torch.hann_window(2 * reach + 3, periodic=False)[1:-1]
+    kernel = kernel / kernel.sum()
+    padded = F.pad(values, (reach,) * 4, mode="replicate")
+    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
+
+
 def _gaussian(sigma: float) -> Tensor:
     """A Gaussian of sum 1, as far as 2.5 sigma."""
     reach = max(1, math.ceil(2.5 * sigma))

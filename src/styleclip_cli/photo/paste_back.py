@@ -27,7 +27,8 @@ from torch import Tensor
 
 from styleclip_cli.errors import BadInputError
 from styleclip_cli.photo.blend import Composite, adaptive
-from styleclip_cli.photo.filters import ramp, window
+from styleclip_cli.photo.filters import ramp, smooth, window
+from styleclip_cli.photo.masks import Limits
 from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode
 
 THRESHOLD = 0.03
@@ -67,6 +68,7 @@ def paste(
     *,
     threshold: float = THRESHOLD,
     feather: float = FEATHER,
+    limits: Limits | None = None,
 ) -> tuple[Image.Image, NDArray[np.float32]]:
     """Composite an edit into a photo.
 
@@ -89,6 +91,7 @@ def paste(
         mode: How.
         threshold: Smaller changes, in [-1, 1] units, are left out ("residual").
         feather: Width of the mask's soft border in sides of the crop, 0 to 0.5 ("residual", "replace").
+        limits: Where anything may change; None for anywhere.
 
     Returns:
         The photo, a new one, and the mask [H, W] in [0, 1]; where that is 0, no pixel has changed.
@@ -110,11 +113,11 @@ def paste(
         none = torch.zeros_like(mask)[None, None]
         parts = (new - old, old) if mode == "residual" else (torch.zeros_like(new), new)
         made = Composite(parts[0][None], parts[1][None], mask[None, None], replaced[None, None], none)
-    return _laid(photo, quad, made)
+    return _laid(photo, quad, made, limits)
 
 
 def _laid(
-    photo: Image.Image, quad: NDArray[np.float64], made: Composite
+    photo: Image.Image, quad: NDArray[np.float64], made: Composite, limits: Limits | None
 ) -> tuple[Image.Image, NDArray[np.float32]]:
     """A photo with what is made of its crop, and the mask, as `paste` returns them."""
     result, full = photo.copy(), np.zeros((photo.height, photo.width), np.float32)
@@ -129,6 +132,10 @@ def _laid(
         rows, columns = np.arange(band.top, band.bottom), np.arange(band.left, band.right)
         places = _places(quad, columns, rows)
         strength = _sampled(made.mask[0], places, "bilinear")[0]
+        if limits is not None and limits.parts is not None:
+            strength = strength * _sampled(limits.parts[0], places, "bilinear")[0]
+        if limits is not None and limits.photo is not None:
+            strength = strength * torch.from_numpy(limits.photo[rows[0] : rows[-1] + 1, columns])
         pixels = np.array(photo.crop(band))
         inside = strength > 0
         where = places[inside][None]
@@ -174,13 +181,13 @@ def _changed(difference: Tensor, threshold: float, feather: float) -> Tensor:
         [M, M] in [0, 1], M at most 256.
     """
     side = min(_MASK_SIDE, difference.shape[-1])
-    small = _smoothed(F.adaptive_avg_pool2d(difference[None, None], side), round(side * _SMOOTHING))
+    small = smooth(F.adaptive_avg_pool2d(difference[None, None], side), round(side * _SMOOTHING))
     grown = (small > threshold).float()
     # Grown by as much as the blur then reaches, it stays 1 wherever something has changed.
     reach = max(round(side * feather / 2), 1)
     for size, padding in (((1, 2 * reach + 1), (0, reach)), ((2 * reach + 1, 1), (reach, 0))):
         grown = F.max_pool2d(grown, size, 1, padding)
-    return _smoothed(grown, reach).clamp(0, 1)[0, 0]
+    return smooth(grown, reach).clamp(0, 1)[0, 0]
 
 
 def _covered(before: Tensor, after: Tensor) -> Tensor:
@@ -197,25 +204,15 @@ def _covered(before: Tensor, after: Tensor) -> Tensor:
     """
     side = min(_MASK_SIDE, before.shape[-1])
     old, new = (F.adaptive_avg_pool2d(picture[None], side) for picture in (before, after))
-    strength = _smoothed((new - old).abs().amax(dim=1, keepdim=True), round(side * _SMOOTHING))
+    strength = smooth((new - old).abs().amax(dim=1, keepdim=True), round(side * _SMOOTHING))
     a, b = old.mean(dim=1, keepdim=True), new.mean(dim=1, keepdim=True)
     reach = max(round(side * _STRUCTURE), 1)
-    mean_a, mean_b = _smoothed(a, reach), _smoothed(b, reach)
+    mean_a, mean_b = smooth(a, reach), smooth(b, reach)
     # The small constant makes flat areas count as alike.
-    spread_a = (_smoothed(a * a, reach) - mean_a.square()).clamp(min=0) + _FLAT
-    spread_b = (_smoothed(b * b, reach) - mean_b.square()).clamp(min=0) + _FLAT
-    likeness = (_smoothed(a * b, reach) - mean_a * mean_b + _FLAT) / (spread_a * spread_b).sqrt()
+    spread_a = (smooth(a * a, reach) - mean_a.square()).clamp(min=0) + _FLAT
+    spread_b = (smooth(b * b, reach) - mean_b.square()).clamp(min=0) + _FLAT
+    likeness = (smooth(a * b, reach) - mean_a * mean_b + _FLAT) / (spread_a * spread_b).sqrt()
     return (ramp(strength, *_MUCH) * ramp(1 - likeness, *_UNLIKE))[0, 0]
-
-
-def _smoothed(values: Tensor, reach: int) -> Tensor:
-    """Blur [1, 1, H, W] with a raised cosine, which ends after `reach` pixels; borders are repeated."""
-    if reach < 1:
-        return values
-    kernel = torch.hann_window(2 * reach + 3, periodic=False)[1:-1]
-    kernel = kernel / kernel.sum()
-    padded = F.pad(values, (reach,) * 4, mode="replicate")
-    return F.conv2d(F.conv2d(padded, kernel.view(1, 1, 1, -1)), kernel.view(1, 1, -1, 1))
 
 
 def _touched(mask: Tensor, quad: NDArray[np.float64], size: tuple[int, int]) -> _Box | None:

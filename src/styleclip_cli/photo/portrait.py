@@ -31,6 +31,7 @@ from styleclip_cli.photo.align import (
 )
 from styleclip_cli.photo.blend import SPILLED, spill
 from styleclip_cli.photo.filters import blur
+from styleclip_cli.photo.masks import Limits
 from styleclip_cli.photo.paste_back import paste
 from styleclip_cli.photo.read import to_tensor
 from styleclip_cli.settings import DEFAULT_COMPOSITE, CompositeMode, InversionSettings, Inverter
@@ -281,11 +282,19 @@ def find_faces(
     ]
 
 
-def shown(found: Sequence[InvertedFace], edited: Sequence[FaceLatent]) -> list[FaceLatent]:
-    """The faces that `put_back` needs: edited, and unedited unless they are the whole photo."""
+def shown(
+    found: Sequence[InvertedFace], edited: Sequence[FaceLatent], limited: bool = False
+) -> list[FaceLatent]:
+    """The faces that `put_back` needs: edited, and unedited unless they are the whole photo.
+
+    Args:
+        found: Faces of a photo.
+        edited: The same faces after an edit.
+        limited: Whether they are put back within limits.
+    """
     faces: list[FaceLatent] = []
     for one, face in zip(found, edited, strict=True):
-        faces += [face] if one.portrait.aligned else [face, one.face]
+        faces += [face] if one.portrait.aligned and not limited else [face, one.face]
     return faces
 
 
@@ -296,6 +305,7 @@ def put_back(
     edited: Sequence[FaceLatent],
     mode: CompositeMode = DEFAULT_COMPOSITE,
     pictures: Tensor | None = None,
+    limits: Sequence[Limits] = (),
 ) -> Edited:
     """Render edited faces and put them back where they were.
 
@@ -306,20 +316,25 @@ def put_back(
         edited: The same faces after an edit.
         mode: How the edit is put back; see `paste_back.paste`.
         pictures: What `shown` names, rendered already [M, 3, R, R]; None renders it here.
+        limits: Where each face may change its photo; none for anywhere.
     """
-    rendered = iter(engine.render(shown(found, edited)) if pictures is None else pictures)
+    if pictures is None:
+        pictures = engine.render(shown(found, edited, bool(limits)))
+    rendered = iter(pictures)
     image: Image.Image | Tensor = photo
     crops, spilled = [], False
-    for one in found:
+    for number, one in enumerate(found):
         after = next(rendered)
         crops.append(after[None])
-        if one.portrait.aligned:
+        before = next(rendered) if limits or not one.portrait.aligned else None
+        within = limits[number] if limits and not limits[number].everything else None
+        if one.portrait.aligned and within is None:
             image = after
-        else:
+        elif within is None or not within.nothing:
             assert isinstance(image, Image.Image)
-            before = next(rendered)
+            assert before is not None
             with stage("paste back"):
-                image, _ = paste(image, one.portrait.quad, before, after, mode)
+                image, _ = paste(image, one.portrait.quad, before, after, mode, limits=within)
                 spilled |= spill(before, after) > SPILLED
     return Edited(image, edited, crops, spilled)
 

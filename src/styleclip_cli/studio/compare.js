@@ -1,5 +1,5 @@
 // One picture before and after, with a line between them that can be dragged. All pictures share its place.
-// Where a photo has several faces, they can be framed and chosen.
+// Where a photo has several faces, they can be framed and chosen. What may change can be painted on it.
 import { reactive } from "vue";
 
 const shared = reactive({ split: 50 });
@@ -23,12 +23,14 @@ export default {
             @click="$emit('face', face.number)"><b>{{ face.number }}</b></button>
         </template>
         <button v-else class="picker" :aria-label="'Show ' + name" :title="name" @click="$emit('pick')"></button>
+        <canvas ref="mask" class="mask" v-show="brush && !small" aria-label="What may change"
+          @pointerdown="begin" @pointermove="paint" @pointerup="end" @pointercancel="end"></canvas>
         <button class="drop" aria-label="Remove this picture" title="Remove" @click="$emit('drop')">×</button>
       </div>
       <figcaption v-if="!small">{{ name }}</figcaption>
     </figure>`,
-  props: { name: String, before: String, after: String, ratio: Number, small: Boolean, faces: Array },
-  emits: ["pick", "drop", "shown", "face"],
+  props: { name: String, before: String, after: String, ratio: Number, small: Boolean, faces: Array, brush: Object },
+  emits: ["pick", "drop", "shown", "face", "painted"],
   data: () => ({ shared }),
   mounted() {
     this.busy = {};
@@ -40,6 +42,43 @@ export default {
     after() { this.draw("after"); },
   },
   methods: {
+    begin(event) {
+      const { mask, before } = this.$refs;
+      if (mask.width !== before.width || mask.height !== before.height) {
+        mask.width = before.width;
+        mask.height = before.height;
+      }
+      mask.setPointerCapture(event.pointerId);
+      this.last = this.place(event);
+      this.paint(event);
+    },
+    paint(event) {
+      if (!this.last) return;
+      const canvas = this.$refs.mask, pen = canvas.getContext("2d"), next = this.place(event);
+      pen.globalCompositeOperation = this.brush.erase ? "destination-out" : "source-over";
+      pen.strokeStyle = "#e5562f";
+      pen.lineCap = pen.lineJoin = "round";
+      pen.lineWidth = Math.max(1, this.brush.size * canvas.width);
+      pen.beginPath();
+      pen.moveTo(...this.last);
+      pen.lineTo(...next);
+      pen.stroke();
+      this.last = next;
+    },
+    end() {
+      if (!this.last) return;
+      this.last = null;
+      this.$emit("painted", this.$refs.mask.toDataURL("image/png"));
+    },
+    place(event) {
+      const canvas = this.$refs.mask, box = canvas.getBoundingClientRect();
+      const across = canvas.width / box.width, down = canvas.height / box.height;
+      return [(event.clientX - box.left) * across, (event.clientY - box.top) * down];
+    },
+    wipe() {
+      const canvas = this.$refs.mask;
+      canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    },
     // Only the newest picture is fetched: those that came and went in the meantime are left out.
     async draw(side) {
       if (this.busy[side]) return;

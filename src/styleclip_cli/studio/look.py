@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from styleclip_cli.errors import UsageError, one_line
+from styleclip_cli.job.region import Region
 from styleclip_cli.job.request import EditRequest, OptimizeOptions
 from styleclip_cli.recipe import WORDS, MethodName, Recipe, Step
 from styleclip_cli.settings import DEFAULT_NEUTRAL, KEEP_IDENTITY, Inverter
@@ -38,6 +39,7 @@ class Look:
         method: How that one is made.
         auto: Choose its strength and threshold for each face; only where no other edit was kept.
         optimize: Settings of an optimization.
+        only: Parts of the face that may change; none for all.
     """
 
     kept: tuple[Step, ...] = ()
@@ -45,6 +47,7 @@ class Look:
     method: MethodName = "global"
     auto: bool = False
     optimize: OptimizeOptions = field(default_factory=OptimizeOptions)
+    only: tuple[str, ...] = ()
 
     @property
     def way(self) -> Way:
@@ -69,7 +72,7 @@ class Look:
         Returns:
             The request; without steps, and with no metadata, if nothing is wanted yet.
         """
-        plain = EditRequest(inverter=inverter, face=face, align=align)
+        plain = EditRequest(inverter=inverter, face=face, align=align, region=Region(self.only))
         if not self.steps:
             return replace(plain, alphas=(1.0,), metadata=False)
         request = plain.of_steps(self.steps)
@@ -83,7 +86,7 @@ class Look:
         """The same with something changed.
 
         Args:
-            changes: New values: method, auto, attributes of the step, iterations and lambda_id.
+            changes: New values: method, auto, only, attributes of the step, iterations and lambda_id.
 
         Raises:
             UsageError: If one makes no sense.
@@ -106,7 +109,8 @@ class Look:
         auto = bool(changes.get("auto", now.auto)) and not self.kept and step.direction is None
         if auto and step.beta is not None:
             step = replace(step, beta=None)
-        return replace(now, step=step, optimize=optimize, auto=auto)
+        only = tuple(changes.get("only", now.only))
+        return replace(now, step=step, optimize=optimize, auto=auto, only=only)
 
 
 def beginning(way: Way, alpha: float | None, prompt: str = "", neutral: str | None = None) -> Step:
@@ -263,6 +267,8 @@ def _label(look: Look, what: frozenset[str]) -> str:
         return f"instead of {' '.join((step.neutral or '').split())}"
     if what == {"auto"}:
         return "strength chosen for each face" if look.auto else "strength set by hand"
+    if what == {"only"}:
+        return f"only {', '.join(look.only)}" if look.only else "anywhere"
     if what == {"iterations"}:
         return f"{look.optimize.iterations} iterations"
     if what == {"lambda_id"}:
@@ -303,12 +309,14 @@ def command_line(inputs: Sequence[str], models: str, request: EditRequest) -> st
 
 
 def _options(request: EditRequest) -> list[str]:
-    """Options of an optimization, and those for photos."""
+    """Options of an optimization, of a region, and those for photos."""
     words = []
     if request.method == "optimize":
         for name in _OF_OPTIMIZATION:
             value = getattr(request.optimize, name)
             words += [] if value is None else [f"--{name.replace('_', '-')}", f"{value:.9g}"]
+    region = request.region.entries()
+    words += [word for name, value in region.items() if value for word in (f"--{name}", value)]
     words += ["--face", request.face] if request.face != "largest" else []
     words += [] if request.align else ["--no-align"]
     return words + (["--inverter", request.inverter] if request.inverter is not None else [])
@@ -324,8 +332,9 @@ def recipe_text(models: str, request: EditRequest) -> str:
     import tomli_w
 
     tables = [{name: _rounded(value) for name, value in _entries(step).items()} for step in request.steps]
-    inverter = {} if request.inverter is None else {"inverter": request.inverter}
-    return tomli_w.dumps({"models": models, **inverter, **({"edit": tables} if tables else {})})
+    more = {"inverter": request.inverter, **request.region.entries()}
+    more = {name: value for name, value in more.items() if value is not None}
+    return tomli_w.dumps({"models": models, **more, **({"edit": tables} if tables else {})})
 
 
 def recipe_of_result(models: str, recipe: Recipe) -> str:

@@ -28,6 +28,7 @@ from styleclip_cli.studio.session import DIRECTIONS, Session, encoded
 from styleclip_cli.studio.stage import Stage, Tile
 from styleclip_cli.studio.steps import Steps
 from styleclip_cli.studio.subject import Resolved, Subject
+from styleclip_cli.studio.where import Where
 from styleclip_cli.studio.widgets import Desk, icon
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ class Page:
         self.closed = False
         self.optimizing: Optimizing | None = None
         self.stage, self.controls = Stage(self), Controls(self)
-        self.steps, self.results = Steps(self), Results(self)
+        self.steps, self.results, self.where = Steps(self), Results(self), Where(self)
         self._version = 0
         self._began: dict[int, float] = {}
         self._painting = False
@@ -122,6 +123,7 @@ class Page:
             with ui.element("aside"):
                 with ui.element("div").classes("controls"):
                     self.controls.build()
+                    self.where.build()
                     self.steps.build()
                 self.results.build()
         ui.timer(0.25, self.controls.progress)
@@ -346,6 +348,7 @@ class Page:
         """Have all controls say what is wanted."""
         history = self.session.history
         self.controls.sync(history.look)
+        self.where.sync(history.look)
         self.steps.sync(history)
         self._undo.set_enabled(history.can_undo)
         self._redo.set_enabled(history.can_redo)

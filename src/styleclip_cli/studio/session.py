@@ -335,7 +335,8 @@ class Session:
             some = [front or some[0]]
         inputs = [one.argument for one in some] or ["PHOTO"]
         which, align = (some[0].which, some[0].align) if some else ("largest", True)
-        return command_line(inputs, self.models, resolved.look.request(self._inverter, which, align))
+        request = resolved.look.request(self._inverter, which, align)
+        return command_line(inputs, self.models, _painted(request, front))
 
     def recipe(self, resolved: Resolved | None = None, front: Subject | None = None) -> str | None:
         """A recipe in TOML that makes the same of other pictures.
@@ -349,7 +350,7 @@ class Session:
         """
         resolved = resolved or self.resolve()
         if not resolved.look.auto and resolved.look.method != "optimize":
-            return recipe_text(self.models, resolved.look.request(self._inverter))
+            return recipe_text(self.models, _painted(resolved.look.request(self._inverter), front))
         if front is None or not front.steps(resolved):
             return None
         found = front.checked(resolved, self.edits).recipe
@@ -390,6 +391,13 @@ class Session:
     def _added(self, subject: Subject) -> Subject:
         self.subjects.append(subject)
         return subject
+
+
+def _painted(request: EditRequest, front: Subject | None) -> EditRequest:
+    """A request with what was painted on the picture in front."""
+    if front is None or front.mask is None or not request.steps:
+        return request
+    return replace(request, region=replace(request.region, mask=front.mask))
 
 
 def encoded(image: Image.Image) -> bytes:

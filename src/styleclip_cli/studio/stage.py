@@ -115,6 +115,7 @@ class Stage:
         compare.on("drop", lambda: self._drop(number))
         compare.on("shown", lambda e: page.shown(tile, e.args))
         compare.on("face", lambda e: self._choose(str(e.args)))
+        compare.on("painted", lambda e: page.where.painted(tile, e.args))
         self.tiles[number] = tile
         self.focus = tile
         self.arrange()
@@ -159,6 +160,7 @@ class Stage:
         self.grid.set_enabled(count > 1)
         self._page.results.count(count)
         self._sync_faces()
+        self._page.where.sync_brush()
         self.judge([] if self.focus is None else self.focus.subject.warnings)
 
     # Faces.

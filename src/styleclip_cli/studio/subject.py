@@ -170,6 +170,7 @@ class Subject:
         which: Which of them is edited: "largest", "all" or a number from the left.
         warnings: What may be wrong with the photo.
         optimized: Results of optimizations, by what was asked for.
+        mask: Where it may change, of the size of `before`, mode L; None for anywhere.
 
     Raises:
         BadInputError: If no face is found where one was looked for.
@@ -189,6 +190,7 @@ class Subject:
         self.faces: list[Face] = []
         self.warnings: list[str] = []
         self.optimized: dict[object, Optimized] = {}
+        self.mask: Image.Image | None = None
         self._found: list[InvertedFace] = []
         self._checked: tuple[object, EditResult] | None = None
         if photo is None:
@@ -283,7 +285,7 @@ class Subject:
         steps = self.steps(resolved)
         if not steps:
             return self.before
-        if resolved.look.auto:
+        if resolved.look.auto or resolved.look.only or self.mask is not None:
             return picture_of(self.checked(resolved, maker).image or self.before)
         edited = [one.edited(steps) for one in self._shown]
         return self.drawn(torch.cat([one.drawn(face) for one, face in zip(self._shown, edited, strict=True)]))
@@ -310,7 +312,7 @@ class Subject:
         Raises:
             StyleClipError: If it cannot be made.
         """
-        key = resolved.look, self.which, self.optimized.get(self.key(resolved.look))
+        key = resolved.look, self.which, self.optimized.get(self.key(resolved.look)), self.mask
         if self._checked is None or self._checked[0] != key:
             small = None if self.photo is None else replace(self.photo, image=self.before, alpha=None)
             self._checked = key, self._run(resolved, maker, small, self._small if small is not None else ())
@@ -334,6 +336,8 @@ class Subject:
     ) -> EditResult:
         look, steps = resolved.look, self.steps(resolved)
         request = (look if steps else Look()).request(INVERTER, self.which, self.align)
+        if steps and self.mask is not None:
+            request = replace(request, region=replace(request.region, mask=self.whole_mask(photo)))
         item = Item(self.name, self.stem, seed=self.seed, picture=photo)
         if not steps:
             maker = GivenEdit(Chain(()), 1.0)
@@ -344,6 +348,13 @@ class Subject:
             raise result.error
         result.mark = "generated" if self.photo is None else "edited"
         return result
+
+    def whole_mask(self, photo: Photo | None = None) -> Image.Image:
+        """What was painted, in the size of a photo; None for that of the whole picture."""
+        assert self.mask is not None
+        photo = photo or self.photo
+        size = self.before.size if photo is None else photo.image.size
+        return self.mask if self.mask.size == size else self.mask.resize(size, Image.Resampling.BILINEAR)
 
     def optimize(self, optimization: Optimization, look: Look, steps_made: Sequence[int]) -> None:
         """Run an optimization for the chosen faces, and keep what it finds.

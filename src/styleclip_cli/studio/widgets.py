@@ -22,11 +22,23 @@ class Compare(Element, component="compare.js"):
 
     def __init__(self, name: str, before: str, ratio: float) -> None:
         super().__init__()
-        self._props.update(name=name, before=before, after="", ratio=ratio, small=False, faces=[])
+        self._props.update(name=name, before=before, after="", ratio=ratio, small=False, faces=[], brush=None)
 
     def show(self, after: str) -> None:
         """Show another picture after."""
         self._props["after"] = after
+
+    def brush(self, brush: dict[str, Any] | None) -> None:
+        """Have the pointer paint on it.
+
+        Args:
+            brush: Its size, in parts of the picture's width, and whether it erases; None for no brush.
+        """
+        self._props["brush"] = brush
+
+    def wipe(self) -> None:
+        """Take away what was painted."""
+        self.run_method("wipe")
 
     def place(self, small: bool) -> None:
         """Put it in the middle, or in the row below."""

@@ -226,7 +226,7 @@ def try_out(part: str, path: Path) -> None:
     Raises:
         WeightsError: If it does not fit.
     """
-    from styleclip_cli.nets import clip, e4e, irse, mapper, stylegan2
+    from styleclip_cli.nets import clip, e4e, irse, mapper, parser, stylegan2
     from styleclip_cli.weights.files import load_weights
 
     state, notes = load_weights(path)
@@ -241,6 +241,8 @@ def try_out(part: str, path: Path) -> None:
         clip.Clip.from_state_dict(state)
     elif part == "identity":
         irse.ArcFace.from_state_dict(state)
+    elif part == "parser":
+        parser.Parser.from_state_dict(state)
     elif part == "mapper":
         mapper.LatentMapper.from_state_dict(state)
 

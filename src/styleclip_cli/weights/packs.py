@@ -12,7 +12,7 @@ converts; those without lie beside the TOML:
     restricted = true                  # the licence has to be accepted before the first download
 
     [components.generator]             # generator, clip, encoder, identity, landmarks, detector, judge;
-                                       # optional: judge_clip, second_identity
+                                       # optional: judge_clip, second_identity, parser
     file = "stylegan2-ffhq-config-f.pkl"
     urls = ["https://..."]             # tried in order
     sha256 = "..."                     # or git_sha1; without either the first download's is recorded
@@ -54,8 +54,10 @@ from styleclip_cli.weights.store import PackFile
 
 FORMAT = "styleclip-pack-1"
 PACK_FILE = "pack.toml"
-OPTIONAL = {"judge_clip": "clip", "second_identity": "identity"}
-"""Networks that only judge edits, fetched when they are asked for, and what each is."""
+OPTIONAL = {"judge_clip": "clip", "second_identity": "identity", "parser": "parser"}
+"""Networks that hardly any edit needs, fetched when they are asked for, and what each is.
+
+The first two only judge edits; the parser says where parts of a face are (--only)."""
 COMPONENTS = ("generator", "clip", "encoder", "identity", "landmarks", "detector", "judge", *OPTIONAL)
 DATA = ("relevance", "statistics")
 Alignment = Literal["ffhq", "square", "car", "none", "frame"]

@@ -1,4 +1,4 @@
-"""Networks that only the world has: the judge, and the parser of faces."""
+"""The network that only the world has: the judge."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ from styleclip_cli.nets.landmarks import Conv, Stage, stage_widths
 
 JUDGE_SIDE = 192
 """Side in pixels of what the judge looks at."""
-PARSER_SIDE = 128
-"""Side in pixels of what the parser looks at."""
 
 
 def resized(images: Tensor, side: int) -> Tensor:
@@ -71,42 +69,3 @@ class Judge(nn.Module):
             return cls(state["head.2.weight"].shape[0], stage_widths(state, "stages"))
 
         return frozen(build, state, "a judge")
-
-
-class Parser(nn.Module):
-    """Says which part of a person each pixel shows: a small U-Net (Ronneberger et al. 2015).
-
-    Args:
-        classes: How many parts there are (see `parsing.CLASSES`).
-        widths: Channels at each depth, from the finest.
-    """
-
-    def __init__(self, classes: int, widths: tuple[int, ...] = (16, 32, 48, 64, 80)) -> None:
-        super().__init__()
-        self.stem = Conv(3, widths[0])
-        self.down = nn.ModuleList(Stage(a, b) for a, b in pairwise(widths))
-        self.up = nn.ModuleList(Conv(a + b, a) for a, b in pairwise(widths))
-        self.head = nn.Conv2d(widths[0], classes, 1)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Pictures [N, 3, H, W] in [-1, 1] -> logits [N, C, 128, 128]."""
-        maps = [self.stem(resized(images, PARSER_SIDE))]
-        for stage in self.down:
-            maps.append(stage(maps[-1]))
-        x = maps.pop()
-        for conv in reversed(self.up):
-            x = conv(torch.cat([maps.pop(), F.interpolate(x, scale_factor=2.0)], dim=1))
-        return self.head(x)
-
-    @classmethod
-    def from_state_dict(cls, state: dict[str, Tensor]) -> Parser:
-        """Build a frozen parser whose shape is read off its weights.
-
-        Raises:
-            WeightsError: If they are not a parser's.
-        """
-
-        def build() -> Parser:
-            return cls(state["head.weight"].shape[0], stage_widths(state, "down"))
-
-        return frozen(build, state, "a face parser")

@@ -27,7 +27,7 @@ _MAX_DEPTH = 3
 _LAST = frozenset(["d", "D"])  # discriminators
 _UNKNOWN = (
     "StyleGAN2 generators (rosinality, NVlabs PyTorch and TensorFlow), e4e, pSp and ReStyle encoders, "
-    "ArcFace IR-SE, OpenAI CLIP, StyleCLIP mappers, fs3.npy and S_mean_std can be read"
+    "ArcFace IR-SE, OpenAI CLIP, parsers of faces, StyleCLIP mappers, fs3.npy and S_mean_std can be read"
 )
 
 

@@ -2,7 +2,7 @@
 
 Layouts: encoder4editing, pixel2style2pixel and restyle-encoder (`encoder.*`, `decoder.*`, `latent_avg`,
 `opts`); TreB1eN's InsightFace (model_ir_se50.pth); OpenAI's CLIP; StyleCLIP's mapper/styleclip_mapper.py;
-face-alignment's FAN and S3FD.
+face-alignment's FAN and S3FD; facexlib's parsers of faces, BiSeNet (face-parsing.PyTorch) and ParseNet.
 """
 
 from __future__ import annotations
@@ -51,7 +51,19 @@ _FLAT: tuple[tuple[PartName, str, tuple[str, ...]], ...] = (
         "face detector (S3FD)",
         ("conv1_1.weight", "conv3_3_norm.weight", "fc7.weight", "conv3_3_norm_mbox_conf.weight"),
     ),
+    (
+        "parser",
+        "face parser (BiSeNet)",
+        ("cp.resnet.conv1.weight", "ffm.convblk.conv.weight", "conv_out.conv_out.weight"),
+    ),
+    (
+        "parser",
+        "face parser (ParseNet)",
+        ("encoder.0.conv2d.weight", "body.0.conv1.conv2d.weight", "out_mask_conv.conv2d.weight"),
+    ),
 )
+# Of parsers: heads that only helped training, and a picture that nobody asked for.
+_UNUSED = re.compile(r"conv_out(16|32)\.|out_img_conv\.")
 
 
 def parts_of(
@@ -97,8 +109,15 @@ def parts_of(
     for tower in ("visual.proj", "visual.attnpool.positional_embedding"):
         add("clip", prefix_of(state, "text_projection", tower), lambda inside: clip(inside, _UNDECIDED))
     for name, layout, keys in _FLAT:
-        add(name, prefix_of(state, *keys), lambda inside: Part(name, layout, _finite_types(inside)))  # noqa: B023
+        add(name, prefix_of(state, *keys), lambda inside: _flat(name, layout, inside))  # noqa: B023
     return found
+
+
+def _flat(name: PartName, layout: str, state: State) -> Part:
+    """A network whose names and tensors are kept."""
+    if name == "parser":
+        state = {key: array for key, array in state.items() if not _UNUSED.match(key)}
+    return Part(name, layout, _finite_types(state))
 
 
 def clip(state: Mapping[str, np.ndarray], activation: str = "quickgelu") -> Part:

@@ -14,7 +14,16 @@ from styleclip_cli.weights.readers.inert import Damaged, Refused
 State = dict[str, np.ndarray]
 
 PartName = Literal[
-    "generator", "clip", "encoder", "identity", "mapper", "landmarks", "detector", "relevance", "statistics"
+    "generator",
+    "clip",
+    "encoder",
+    "identity",
+    "mapper",
+    "landmarks",
+    "detector",
+    "parser",
+    "relevance",
+    "statistics",
 ]
 PARTS: tuple[str, ...] = get_args(PartName)
 
