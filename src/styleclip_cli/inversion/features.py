@@ -22,8 +22,9 @@ from styleclip_cli.settings import InversionSettings
 
 FINER = 4
 """How many times as fine as the features the image is."""
-LET_GO = 0.5
-"""Change of the features, in units of their spread, at which 1/e of what they gained is kept."""
+LET_GO = 1.0
+"""Change of the features, in units of their spread, at which 1/e of what they gained is kept: with less,
+surroundings of what is edited are let go too; with more, ghosts of the old stay (toy world, 10 photos)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +107,7 @@ class FeatureResidual:
 
     @staticmethod
     def kept(now: Tensor, before: Tensor) -> Tensor:
-        """How much of it is kept in each place after an edit: exp(-(d / LET_GO)^2).
+        """How much of it is kept in each place after an edit: exp(-(d / LET_GO)^4).
 
         d is the change of the features, as the root mean square over channels, each in units of its spread
         over the image, and over 3 x 3 places.
@@ -120,7 +121,8 @@ class FeatureResidual:
         """
         spread = before.flatten(2).std(dim=2)[..., None, None].clamp_min(1e-6)
         change = ((now - before) / spread).square().mean(dim=1, keepdim=True)
-        return torch.exp(-F.avg_pool2d(F.pad(change, (1, 1, 1, 1), mode="replicate"), 3, 1) / LET_GO**2)
+        change = F.avg_pool2d(F.pad(change, (1, 1, 1, 1), mode="replicate"), 3, 1)
+        return torch.exp(-((change / LET_GO**2) ** 2))
 
 
 def layer_of(generator: Generator) -> int:
