@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -68,7 +68,6 @@ def run(
     save_every: int = 100,
     stage: str = "",
     warmup: int = 100,
-    slow: Mapping[str, float] | None = None,
 ) -> dict[str, Tensor]:
     """Train a module and return its (averaged) state dict.
 
@@ -90,22 +89,11 @@ def run(
         save_every: Steps between checkpoints.
         stage: Appended to the checkpoint's name, for networks trained in stages.
         warmup: Steps in which the learning rate rises.
-        slow: Factors of the learning rate of parameters whose names begin so; 1 for all others.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}{stage}.pt"
     parameters = [p for p in module.parameters() if p.requires_grad]
-    groups: dict[float, list[nn.Parameter]] = {}
-    for key, p in module.named_parameters():
-        if p.requires_grad:
-            factor = next((f for start, f in (slow or {}).items() if key.startswith(start)), 1.0)
-            groups.setdefault(factor, []).append(p)
-    optimizer = torch.optim.AdamW(
-        [{"params": members, "factor": factor} for factor, members in groups.items()],
-        lr=lr,
-        betas=betas,
-        weight_decay=weight_decay,
-    )
+    optimizer = torch.optim.AdamW(parameters, lr=lr, betas=betas, weight_decay=weight_decay)
     ema = Average(module, average)
     first = 0
     if path.exists():
@@ -144,7 +132,7 @@ def run(
     module.train()
     for number in range(first, steps):
         for group in optimizer.param_groups:
-            group["lr"] = lr * group.get("factor", 1.0) * cosine(number, steps, warmup)
+            group["lr"] = lr * cosine(number, steps, warmup)
         rng = torch.Generator().manual_seed(1_000_003 * number + sum(map(ord, name)))
         losses = step(number, rng)
         optimizer.zero_grad(set_to_none=True)
