@@ -503,7 +503,8 @@ Rows = Annotated[
     of_batch(
         "--manifest",
         metavar="FILE|-",
-        help="Table of inputs: CSV with the columns input, output, only and mask, or JSON lines.",
+        help="Table of inputs: CSV with the columns input and output (transfer: also only and mask), or "
+        "JSON lines.",
         show_default=False,
     ),
 ]

@@ -157,7 +157,7 @@ class RequestedEdits:
         engine, literal = self._engine, bool(step.literal)
         neutral = DEFAULT_NEUTRAL if step.neutral is None else step.neutral
         if step.direction is not None:
-            return self._saved(step.direction)
+            return engine.load_direction(Path(at_home(step.direction)))
         if step.mapper is not None:
             return engine.mapper(at_home(step.mapper))
         assert step.prompt is not None
@@ -167,10 +167,6 @@ class RequestedEdits:
             )
         channels = None if step.beta is not None else step.channels
         return engine.direction(step.prompt, neutral, beta=step.beta, channels=channels, literal=literal)
-
-    def _saved(self, name: str) -> Direction:
-        """A direction from a file."""
-        return self._engine.load_direction(Path(at_home(name)))
 
     def _transfer(self, asked: TransferOptions) -> Edit:
         engine, reference = self._engine, self._plan.reference

@@ -25,7 +25,8 @@ _COLUMNS: dict[str, tuple[Callable[[str], Any], str]] = {
     "edits": (json.loads, "a list in JSON"),
 }
 """What cells hold that is no text."""
-_ROW = ("input", "output", *(name for name in Step.__dataclass_fields__), "edits", "only", "mask")
+_REGION = ("only", "mask")
+_ROW = ("input", "output", *(name for name in Step.__dataclass_fields__), "edits", *_REGION)
 
 
 class Row(NamedTuple):
@@ -92,7 +93,7 @@ def _with_region(row: Mapping[str, Any], request: EditRequest, manifest: str) ->
         ValueError: If it is no text.
         UsageError: If there is no such part.
     """
-    own = {name: row[name] for name in ("only", "mask") if name in row}
+    own = {name: row[name] for name in _REGION if name in row}
     if not all(isinstance(text, str) for text in own.values()):
         raise ValueError("only and mask are texts")
     if own and request.method == "invert":
@@ -124,7 +125,7 @@ def _row(row: Mapping[str, Any], request: EditRequest) -> tuple[str, str | None,
     if output is not None and (not output or "\0" in output):
         raise ValueError("output is no name")
     output = None if output is None else at_home(output)
-    own = {name: row[name] for name in row if name not in ("input", "output", "edits", "only", "mask")}
+    own = {name: row[name] for name in row if name not in ("input", "output", "edits", *_REGION)}
     if request.method in ("transfer", "invert"):  # the command says what is done
         if unknown := own.keys() - ({"alpha"} if request.method == "transfer" else set()):
             raise ValueError(f"{', '.join(sorted(unknown))}: not for styleclip {request.method}")
